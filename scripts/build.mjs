@@ -1,0 +1,69 @@
+// Builds dist/: gRPC types from proto/, the WebAssembly kernels, the TypeScript, and the files that the code reads at
+// run time. A part whose inputs are older than its output is left alone, so a second call takes about a second.
+import { execFileSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = dirname(dirname(fileURLToPath(import.meta.url)));
+process.chdir(root);
+const bin = (name) => join(root, 'node_modules', '.bin', name);
+
+function newest(path) {
+  const stat = statSync(path);
+  if (!stat.isDirectory()) return stat.mtimeMs;
+  return Math.max(stat.mtimeMs, ...readdirSync(path).map((entry) => newest(join(path, entry))));
+}
+
+function isStale(output, ...inputs) {
+  if (!existsSync(output)) return true;
+  const builtMs = statSync(output).mtimeMs;
+  return inputs.some((input) => newest(input) > builtMs);
+}
+
+function run(command, args) {
+  try {
+    execFileSync(bin(command), args, { stdio: ['ignore', 'pipe', 'pipe'] });
+  } catch (error) {
+    process.stderr.write(`build: ${command} failed\n${error.stdout ?? ''}${error.stderr ?? ''}`);
+    process.exit(1);
+  }
+}
+
+const gen = 'src/wire/gen';
+if (isStale(join(gen, 'shadow_weights.ts'), 'proto', 'package-lock.json')) {
+  rmSync(gen, { recursive: true, force: true });
+  run('proto-loader-gen-types', [
+    '--longs=Number',
+    '--enums=String',
+    '--oneofs',
+    '--defaults',
+    '--arrays',
+    '--keepCase',
+    '--importFileExtension=.js',
+    '--includeDirs=proto',
+    `--outDir=${gen}`,
+    '--grpcLib=@grpc/grpc-js',
+    'shadowkeep/v1/shadow_weights.proto',
+  ]);
+}
+
+const assembly = 'src/kernels/assembly';
+const kernels = 'src/kernels/gen/wasm.ts';
+if (isStale(kernels, assembly)) {
+  const wasm = join(tmpdir(), `shadowkeep-kernels-${process.pid}.wasm`);
+  run('asc', [
+    join(assembly, 'index.ts'), '--outFile', wasm, '--runtime', 'stub', '--importMemory', '--maximumMemory', '65536',
+    '--enable', 'simd', '-O3', '--converge', '--noAssert',
+  ]);
+  mkdirSync(dirname(kernels), { recursive: true });
+  writeFileSync(
+    kernels,
+    `// Built from ../assembly by scripts/build.mjs; never edited.\nexport const KERNELS_WASM_BASE64 =\n  '${readFileSync(wasm, 'base64')}';\n`,
+  );
+  rmSync(wasm);
+}
+
+run('tsc', ['-p', 'tsconfig.build.json']);
+if (existsSync('src/demo/data')) cpSync('src/demo/data', 'dist/demo/data', { recursive: true });

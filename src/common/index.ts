@@ -1,0 +1,17 @@
+export { assert, assertNever } from './assert.js';
+export { crc32c } from './crc32c.js';
+export {
+  DTYPE_BYTES,
+  type DType,
+  FLOAT_DTYPES,
+  type FloatDType,
+  isDType,
+  isFloatDType,
+  PRECISIONS,
+  type Precision,
+} from './dtype.js';
+export { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError, type StatusName } from './errors.js';
+export * from './limits.js';
+export { createLogger, LOG_LEVELS, type Logger, type LogLevel } from './log.js';
+export { checkAverageName, checkRunName, checkTensorName, namePattern, quote } from './names.js';
+export { alignedBytes, elementCount, roundUp } from './shape.js';

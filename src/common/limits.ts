@@ -1,0 +1,60 @@
+import { assert } from './assert.js';
+
+/**
+ * Every bound of the service: its unit is the end of its name, its reason the comment above it. Relations between
+ * them are asserted below, when the module is loaded.
+ */
+
+/** Alignment of each box in a byte space and of each tensor in the flat space: one cache line, and every SIMD type. */
+export const ALIGNMENT_BYTES = 64;
+
+/** Chunks are cut on multiples of it: no element of any dtype (at most 8 bytes) straddles a cut. */
+export const CHUNK_CUT_BYTES = 16;
+
+/** What clients send and the server answers with: grpc-js queues 16 messages a stream, so 1 MiB bounds a stream to 16 MiB. */
+export const CHUNK_BYTES = 1 << 20;
+
+/** Largest chunk taken: under gRPC's default limit of 4 MiB a message, header included. */
+export const CHUNK_BYTES_MAX = 4 * (1 << 20) - 4096;
+
+/** Largest request: a layout of TENSOR_COUNT_MAX tensors with names of 100 bytes fits, a flood does not. */
+export const MESSAGE_BYTES_MAX = 8 * (1 << 20);
+
+/** Ten times the tensors of the largest open models; bounds the memory of one layout to tens of MiB. */
+export const TENSOR_COUNT_MAX = 65_536;
+
+/** The rank limit of PyTorch (64). */
+export const RANK_MAX = 64;
+
+/** Longer than any module path seen (about 200), short enough for a log line. */
+export const TENSOR_NAME_BYTES_MAX = 512;
+
+/** A run's name is a folder's name on disk too (255 bytes at most there, with room for suffixes). */
+export const RUN_NAME_CHARS_MAX = 128;
+
+export const AVERAGE_NAME_CHARS_MAX = 64;
+
+/** Averages cost 4 or 8 bytes a parameter each; more than 16 is a mistake. */
+export const AVERAGE_COUNT_MAX = 16;
+
+/** Each run holds at least one arena; bounds the table, and address space to 10 TiB of 128. */
+export const RUN_COUNT_MAX = 1_000;
+
+/** Elements stay exact in a JavaScript number, and byte offsets of 8-byte elements too. */
+export const ELEMENT_COUNT_MAX = 2 ** 50;
+
+/** Follow an evaluator's patience, not a hung client: one hour. */
+export const WAIT_MS_MAX = 3_600_000;
+
+/** Longest incarnation id; a UUID has 36. */
+export const INCARNATION_CHARS_MAX = 128;
+
+/** Name patterns in one read; each is matched against each tensor. */
+export const PATTERN_COUNT_MAX = 1_024;
+
+assert(CHUNK_BYTES % CHUNK_CUT_BYTES === 0, 'chunks are cut on multiples of CHUNK_CUT_BYTES');
+assert(CHUNK_BYTES <= CHUNK_BYTES_MAX, 'the default chunk is legal');
+assert(CHUNK_BYTES_MAX % CHUNK_CUT_BYTES === 0, 'the largest chunk can be cut');
+assert(CHUNK_BYTES_MAX < MESSAGE_BYTES_MAX, 'a chunk fits in a message');
+assert(ALIGNMENT_BYTES % CHUNK_CUT_BYTES === 0, 'a box starts where a cut may fall');
+assert(ELEMENT_COUNT_MAX * 8 <= Number.MAX_SAFE_INTEGER + 1, 'byte offsets are exact');

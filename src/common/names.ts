@@ -1,0 +1,66 @@
+import { ShadowkeepError } from './errors.js';
+import { AVERAGE_NAME_CHARS_MAX, RUN_NAME_CHARS_MAX, TENSOR_NAME_BYTES_MAX } from './limits.js';
+
+const IDENTIFIER = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
+// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
+const CONTROL = /[\u0000-\u001f\u007f]/;
+/** What a careless reader would turn into something else: a prototype, or safetensors' own metadata entry. */
+const RESERVED = new Set(['__proto__', '__metadata__']);
+const QUOTED_CHARS_MAX = 80;
+
+/** A value as it may stand in a message: JSON-quoted, cut, no control characters. */
+export function quote(value: string): string {
+  const cut = value.length > QUOTED_CHARS_MAX ? `${value.slice(0, QUOTED_CHARS_MAX)}…` : value;
+  return JSON.stringify(cut);
+}
+
+/** A run's name: it is a folder's name in the data directory too, so it can never leave that. */
+export function checkRunName(name: string, field = 'run'): void {
+  checkIdentifier(name, field, RUN_NAME_CHARS_MAX);
+}
+
+export function checkAverageName(name: string, field: string): void {
+  checkIdentifier(name, field, AVERAGE_NAME_CHARS_MAX);
+}
+
+function checkIdentifier(name: string, field: string, charsMax: number): void {
+  if (name.length > charsMax) {
+    throw invalid(field, name, `has ${name.length} characters, at most ${charsMax} are allowed`);
+  }
+  if (!IDENTIFIER.test(name) || name.includes('..')) {
+    throw invalid(field, name, `must match ${IDENTIFIER.source} and not contain ".."`);
+  }
+}
+
+/** A tensor's name, as it stands in a safetensors header. */
+export function checkTensorName(name: string, field: string): void {
+  const bytes = Buffer.byteLength(name);
+  if (bytes < 1 || bytes > TENSOR_NAME_BYTES_MAX) {
+    throw invalid(field, name, `has ${bytes} bytes, 1 to ${TENSOR_NAME_BYTES_MAX} are allowed`);
+  }
+  if (CONTROL.test(name)) throw invalid(field, name, 'contains a control character');
+  if (name.includes('..')) throw invalid(field, name, 'contains ".."');
+  if (RESERVED.has(name)) throw invalid(field, name, 'is reserved');
+}
+
+function invalid(field: string, name: string, problem: string): ShadowkeepError {
+  return new ShadowkeepError('INVALID_NAME', `${field} ${quote(name)} ${problem}`, { metadata: { field } });
+}
+
+/** A test for names: `*` matches any run of characters, everything else itself. */
+export function namePattern(pattern: string): (name: string) => boolean {
+  if (!pattern.includes('*')) return (name) => name === pattern;
+  const [head = '', ...rest] = pattern.split('*');
+  const tail = rest.pop() ?? '';
+  return (name) => {
+    if (!name.startsWith(head) || !name.endsWith(tail)) return false;
+    let at = head.length;
+    const end = name.length - tail.length;
+    for (const part of rest) {
+      const found = name.indexOf(part, at);
+      if (found < 0) return false;
+      at = found + part.length;
+    }
+    return at <= end;
+  };
+}
