@@ -1,0 +1,27 @@
+import { fileURLToPath } from 'node:url';
+import { loadSync, type Options, type PackageDefinition } from '@grpc/proto-loader';
+import type { ShadowWeightsDefinition } from './gen/shadowkeep/v1/ShadowWeights.js';
+
+/** The protos lie beside `src` and `dist` alike, so one relative path serves the checkout and the package. */
+export const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
+
+/** Full name of the service, for the health service and reflection. */
+export const SERVICE_NAME = 'shadowkeep.v1.ShadowWeights';
+
+/** How messages look in JavaScript. The generated types assume the same options: scripts/build.mjs. */
+export const PROTO_OPTIONS: Options = {
+  longs: Number,
+  enums: String,
+  oneofs: true,
+  defaults: true,
+  arrays: true,
+  keepCase: true,
+  includeDirs: [PROTO_DIR],
+};
+
+/** Every message and service of the package, for reflection. */
+export const packageDefinition: PackageDefinition = loadSync('shadowkeep/v1/shadow_weights.proto', PROTO_OPTIONS);
+
+/** Methods of ShadowWeights with their serializers. */
+// The loader types every service alike; the generated type was made from the same file with the same options.
+export const shadowWeightsDefinition = packageDefinition[SERVICE_NAME] as unknown as ShadowWeightsDefinition;
