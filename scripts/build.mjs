@@ -51,11 +51,21 @@ if (isStale(join(gen, 'shadow_weights.ts'), 'proto', 'package-lock.json')) {
 
 const assembly = 'src/kernels/assembly';
 const kernels = 'src/kernels/gen/wasm.ts';
-if (isStale(kernels, assembly)) {
+if (isStale(kernels, assembly, 'scripts/build.mjs', 'package-lock.json')) {
   const wasm = join(tmpdir(), `shadowkeep-kernels-${process.pid}.wasm`);
   run('asc', [
-    join(assembly, 'index.ts'), '--outFile', wasm, '--runtime', 'stub', '--importMemory', '--maximumMemory', '65536',
-    '--enable', 'simd', '-O3', '--converge', '--noAssert',
+    join(assembly, 'index.ts'),
+    '--outFile',
+    wasm,
+    '--runtime=stub',
+    // Takes a memory of any size; nothing of the kernels' own lies in it.
+    '--importMemory',
+    '--noExportMemory',
+    '--initialMemory=0',
+    '--enable=simd',
+    '-O3',
+    '--converge',
+    '--noAssert',
   ]);
   mkdirSync(dirname(kernels), { recursive: true });
   writeFileSync(

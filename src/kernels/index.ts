@@ -1,0 +1,2 @@
+export type { CastKernel, KernelMode, Kernels, LerpKernel } from './abi.js';
+export { createKernels } from './instance.js';
