@@ -1,0 +1,369 @@
+import { assert, type FloatDType, quote, ShadowkeepError } from '../common/index.js';
+import type { KernelMode } from '../kernels/index.js';
+import { SKEW } from './arena.js';
+import { type AverageSpec, weightAt } from './averages/index.js';
+import { type FoldTarget, foldStep } from './fold.js';
+import { type Layout, placeTensors, planWire, type TensorSpec } from './layout.js';
+import type { Ledger } from './ledger.js';
+import { type Page, PagePool } from './page-pool.js';
+import { createPlanes, homeOfPage, type Plane, pageBytesFor } from './plane.js';
+import { type AverageState, type EvictionReason, type Reader, Version } from './version.js';
+import { Writer } from './writer.js';
+
+/** What a run is made of; fixed when it is opened. */
+export interface RunSpec {
+  readonly name: string;
+  readonly tensors: readonly TensorSpec[];
+  readonly averages: readonly AverageSpec[];
+}
+
+export type CommitState = 'COMMITTED' | 'ALREADY_COMMITTED';
+
+/** Lives of a trainer that are remembered, so that a repeated OpenRun gets the answer it had; a run restarts less often. */
+const INCARNATION_COUNT_MAX = 1_024;
+
+/** What is kept of a run beside its spec and its planes. */
+export interface RunState {
+  readonly step: number | undefined;
+  readonly generation: number;
+  readonly incarnations: readonly (readonly [string, number])[];
+  readonly averages: readonly AverageState[];
+}
+
+export interface RunMemory {
+  readonly shadowBytes: number;
+  readonly stagingBytes: number;
+  readonly pinnedBytes: number;
+  readonly freeBytes: number;
+}
+
+/**
+ * One training run: its planes, the version that readers see, the writer that fills the next one. The single writer of
+ * its own state; no I/O, no clock, no randomness, so the same calls give the same bytes.
+ */
+export class Run {
+  readonly spec: RunSpec;
+  readonly layout: Layout;
+  readonly planes: readonly Plane[];
+  readonly #pool: PagePool;
+  #head: Version;
+  /** Versions that readers still hold, oldest first. */
+  #retired: Version[] = [];
+  #generation = 0;
+  readonly #incarnations = new Map<string, number>();
+  #writer: Writer | undefined;
+  #fold: Promise<void> | undefined;
+  #isDeleted = false;
+  readonly #listeners = new Set<() => void>();
+
+  /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
+  constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode) {
+    this.spec = spec;
+    this.layout = placeTensors(spec.tensors);
+    const { averagedLength, copiedLength } = this.layout;
+    const pageBytes = pageBytesFor(averagedLength, copiedLength);
+    const precisions = spec.averages.map((average) => average.precision);
+    this.planes = createPlanes(precisions, averagedLength, copiedLength, pageBytes);
+    const shadowBytes = this.planes.reduce((sum, plane) => sum + plane.pageCount * pageBytes, 0);
+    const stepBytes = planWire(this.layout, undefined).totalBytes;
+    ledger.check(shadowBytes + stepBytes, `run ${quote(spec.name)} with one step in flight`);
+    this.#pool = new PagePool(pageBytes, ledger, mode, `run ${quote(spec.name)}`);
+    const tables = this.planes.map((plane) => this.#allocateTable(plane));
+    const states = spec.averages.map(() => ({ numUpdates: 0, weight: undefined }));
+    this.#head = new Version(this.#pool, { id: 1, step: undefined, generation: 0, states, tables });
+  }
+
+  /** The version that readers see; its step is undefined before the first commit. */
+  get head(): Version {
+    return this.#head;
+  }
+
+  get committedStep(): number | undefined {
+    return this.#head.step;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  get isDeleted(): boolean {
+    return this.#isDeleted;
+  }
+
+  get writer(): Writer | undefined {
+    return this.#writer;
+  }
+
+  /** Length of a step in the layout's own dtypes, bytes. */
+  get stepBytes(): number {
+    return planWire(this.layout, undefined).totalBytes;
+  }
+
+  get memory(): RunMemory {
+    const { pageBytes, usedPages, freeBytes } = this.#pool;
+    const shadowBytes = this.#head.tables.reduce((sum, table) => sum + table.length * pageBytes, 0);
+    const stagingBytes = this.#writer?.stagingBytes ?? 0;
+    return { shadowBytes, stagingBytes, pinnedBytes: usedPages * pageBytes - shadowBytes - stagingBytes, freeBytes };
+  }
+
+  /** Resolves when no fold is under way; the head is then safe to pin until the caller awaits again. */
+  async settled(): Promise<void> {
+    while (this.#fold !== undefined) await this.#fold;
+  }
+
+  /** Calls `listener` after each commit and after the deletion; returns the way to stop that. */
+  subscribe(listener: () => void): () => void {
+    this.#listeners.add(listener);
+    return () => this.#listeners.delete(listener);
+  }
+
+  /** The committed versions that readers can get: the newest, then those that other readers hold. */
+  get versions(): readonly Version[] {
+    const held = this.#retired.filter((version) => version.isPinned).reverse();
+    return [this.#head, ...held].filter((version) => version.step !== undefined);
+  }
+
+  /** Holds a version for a reader. Await `settled` first: a fold under way may be writing on the head's pages. */
+  pin(version: Version): Reader {
+    assert(this.#fold === undefined || version !== this.#head, 'the head is not pinned while it is folded');
+    return version.pin();
+  }
+
+  /**
+   * The generation of one life of the trainer. A new incarnation opens a generation and fences the others; a known one
+   * gets its own again, or GENERATION_FENCED; an empty one takes part in the present generation. Await `settled` first:
+   * a step that has arrived whole is not torn from its writer.
+   */
+  attach(incarnation: string): number {
+    if (incarnation === '') return this.#generation === 0 ? this.#fence() : this.#generation;
+    const known = this.#incarnations.get(incarnation);
+    if (known !== undefined) {
+      this.#checkGeneration(known);
+      return known;
+    }
+    const generation = this.#fence();
+    this.#incarnations.set(incarnation, generation);
+    const [oldest] = this.#incarnations.keys();
+    if (this.#incarnations.size > INCARNATION_COUNT_MAX && oldest !== undefined) this.#incarnations.delete(oldest);
+    return generation;
+  }
+
+  /** Opens a new generation; the streams of older ones end, and what they had staged is freed. */
+  #fence(): number {
+    this.#generation += 1;
+    this.#writer?.close(
+      new ShadowkeepError(
+        'GENERATION_FENCED',
+        `generation ${this.#generation} of run ${quote(this.spec.name)} has begun`,
+        {
+          metadata: { generation: this.#generation },
+        },
+      ),
+    );
+    this.#writer = undefined;
+    return this.#generation;
+  }
+
+  /** The stream of the writer of `generation`; takes the memory of one step in `wireDType`. */
+  openWriter(generation: number, wireDType: FloatDType | undefined): Writer {
+    this.#checkGeneration(generation);
+    if (this.#writer !== undefined) {
+      throw new ShadowkeepError('WRITER_BUSY', `writer 0 of run ${quote(this.spec.name)} already has a stream`);
+    }
+    this.#writer = new Writer(this.#pool, this.layout, this.planes, generation, wireDType);
+    return this.#writer;
+  }
+
+  /** Idempotent; a writer that was fenced is closed already. */
+  closeWriter(writer: Writer): void {
+    writer.close();
+    if (this.#writer === writer) this.#writer = undefined;
+  }
+
+  /**
+   * Folds the writer's staged step into every average and flips the version, all at once. `drive` runs the fold to its
+   * end, letting others run between its slices. A step at or below the committed one is not folded again.
+   */
+  async commit(
+    writer: Writer,
+    step: number,
+    bytes: number,
+    isInitial: boolean,
+    drive: (fold: Iterable<void>) => Promise<void>,
+  ): Promise<CommitState> {
+    writer.checkOpen();
+    if (this.committedStep !== undefined && step <= this.committedStep) {
+      writer.reset();
+      return 'ALREADY_COMMITTED';
+    }
+    writer.checkWhole(step, bytes);
+    const states = isInitial ? this.#initialStates(step) : this.#nextStates();
+    const targets = this.#targets(states.map((state) => state.weight ?? 0));
+    this.#fold = drive(foldStep(writer.plan.segments, writer.pages, this.#pool.pageBytes, targets)).finally(() => {
+      this.#fold = undefined;
+    });
+    await this.#fold;
+    this.#flip(step, writer.generation, states, targets);
+    writer.reset();
+    return 'COMMITTED';
+  }
+
+  /** Ends every stream and gives the memory back. */
+  delete(): number {
+    this.#isDeleted = true;
+    this.#writer?.close(this.deletedError());
+    this.#writer = undefined;
+    for (const version of [...this.#retired, this.#head]) version.evict('DELETED');
+    const freedBytes = this.#pool.reservedBytes;
+    this.#pool.close();
+    this.#notify();
+    return freedBytes;
+  }
+
+  deletedError(): ShadowkeepError {
+    return new ShadowkeepError('RUN_DELETED', `run ${quote(this.spec.name)} was deleted`);
+  }
+
+  /** What `restore` needs, as of the head. */
+  get state(): RunState {
+    const { step, states } = this.#head;
+    return { step, generation: this.#generation, incarnations: [...this.#incarnations], averages: states };
+  }
+
+  /** Puts a saved state in place of the empty one; the caller has filled the head's pages. */
+  restore(state: RunState): void {
+    assert(this.#head.step === undefined, 'only a fresh run is restored');
+    this.#generation = state.generation;
+    for (const [incarnation, generation] of state.incarnations) this.#incarnations.set(incarnation, generation);
+    this.#replaceHead(state.step, state.generation, state.averages, this.#head.tables);
+  }
+
+  #checkGeneration(generation: number): void {
+    if (generation === this.#generation) return;
+    const run = quote(this.spec.name);
+    const metadata = { generation, currentGeneration: this.#generation };
+    if (generation < this.#generation) {
+      throw new ShadowkeepError(
+        'GENERATION_FENCED',
+        `generation ${generation} of run ${run} was fenced, ${this.#generation} is open`,
+        { metadata },
+      );
+    }
+    throw new ShadowkeepError(
+      'GENERATION_UNKNOWN',
+      `run ${run} has no generation ${generation}, ${this.#generation} is open`,
+      {
+        metadata,
+      },
+    );
+  }
+
+  /** States after an initial push: shadows are assigned, those that start from ZEROS hold. */
+  #initialStates(step: number): AverageState[] {
+    if (this.committedStep !== undefined) {
+      throw new ShadowkeepError(
+        'INITIAL_TOO_LATE',
+        `initial push of step ${step}: run ${quote(this.spec.name)} has committed step ${this.committedStep}`,
+      );
+    }
+    return this.spec.averages.map(({ start }) => ({ numUpdates: 0, weight: start === 'ZEROS' ? 0 : 1 }));
+  }
+
+  #nextStates(): AverageState[] {
+    return this.spec.averages.map((average, index) => {
+      const state = this.#head.states[index];
+      assert(state !== undefined, 'there is one state per average');
+      if (average.start === 'INITIAL' && this.committedStep === undefined) {
+        throw new ShadowkeepError(
+          'INITIAL_REQUIRED',
+          `average ${quote(average.name)} starts from INITIAL: push the initial weights of run ${quote(this.spec.name)} first`,
+          { metadata: { average: average.name } },
+        );
+      }
+      const numUpdates = state.numUpdates + 1;
+      return { numUpdates, weight: weightAt(average, numUpdates) };
+    });
+  }
+
+  /**
+   * Where each plane's fold goes. A page that only the head holds, and no reader, is folded in place; any other gets a
+   * fresh page. When those do not fit, the oldest readers lose their version: a trainer never waits for a reader.
+   */
+  #targets(weights: readonly number[]): FoldTarget[] {
+    const isMovable = (page: Page, weight: number): boolean => weight !== 0 && (page.refs > 1 || this.#head.isPinned);
+    for (;;) {
+      const wants = this.planes.flatMap((plane, p) =>
+        this.#table(p).flatMap((page, index) =>
+          isMovable(page, weights[p] ?? 1)
+            ? [{ home: homeOfPage(plane, index), skew: page.skew === SKEW.shadow ? SKEW.shadowCopy : SKEW.shadow }]
+            : [],
+        ),
+      );
+      try {
+        const fresh = this.#pool.allocate(wants, 'pages that readers hold').values();
+        return this.planes.map((plane, p): FoldTarget => {
+          const weight = weights[p] ?? 1;
+          const base = this.#table(p);
+          const target = base.map((page) => (isMovable(page, weight) ? takeNext(fresh) : page));
+          return { plane, base, target, weight };
+        });
+      } catch (error) {
+        if (!(error instanceof ShadowkeepError) || !this.#evictOldest('MEMORY')) throw error;
+      }
+    }
+  }
+
+  #evictOldest(why: EvictionReason): boolean {
+    const oldest = this.#retired[0] ?? (this.#head.isPinned ? this.#head : undefined);
+    oldest?.evict(why);
+    this.#retired = this.#retired.filter((version) => version.isPinned);
+    return oldest !== undefined;
+  }
+
+  #flip(step: number, generation: number, states: readonly AverageState[], targets: readonly FoldTarget[]): void {
+    if (this.#isDeleted) throw this.deletedError();
+    this.#replaceHead(
+      step,
+      generation,
+      states,
+      targets.map(({ target }) => target),
+    );
+    this.#notify();
+  }
+
+  #replaceHead(
+    step: number | undefined,
+    generation: number,
+    states: readonly AverageState[],
+    tables: Version['tables'],
+  ): void {
+    const old = this.#head;
+    this.#head = new Version(this.#pool, { id: old.id + 1, step, generation, states, tables });
+    this.#retired = [...this.#retired, old].filter((version) => version.isPinned);
+    old.retire();
+  }
+
+  #table(plane: number): Version['tables'][number] {
+    const table = this.#head.tables[plane];
+    assert(table !== undefined, 'a version has one table per plane');
+    return table;
+  }
+
+  #allocateTable(plane: Plane): Page[] {
+    const wants = Array.from({ length: plane.pageCount }, (_, index) => ({
+      home: homeOfPage(plane, index),
+      skew: SKEW.shadow,
+    }));
+    return this.#pool.allocate(wants, 'shadows');
+  }
+
+  #notify(): void {
+    for (const listener of [...this.#listeners]) listener();
+  }
+}
+
+function takeNext(pages: Iterator<Page>): Page {
+  const { value } = pages.next();
+  assert(value !== undefined, 'one fresh page was allocated for each want');
+  return value;
+}
