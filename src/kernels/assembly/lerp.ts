@@ -1,25 +1,21 @@
-import { laneCount, loadLane, loadLanes } from './lanes';
+import { loadF32Lane, loadF32x4, promoteHigh } from './lanes';
 
-/** Vectors in one turn of the main loop: enough to hide the latency of three dependent operations. */
-const UNROLL: u32 = 4;
-
-/** dst = base + weight * (θ − base) in the order of abi.ts; no fused multiply-add, which would round once less. */
+/** The body of every lerp: `P` is f32 or f64. Sixteen elements a turn are a fifth faster than four. */
 // @ts-ignore: decorator
 @inline
 export function lerp<P, From>(dst: usize, base: usize, src: usize, count: u32, weight: P): void {
-  const w = v128.splat<P>(weight);
-  const lanes = laneCount<P>();
-  for (; count >= UNROLL * lanes; count -= UNROLL * lanes) {
-    for (let turn: u32 = 0; turn < UNROLL; turn++) {
-      const at = turn * 16;
-      v128.store(dst + at, lerpLanes<P>(v128.load(base + at), loadLanes<P, From>(src + turn * lanes * sizeof<From>()), w));
-    }
-    dst += UNROLL * 16;
-    base += UNROLL * 16;
-    src += UNROLL * lanes * sizeof<From>();
+  const weights = v128.splat<P>(weight);
+  for (; count >= 16; count -= 16) {
+    lerpFour<P, From>(dst, base, src, weights);
+    lerpFour<P, From>(dst + 4 * sizeof<P>(), base + 4 * sizeof<P>(), src + 4 * sizeof<From>(), weights);
+    lerpFour<P, From>(dst + 8 * sizeof<P>(), base + 8 * sizeof<P>(), src + 8 * sizeof<From>(), weights);
+    lerpFour<P, From>(dst + 12 * sizeof<P>(), base + 12 * sizeof<P>(), src + 12 * sizeof<From>(), weights);
+    dst += 16 * sizeof<P>();
+    base += 16 * sizeof<P>();
+    src += 16 * sizeof<From>();
   }
   for (; count > 0; count--) {
-    v128.store_lane<P>(dst, lerpLanes<P>(loadLane<P, P>(base), loadLane<P, From>(src), w), 0);
+    lerpOne<P, From>(dst, base, src, weights);
     dst += sizeof<P>();
     base += sizeof<P>();
     src += sizeof<From>();
@@ -28,6 +24,39 @@ export function lerp<P, From>(dst: usize, base: usize, src: usize, count: u32, w
 
 // @ts-ignore: decorator
 @inline
-function lerpLanes<P>(base: v128, theta: v128, weight: v128): v128 {
-  return v128.add<P>(base, v128.mul<P>(weight, v128.sub<P>(theta, base)));
+function lerpFour<P, From>(dst: usize, base: usize, src: usize, weights: v128): void {
+  if (sizeof<P>() == 4) {
+    lerpVector<P>(dst, base, loadF32x4<From>(src), weights);
+  } else if (sizeof<From>() == 8) {
+    lerpVector<P>(dst, base, v128.load(src), weights);
+    lerpVector<P>(dst + 16, base + 16, v128.load(src + 16), weights);
+  } else {
+    const theta = loadF32x4<From>(src);
+    lerpVector<P>(dst, base, f64x2.promote_low_f32x4(theta), weights);
+    lerpVector<P>(dst + 16, base + 16, promoteHigh(theta), weights);
+  }
+}
+
+// @ts-ignore: decorator
+@inline
+function lerpVector<P>(dst: usize, base: usize, theta: v128, weights: v128): void {
+  v128.store(dst, lerpLanes<P>(v128.load(base), theta, weights));
+}
+
+// @ts-ignore: decorator
+@inline
+function lerpOne<P, From>(dst: usize, base: usize, src: usize, weights: v128): void {
+  if (sizeof<P>() == 4) {
+    v128.store32_lane(dst, lerpLanes<P>(v128.load32_zero(base), loadF32Lane<From>(src), weights), 0);
+  } else {
+    const theta = sizeof<From>() == 8 ? v128.load64_zero(src) : f64x2.promote_low_f32x4(loadF32Lane<From>(src));
+    v128.store64_lane(dst, lerpLanes<P>(v128.load64_zero(base), theta, weights), 0);
+  }
+}
+
+/** The order of abi.ts, each operation rounded: a fused multiply-add would give other bits. */
+// @ts-ignore: decorator
+@inline
+function lerpLanes<P>(base: v128, theta: v128, weights: v128): v128 {
+  return v128.add<P>(base, v128.mul<P>(weights, v128.sub<P>(theta, base)));
 }
