@@ -1,2 +1,39 @@
+export { type ByteChunk, type ByteSpace, ChunkCutter, ChunkScatter, layOut, type TensorPiece } from './chunking.js';
 export { PROTO_DIR, packageDefinition, SERVICE_NAME, shadowWeightsDefinition } from './definition.js';
+export { type ChunkFrame, frameShadowChunk } from './frames.js';
+export type { Ack__Output } from './gen/shadowkeep/v1/Ack.js';
+export type { Average } from './gen/shadowkeep/v1/Average.js';
+export type { AverageState__Output } from './gen/shadowkeep/v1/AverageState.js';
+export type { DeleteRunRequest__Output } from './gen/shadowkeep/v1/DeleteRunRequest.js';
+export type { DeleteRunResponse } from './gen/shadowkeep/v1/DeleteRunResponse.js';
+export type { GetRunRequest__Output } from './gen/shadowkeep/v1/GetRunRequest.js';
+export type { GetShadowRequest, GetShadowRequest__Output } from './gen/shadowkeep/v1/GetShadowRequest.js';
+export type { GetShadowResponse, GetShadowResponse__Output } from './gen/shadowkeep/v1/GetShadowResponse.js';
+export type { ListRunsRequest__Output } from './gen/shadowkeep/v1/ListRunsRequest.js';
+export type { ListRunsResponse } from './gen/shadowkeep/v1/ListRunsResponse.js';
+export type { Memory__Output } from './gen/shadowkeep/v1/Memory.js';
+export type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
+export type { OpenRunResponse } from './gen/shadowkeep/v1/OpenRunResponse.js';
+export type { Run, Run__Output } from './gen/shadowkeep/v1/Run.js';
+export type { RunEvent, RunEvent__Output } from './gen/shadowkeep/v1/RunEvent.js';
+export type { ShadowChunk__Output } from './gen/shadowkeep/v1/ShadowChunk.js';
+export type { ShadowHeader__Output } from './gen/shadowkeep/v1/ShadowHeader.js';
+export type { ShadowWeightsClient } from './gen/shadowkeep/v1/ShadowWeights.js';
+export type { Tensor__Output } from './gen/shadowkeep/v1/Tensor.js';
+export type { UpdateOpen } from './gen/shadowkeep/v1/UpdateOpen.js';
+export type { UpdateOpened__Output } from './gen/shadowkeep/v1/UpdateOpened.js';
+export type { UpdateRequest, UpdateRequest__Output } from './gen/shadowkeep/v1/UpdateRequest.js';
+export type { UpdateResponse, UpdateResponse__Output } from './gen/shadowkeep/v1/UpdateResponse.js';
+export type { WatchRunRequest__Output } from './gen/shadowkeep/v1/WatchRunRequest.js';
 export { decodeErrorDetails, type ErrorDetails, encodeErrorDetails } from './status-details.js';
+export { averageMessage, averageStateMessages, shadowTensorMessages, stepFields, tensorMessage } from './to-proto.js';
+export { type GetShadow, selectNames, type VersionWish, validateGetShadow } from './validate-get-shadow.js';
+export { type OpenRun, validateOpenRun } from './validate-open-run.js';
+export { validateRunName, validateWatchRun } from './validate-run-name.js';
+export {
+  type UpdateMessage,
+  type UpdateOpen,
+  validateBoxes,
+  validateUpdate,
+  validateUpdateOpen,
+} from './validate-update.js';

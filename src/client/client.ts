@@ -1,0 +1,148 @@
+import type { ClientUnaryCall, requestCallback } from '@grpc/grpc-js';
+import { layOut, type ShadowWeightsClient } from '../wire/index.js';
+import { createStub } from './channel.js';
+import { protocolError, toFailure } from './errors.js';
+import { toRunEvent, toRunInfo } from './messages.js';
+import { ResponseReader } from './response-reader.js';
+import { RunHandle } from './run-handle.js';
+import { getShadow, readShadow } from './shadow-read.js';
+import { sentTensors } from './step-source.js';
+import type { OpenRunOptions, ReadOptions, RunEvent, RunInfo, Shadow, ShadowRead } from './types.js';
+import { UpdateStream } from './update-stream.js';
+
+export interface ConnectOptions {
+  /** CRC-32C in every chunk, both ways. Default true. */
+  checksums?: boolean | undefined;
+  /** Longest time for one call that is no stream, milliseconds. Default 60,000. */
+  deadlineMs?: number | undefined;
+}
+
+/** Opening a run of hundreds of GiB takes seconds; what takes a minute has hung. */
+const DEADLINE_MS = 60_000;
+
+/** A client of the service at `target`, HOST:PORT. Connects with its first call. */
+export function connect(target: string, options: ConnectOptions = {}): ShadowkeepClient {
+  return new ShadowkeepClient(createStub(target), options);
+}
+
+/**
+ * The service as functions. Every failure is a `ShadowkeepError` with the service's reason, or a `ClientError` when
+ * there is none: no server, a broken connection, a deadline.
+ */
+export class ShadowkeepClient {
+  private readonly checksums: boolean;
+  private readonly deadlineMs: number;
+
+  /** Made by `connect`. */
+  constructor(
+    private readonly stub: ShadowWeightsClient,
+    options: ConnectOptions,
+  ) {
+    this.checksums = options.checksums ?? true;
+    this.deadlineMs = options.deadlineMs ?? DEADLINE_MS;
+  }
+
+  /**
+   * Creates a run or attaches to it, and opens this process' stream of updates to it. Rejects with LAYOUT_MISMATCH or
+   * AVERAGES_MISMATCH when the run has others, WRITER_BUSY while another stream writes it, MEMORY_EXHAUSTED.
+   */
+  async openRun(options: OpenRunOptions): Promise<RunHandle> {
+    const opened = await this.unary((callback) =>
+      this.stub.OpenRun(
+        {
+          run: options.run,
+          tensors: options.tensors.map(({ policy = 'POLICY_UNSPECIFIED', shape, ...tensor }) => ({
+            ...tensor,
+            shape: [...shape],
+            policy,
+          })),
+          averages: [...options.averages],
+          incarnation: options.incarnation ?? '',
+        },
+        this.callOptions(),
+        callback,
+      ),
+    );
+    const stream = new UpdateStream(this.stub.Update());
+    const { step_bytes: stepBytes, committed_step: committedStep } = await stream.open({
+      run: options.run,
+      generation: opened.generation,
+      wire_dtype: options.wireDtype ?? 'DTYPE_UNSPECIFIED',
+    });
+    const tensors = sentTensors(options);
+    const { totalBytes } = layOut(tensors.map((tensor) => tensor.bytes));
+    if (stepBytes !== totalBytes) {
+      const failure = protocolError(`a step of ${stepBytes} bytes where the layout has ${totalBytes}`);
+      stream.cancel(failure);
+      throw failure;
+    }
+    const { run, generation, created } = opened;
+    return new RunHandle({ run, generation, created, committedStep, stepBytes }, stream, tensors, this.checksums);
+  }
+
+  /**
+   * The averaged weights of one exact step, in memory. Rejects with RUN_NOT_FOUND, AVERAGE_NOT_FOUND,
+   * VERSION_NOT_FOUND, NOTHING_COMMITTED, WAIT_TIMEOUT.
+   */
+  getShadow(options: ReadOptions): Promise<Shadow> {
+    return getShadow(this.stub, options, this.checksums);
+  }
+
+  /**
+   * The same as a stream, for files and for models larger than memory: what the loop has not asked for stays with the
+   * service, which ends a read that takes nothing for long (READER_STALLED).
+   */
+  readShadow(options: ReadOptions): Promise<ShadowRead> {
+    return readShadow(this.stub, options, this.checksums);
+  }
+
+  /**
+   * The run's present state, then each commit as it happens; with `every`, only those whose step is a multiple of it.
+   * A loop that is too slow gets the newest commit, not each one. Leaving the loop ends the watch.
+   */
+  async *watchRun(
+    run: string,
+    options: { every?: number | undefined; signal?: AbortSignal | undefined } = {},
+  ): AsyncGenerator<RunEvent, void, undefined> {
+    const call = this.stub.WatchRun({ run, every: options.every ?? 1 });
+    for await (const event of new ResponseReader(call, options.signal)) yield toRunEvent(event);
+  }
+
+  /** State, sizes and rates of a run. Rejects with RUN_NOT_FOUND. */
+  async getRun(run: string): Promise<RunInfo> {
+    return toRunInfo(await this.unary((callback) => this.stub.GetRun({ run }, this.callOptions(), callback)));
+  }
+
+  /** All runs in the order of their names, without their tensors. */
+  async listRuns(): Promise<RunInfo[]> {
+    const { runs } = await this.unary((callback) => this.stub.ListRuns({}, this.callOptions(), callback));
+    return runs.map(toRunInfo);
+  }
+
+  /** Deletes a run, its memory and its files; its streams end with RUN_DELETED. Rejects with RUN_NOT_FOUND. */
+  async deleteRun(run: string): Promise<{ freedBytes: number }> {
+    const { freed_bytes: freedBytes } = await this.unary((callback) =>
+      this.stub.DeleteRun({ run }, this.callOptions(), callback),
+    );
+    return { freedBytes };
+  }
+
+  /** Closes the connection. Streams that are open end with an error. */
+  close(): void {
+    this.stub.close();
+  }
+
+  private callOptions() {
+    return { deadline: Date.now() + this.deadlineMs };
+  }
+
+  private unary<Response>(start: (callback: requestCallback<Response>) => ClientUnaryCall): Promise<Response> {
+    return new Promise((resolve, reject) => {
+      start((error, response) => {
+        if (error) reject(toFailure(error));
+        else if (response === undefined) reject(protocolError('an empty answer'));
+        else resolve(response);
+      });
+    });
+  }
+}

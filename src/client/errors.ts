@@ -1,0 +1,69 @@
+import { type ServiceError, status } from '@grpc/grpc-js';
+import { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../common/index.js';
+import { decodeErrorDetails } from '../wire/index.js';
+
+/** gRPC's codes after which the same request may succeed. */
+const TRANSIENT = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED', 'ABORTED', 'UNAVAILABLE']);
+
+/**
+ * A failure that carries no reason of our table: no server at the target, a broken connection, a deadline, a peer that
+ * broke the protocol, or a reason that only a newer server knows. Has the same fields as `ShadowkeepError`.
+ */
+export class ClientError extends Error {
+  override readonly name = 'ClientError';
+  /** gRPC's name of the status code, as `UNAVAILABLE`. */
+  readonly code: string;
+  /** The server's reason when it gave one that this client does not know. */
+  readonly reason: string | undefined;
+  readonly metadata: Readonly<Record<string, string>>;
+
+  constructor(
+    code: keyof typeof status,
+    message: string,
+    options: { reason?: string; metadata?: Readonly<Record<string, string>>; cause?: unknown } = {},
+  ) {
+    super(message, options.cause === undefined ? undefined : { cause: options.cause });
+    this.code = code;
+    this.reason = options.reason;
+    this.metadata = options.metadata ?? {};
+  }
+
+  /** Whether sending the same request again cannot help. */
+  get permanent(): boolean {
+    return !TRANSIENT.has(this.code);
+  }
+}
+
+/** What every function of this client throws or rejects with. */
+export type Failure = ShadowkeepError | ClientError;
+
+/** What grpc-js reported, as the error that the server meant: its reason, message and metadata. */
+export function toFailure(error: unknown): Failure {
+  if (error instanceof ShadowkeepError || error instanceof ClientError) return error;
+  if (!isServiceError(error)) return new ClientError('INTERNAL', String(error), { cause: error });
+  const trailer = error.metadata.get('grpc-status-details-bin')[0];
+  const details = trailer instanceof Buffer ? decodeErrorDetails(trailer) : undefined;
+  if (details?.domain === ERROR_DOMAIN) {
+    const { reason, message, metadata } = details;
+    if (isKnownReason(reason)) return new ShadowkeepError(reason, message, { metadata, cause: error });
+    return new ClientError(codeName(error.code), message, { reason, metadata, cause: error });
+  }
+  return new ClientError(codeName(error.code), error.details, { cause: error });
+}
+
+/** The peer answered in a way that the protocol does not allow. */
+export function protocolError(message: string): ClientError {
+  return new ClientError('INTERNAL', `the server broke the protocol: ${message}`);
+}
+
+function isServiceError(error: unknown): error is ServiceError {
+  return error instanceof Error && 'code' in error && 'metadata' in error && 'details' in error;
+}
+
+function isKnownReason(reason: string): reason is ErrorReason {
+  return Object.hasOwn(ERROR_TABLE, reason);
+}
+
+function codeName(code: number): keyof typeof status {
+  return (status[code] ?? 'UNKNOWN') as keyof typeof status;
+}

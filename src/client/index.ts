@@ -1,0 +1,47 @@
+/**
+ * The TypeScript client of Shadowkeep: trainers push steps, evaluators read averaged weights.
+ *
+ * ```ts
+ * import { averageEma, connect } from 'shadowkeep/client';
+ *
+ * const client = connect('127.0.0.1:50051');
+ * const run = await client.openRun({
+ *   run: 'digits',
+ *   tensors: [{ name: 'weight', dtype: 'F32', shape: [10, 64] }],
+ *   averages: [averageEma('ema', { decay: 0.999 })],
+ * });
+ * await run.pushInitial(0, { weight });
+ * await run.update(1, { weight });
+ * const shadow = await client.getShadow({ run: 'digits' });
+ * ```
+ *
+ * @module
+ */
+export { ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../common/index.js';
+export { type AverageOptions, type AverageStart, averageEma, averageMean, type EmaOptions } from './averages.js';
+export { type ConnectOptions, connect, type ShadowkeepClient } from './client.js';
+export { ClientError, type Failure } from './errors.js';
+export type { RunHandle } from './run-handle.js';
+export type {
+  Ack,
+  AverageSpec,
+  AverageState,
+  DType,
+  FloatDType,
+  OpenRunOptions,
+  PendingStep,
+  Precision,
+  ReadOptions,
+  RunEvent,
+  RunInfo,
+  RunMemory,
+  Shadow,
+  ShadowHeader,
+  ShadowPiece,
+  ShadowRead,
+  ShadowTensor,
+  TensorBytes,
+  TensorPolicy,
+  TensorReader,
+  TensorSpec,
+} from './types.js';

@@ -1,0 +1,120 @@
+import { DTYPE_BYTES, type DType, elementCount, isDType } from '../common/index.js';
+import type {
+  Ack__Output,
+  AverageState__Output,
+  Memory__Output,
+  Run__Output,
+  RunEvent__Output,
+  ShadowHeader__Output,
+  Tensor__Output,
+} from '../wire/index.js';
+import { layOut } from '../wire/index.js';
+import { protocolError } from './errors.js';
+import type {
+  Ack,
+  AverageState,
+  RunEvent,
+  RunInfo,
+  RunMemory,
+  ShadowHeader,
+  ShadowTensor,
+  TensorSpec,
+} from './types.js';
+
+export function toAck(ack: Ack__Output): Ack {
+  if (ack.state === 'STEP_STATE_UNSPECIFIED') throw protocolError(`an ack of step ${ack.step} without a state`);
+  return { step: ack.step, state: ack.state, committedStep: ack.committed_step, durableStep: ack.durable_step };
+}
+
+export function toRunEvent(event: RunEvent__Output): RunEvent {
+  return {
+    run: event.run,
+    generation: event.generation,
+    committedStep: event.committed_step,
+    durableStep: event.durable_step,
+    averages: event.averages.map(toAverageState),
+  };
+}
+
+export function toRunInfo(run: Run__Output): RunInfo {
+  return {
+    run: run.run,
+    generation: run.generation,
+    committedStep: run.committed_step,
+    durableStep: run.durable_step,
+    tensors: run.tensors.map(toTensorSpec),
+    averages: run.averages,
+    states: run.states.map(toAverageState),
+    tensorCount: run.tensor_count,
+    averagedElements: run.averaged_elements,
+    memory: toMemory(run.memory),
+    writersConnected: run.writers_connected,
+    readersConnected: run.readers_connected,
+    stagingStep: run.staging_step,
+    stagingBytes: run.staging_bytes,
+    commits: run.commits,
+    bytesReceived: run.bytes_received,
+    bytesSent: run.bytes_sent,
+    commitsPerSecond: run.commits_per_second,
+    receivedBytesPerSecond: run.received_bytes_per_second,
+    sinceCommitMs: run.since_commit_ms,
+  };
+}
+
+/** Checks that the header's offsets and length are those of its tensors, so that readers need not. */
+export function toShadowHeader(header: ShadowHeader__Output): ShadowHeader {
+  const tensors = header.tensors.map((tensor): ShadowTensor => {
+    const dtype = toDType(tensor.dtype);
+    const count = elementCount(tensor.shape);
+    if (count === undefined) throw protocolError(`tensor ${JSON.stringify(tensor.name)} has too many elements`);
+    const { name, shape, averaged, offset } = tensor;
+    return { name, dtype, shape, averaged, offset, bytes: count * DTYPE_BYTES[dtype] };
+  });
+  const space = layOut(tensors.map((tensor) => tensor.bytes));
+  const misplaced = tensors.find((tensor, index) => tensor.offset !== space.offsets[index]);
+  if (misplaced !== undefined) {
+    throw protocolError(`tensor ${JSON.stringify(misplaced.name)} starts at byte ${misplaced.offset}`);
+  }
+  if (header.total_bytes !== space.totalBytes) {
+    throw protocolError(`the byte space has ${header.total_bytes} bytes, its tensors need ${space.totalBytes}`);
+  }
+  return {
+    run: header.run,
+    average: header.average,
+    step: header.step,
+    numUpdates: header.num_updates,
+    generation: header.generation,
+    weight: header.weight,
+    version: header.version,
+    durableStep: header.durable_step,
+    totalBytes: header.total_bytes,
+    tensors,
+  };
+}
+
+function toTensorSpec(tensor: Tensor__Output): TensorSpec {
+  const { name, shape, policy } = tensor;
+  const dtype = toDType(tensor.dtype);
+  return policy === 'POLICY_UNSPECIFIED' ? { name, dtype, shape } : { name, dtype, shape, policy };
+}
+
+function toDType(dtype: string): DType {
+  if (!isDType(dtype)) throw protocolError(`unknown dtype ${dtype}`);
+  return dtype;
+}
+
+function toAverageState(state: AverageState__Output): AverageState {
+  return { name: state.name, numUpdates: state.num_updates, weight: state.weight };
+}
+
+function toMemory(memory: Memory__Output | null): RunMemory {
+  if (memory === null) throw protocolError('a run without its memory');
+  return {
+    shadowBytes: memory.shadow_bytes,
+    stagingBytes: memory.staging_bytes,
+    pinnedBytes: memory.pinned_bytes,
+    freeBytes: memory.free_bytes,
+    budgetBytes: memory.budget_bytes,
+    budgetFreeBytes: memory.budget_free_bytes,
+  };
+}
