@@ -22,7 +22,7 @@ export interface Kernels {
  */
 export type LerpKernel = (dst: number, base: number, src: number, count: number, weight: number) => void;
 
-/** dst[i] = src[i], rounded once, to nearest even; NaN stays a quiet NaN, overflow becomes ∞. Ranges do not overlap. */
+/** dst[i] = src[i], rounded once, to nearest even; NaN stays NaN, overflow becomes ∞. Ranges do not overlap. */
 export type CastKernel = (dst: number, src: number, count: number) => void;
 
 /** `simd` is the WebAssembly build, `scalar` the TypeScript reference: its oracle, and the way out without SIMD. */

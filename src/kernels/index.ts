@@ -1,2 +1,4 @@
+import type {} from './webassembly.js';
+
 export type { CastKernel, KernelMode, Kernels, LerpKernel } from './abi.js';
 export { createKernels } from './instance.js';
