@@ -164,13 +164,20 @@ export class Run {
     return this.#generation;
   }
 
-  /** The stream of the writer of `generation`; takes the memory of one step in `wireDType`. */
-  openWriter(generation: number, wireDType: FloatDType | undefined): Writer {
+  /**
+   * The stream of the writer of `generation`; takes the memory of one step in `wireDType`. `onFailure` is told when the
+   * writer is closed from outside: by a newer generation, or with its run.
+   */
+  openWriter(
+    generation: number,
+    wireDType: FloatDType | undefined,
+    onFailure: (error: ShadowkeepError) => void,
+  ): Writer {
     this.#checkGeneration(generation);
     if (this.#writer !== undefined) {
       throw new ShadowkeepError('WRITER_BUSY', `writer 0 of run ${quote(this.spec.name)} already has a stream`);
     }
-    this.#writer = new Writer(this.#pool, this.layout, this.planes, generation, wireDType);
+    this.#writer = new Writer(this.#pool, this.layout, this.planes, generation, wireDType, onFailure);
     return this.#writer;
   }
 

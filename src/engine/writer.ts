@@ -21,6 +21,7 @@ export class Writer {
   readonly plan: WirePlan;
   readonly #pool: PagePool;
   readonly #pages: Page[];
+  readonly #onFailure: (error: ShadowkeepError) => void;
   #step: number | undefined;
   #receivedBytes = 0;
   #failure: ShadowkeepError | undefined;
@@ -32,8 +33,10 @@ export class Writer {
     planes: readonly Plane[],
     generation: number,
     wireDType: FloatDType | undefined,
+    onFailure: (error: ShadowkeepError) => void,
   ) {
     this.generation = generation;
+    this.#onFailure = onFailure;
     this.#pool = pool;
     this.plan = planWire(layout, wireDType);
     const homes = stagingHomes(this.plan, pool.pageBytes, planes[0]);
@@ -104,11 +107,12 @@ export class Writer {
     this.#receivedBytes = 0;
   }
 
-  /** Frees the staging; what was staged leaves no trace. Idempotent. `failure` is what the stream's owner will be told. */
+  /** Frees the staging; what was staged leaves no trace. Idempotent. `failure` tells the stream's owner why. */
   close(failure?: ShadowkeepError): void {
-    this.#failure ??= failure;
     if (!this.#isOpen) return;
     this.#isOpen = false;
+    this.#failure = failure;
+    if (failure !== undefined) this.#onFailure(failure);
     for (const page of this.#pages) this.#pool.free(page);
     this.#pages.length = 0;
     this.reset();

@@ -32,7 +32,7 @@ export { type OpenRun, validateOpenRun } from './validate-open-run.js';
 export { validateRunName, validateWatchRun } from './validate-run-name.js';
 export {
   type UpdateMessage,
-  type UpdateOpen,
+  type UpdateTarget,
   validateBoxes,
   validateUpdate,
   validateUpdateOpen,

@@ -1,0 +1,76 @@
+import { quote, ShadowkeepError } from '../common/index.js';
+import type { Run, Version } from '../engine/index.js';
+import type { VersionWish } from '../wire/index.js';
+
+/**
+ * The version that a reader wishes, waiting for it up to `waitMs`. When it returns no fold is under way, so the version
+ * can be pinned before the next await.
+ */
+export async function findVersion(run: Run, wish: VersionWish, waitMs: number, signal: AbortSignal): Promise<Version> {
+  const deadlineMs = performance.now() + waitMs;
+  for (;;) {
+    await run.settled();
+    signal.throwIfAborted();
+    if (run.isDeleted) throw run.deletedError();
+    const found = run.versions.find((version) => fits(version, wish));
+    if (found !== undefined) return found;
+    checkCanCome(run, wish);
+    const leftMs = deadlineMs - performance.now();
+    if (leftMs <= 0) throw notThere(run, wish, waitMs);
+    await nextCommit(run, leftMs, signal);
+  }
+}
+
+function fits(version: Version, wish: VersionWish): boolean {
+  switch (wish.kind) {
+    case 'latest':
+      return true;
+    case 'step':
+      return version.step === wish.step;
+    case 'min_step':
+      return version.step !== undefined && version.step >= wish.step;
+    case 'resume':
+      return version.id === wish.version;
+  }
+}
+
+/** Throws when waiting is in vain: the version has passed and nobody holds it. */
+function checkCanCome(run: Run, wish: VersionWish): void {
+  const name = quote(run.spec.name);
+  if (wish.kind === 'resume') {
+    throw new ShadowkeepError('VERSION_NOT_FOUND', `version ${wish.version} of run ${name} is no longer held`);
+  }
+  if (wish.kind === 'step' && run.committedStep !== undefined && run.committedStep > wish.step) {
+    throw new ShadowkeepError(
+      'VERSION_NOT_FOUND',
+      `step ${wish.step} of run ${name} is no longer held, the newest is ${run.committedStep}`,
+      { metadata: { step: wish.step, committedStep: run.committedStep } },
+    );
+  }
+}
+
+function notThere(run: Run, wish: VersionWish, waitMs: number): ShadowkeepError {
+  const name = quote(run.spec.name);
+  const wanted = wish.kind === 'step' || wish.kind === 'min_step' ? `step ${wish.step}` : 'a first commit';
+  const newest = run.committedStep === undefined ? 'nothing is committed' : `the newest is ${run.committedStep}`;
+  if (waitMs > 0)
+    return new ShadowkeepError('WAIT_TIMEOUT', `run ${name}: waited ${waitMs} ms for ${wanted}, ${newest}`);
+  if (run.committedStep === undefined)
+    return new ShadowkeepError('NOTHING_COMMITTED', `run ${name}: nothing is committed yet`);
+  return new ShadowkeepError('VERSION_NOT_FOUND', `run ${name}: ${wanted} has not come yet, ${newest}`);
+}
+
+/** Resolves at the next commit or deletion, after `timeoutMs`, or when the reader is gone. */
+async function nextCommit(run: Run, timeoutMs: number, signal: AbortSignal): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const finish = (): void => {
+      unsubscribe();
+      clearTimeout(timer);
+      signal.removeEventListener('abort', finish);
+      resolve();
+    };
+    const unsubscribe = run.subscribe(finish);
+    const timer = setTimeout(finish, timeoutMs);
+    signal.addEventListener('abort', finish);
+  });
+}

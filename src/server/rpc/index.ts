@@ -1,0 +1,63 @@
+import type { handleUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { shadowWeightsDefinition } from '../../wire/index.js';
+import { PeerGone } from '../call-signal.js';
+import { endCall } from '../end-call.js';
+import { toStatus } from '../error-status.js';
+import type { Service } from '../service.js';
+import type { ResponseStream } from '../write-message.js';
+import { deleteRun } from './delete-run.js';
+import { getRun } from './get-run.js';
+import { type GetShadowCall, getShadow } from './get-shadow.js';
+import { listRuns } from './list-runs.js';
+import { openRun } from './open-run.js';
+import { type UpdateCall, update } from './update.js';
+import { type WatchRunCall, watchRun } from './watch-run.js';
+
+/** The service's methods; a GetShadow message that is a Buffer is encoded already. */
+export const definition = {
+  ...shadowWeightsDefinition,
+  GetShadow: {
+    ...shadowWeightsDefinition.GetShadow,
+    responseSerialize: (message: Parameters<typeof shadowWeightsDefinition.GetShadow.responseSerialize>[0] | Buffer) =>
+      Buffer.isBuffer(message) ? message : shadowWeightsDefinition.GetShadow.responseSerialize(message),
+  },
+};
+
+/** Each handler throws or returns; here is the one place that turns both into a status. */
+export function handlers(service: Service): UntypedServiceImplementation {
+  return {
+    OpenRun: unary(service, openRun),
+    GetRun: unary(service, getRun),
+    ListRuns: unary(service, listRuns),
+    DeleteRun: unary(service, deleteRun),
+    Update: streaming<UpdateCall>(service, update),
+    GetShadow: streaming<GetShadowCall>(service, getShadow),
+    WatchRun: streaming<WatchRunCall>(service, watchRun),
+  };
+}
+
+function unary<Request, Response>(
+  service: Service,
+  handle: (service: Service, request: Request) => Promise<Response>,
+): handleUnaryCall<Request, Response> {
+  return (call, callback) => {
+    handle(service, call.request).then(
+      (response) => callback(null, response),
+      (error) => callback(toStatus(error, service.log)),
+    );
+  };
+}
+
+function streaming<Call extends ResponseStream<never>>(
+  service: Service,
+  handle: (service: Service, call: Call) => Promise<void>,
+): (call: Call) => void {
+  return (call) => {
+    handle(service, call).then(
+      () => call.end(),
+      (error) => {
+        if (!(error instanceof PeerGone)) endCall(call, toStatus(error, service.log));
+      },
+    );
+  };
+}

@@ -1,0 +1,76 @@
+import type { ServerWritableStream } from '@grpc/grpc-js';
+import type { Run } from '../../engine/index.js';
+import {
+  averageStateMessages,
+  type RunEvent,
+  stepFields,
+  validateWatchRun,
+  type WatchRunRequest__Output,
+} from '../../wire/index.js';
+import { callSignal } from '../call-signal.js';
+import type { Service } from '../service.js';
+import { writeMessage } from '../write-message.js';
+
+export type WatchRunCall = ServerWritableStream<WatchRunRequest__Output, RunEvent>;
+
+/** Tells the present state, then each commit; a slow follower gets the newest one when it is ready for it. */
+export async function watchRun(service: Service, call: WatchRunCall): Promise<void> {
+  const { run: name, every } = validateWatchRun(call.request);
+  const run = service.table.get(name);
+  const { signal, end } = callSignal(call);
+  const forget = service.trackStream(end);
+  const news = new News(run, signal, every, () => eventOf(service, run));
+  try {
+    await writeMessage(call, eventOf(service, run));
+    for (;;) await writeMessage(call, await news.next());
+  } finally {
+    forget();
+    news.stop();
+  }
+}
+
+/** The newest commit of interest that the follower has not been told. */
+class News {
+  readonly #run: Run;
+  readonly #signal: AbortSignal;
+  readonly #unsubscribe: () => void;
+  #event: RunEvent | undefined;
+  #wake: (() => void) | undefined;
+
+  constructor(run: Run, signal: AbortSignal, every: number, makeEvent: () => RunEvent) {
+    this.#run = run;
+    this.#signal = signal;
+    this.#unsubscribe = run.subscribe(() => {
+      if (!run.isDeleted && (run.committedStep ?? 0) % every === 0) this.#event = makeEvent();
+      this.#wake?.();
+    });
+    signal.addEventListener('abort', () => this.#wake?.());
+  }
+
+  /** Waits for it; throws when the run or the call is gone. */
+  async next(): Promise<RunEvent> {
+    for (;;) {
+      this.#signal.throwIfAborted();
+      if (this.#run.isDeleted) throw this.#run.deletedError();
+      const event = this.#event;
+      this.#event = undefined;
+      if (event !== undefined) return event;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+    }
+  }
+
+  stop(): void {
+    this.#unsubscribe();
+  }
+}
+
+function eventOf(service: Service, run: Run): RunEvent {
+  return {
+    run: run.spec.name,
+    generation: run.generation,
+    ...stepFields(run.committedStep, service.activity(run).durableStep),
+    averages: averageStateMessages(run),
+  };
+}

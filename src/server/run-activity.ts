@@ -1,0 +1,47 @@
+/** Time over which rates are taken. */
+const RATE_WINDOW_MS = 60_000;
+
+/** What a server has seen of one run since it started; the clock is monotonic. */
+export class RunActivity {
+  writersConnected = 0;
+  readersConnected = 0;
+  commits = 0;
+  bytesReceived = 0;
+  bytesSent = 0;
+  /** Newest step that a crash cannot take back. */
+  durableStep: number | undefined;
+  #lastCommitMs: number | undefined;
+  /** Commits of the last minute: when, and the bytes received until then. */
+  #recent: { atMs: number; bytesReceived: number }[] = [];
+
+  committed(): void {
+    this.commits += 1;
+    this.#lastCommitMs = performance.now();
+    this.#recent.push({ atMs: this.#lastCommitMs, bytesReceived: this.bytesReceived });
+    this.#forgetOld(this.#lastCommitMs);
+  }
+
+  get sinceCommitMs(): number | undefined {
+    return this.#lastCommitMs === undefined ? undefined : Math.round(performance.now() - this.#lastCommitMs);
+  }
+
+  /** Commits and received bytes per second over the last minute; 0 while there are fewer than two commits in it. */
+  get rates(): { commitsPerSecond: number; receivedBytesPerSecond: number } {
+    this.#forgetOld(performance.now());
+    const first = this.#recent[0];
+    const last = this.#recent.at(-1);
+    if (first === undefined || last === undefined || last.atMs <= first.atMs) {
+      return { commitsPerSecond: 0, receivedBytesPerSecond: 0 };
+    }
+    const seconds = (last.atMs - first.atMs) / 1_000;
+    return {
+      commitsPerSecond: (this.#recent.length - 1) / seconds,
+      receivedBytesPerSecond: (last.bytesReceived - first.bytesReceived) / seconds,
+    };
+  }
+
+  #forgetOld(nowMs: number): void {
+    const kept = this.#recent.findIndex(({ atMs }) => nowMs - atMs <= RATE_WINDOW_MS);
+    this.#recent.splice(0, kept === -1 ? this.#recent.length : kept);
+  }
+}

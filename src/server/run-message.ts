@@ -1,0 +1,45 @@
+import type { Run } from '../engine/index.js';
+import {
+  averageMessage,
+  averageStateMessages,
+  type Run as RunMessage,
+  stepFields,
+  tensorMessage,
+} from '../wire/index.js';
+import type { Service } from './service.js';
+
+/** What GetRun and ListRuns say of a run. */
+export function runMessage(service: Service, run: Run, withTensors: boolean): RunMessage {
+  const activity = service.activity(run);
+  const { commitsPerSecond, receivedBytesPerSecond } = activity.rates;
+  const { memory, writer } = run;
+  const { ledger } = service.table;
+  return {
+    run: run.spec.name,
+    generation: run.generation,
+    ...stepFields(run.committedStep, activity.durableStep),
+    tensors: withTensors ? run.spec.tensors.map(tensorMessage) : [],
+    averages: run.spec.averages.map(averageMessage),
+    states: averageStateMessages(run),
+    tensor_count: run.spec.tensors.length,
+    averaged_elements: run.layout.averagedElements,
+    memory: {
+      shadow_bytes: memory.shadowBytes,
+      staging_bytes: memory.stagingBytes,
+      pinned_bytes: memory.pinnedBytes,
+      free_bytes: memory.freeBytes,
+      budget_bytes: ledger.budgetBytes,
+      budget_free_bytes: ledger.freeBytes,
+    },
+    writers_connected: activity.writersConnected,
+    readers_connected: activity.readersConnected,
+    ...(writer?.step === undefined ? {} : { staging_step: writer.step }),
+    staging_bytes: writer?.receivedBytes ?? 0,
+    commits: activity.commits,
+    bytes_received: activity.bytesReceived,
+    bytes_sent: activity.bytesSent,
+    commits_per_second: commitsPerSecond,
+    received_bytes_per_second: receivedBytesPerSecond,
+    ...(activity.sinceCommitMs === undefined ? {} : { since_commit_ms: activity.sinceCommitMs }),
+  };
+}

@@ -1,0 +1,56 @@
+import type { Logger } from '../common/index.js';
+import { ShadowkeepError } from '../common/index.js';
+import { type Run, RunTable } from '../engine/index.js';
+import type { ServerOptions } from './options.js';
+import { RunActivity } from './run-activity.js';
+import type { RunFiles } from './run-files.js';
+
+/** What all handlers share. */
+export class Service {
+  readonly options: ServerOptions;
+  readonly log: Logger;
+  readonly table: RunTable;
+  /** Undefined: memory only. */
+  readonly files: RunFiles | undefined;
+  readonly #activities = new WeakMap<Run, RunActivity>();
+  /** Ways to end the streams that are open, for a stop. */
+  readonly #streams = new Set<(error: ShadowkeepError) => void>();
+  #isStopping = false;
+
+  constructor(options: ServerOptions, log: Logger, files: RunFiles | undefined) {
+    this.options = options;
+    this.log = log;
+    this.files = files;
+    this.table = new RunTable(options.memoryBytes, options.kernels);
+  }
+
+  activity(run: Run): RunActivity {
+    let activity = this.#activities.get(run);
+    if (activity === undefined) {
+      activity = new RunActivity();
+      this.#activities.set(run, activity);
+    }
+    return activity;
+  }
+
+  /** Registers a long stream; the returned function forgets it. A server that stops ends it with SHUTTING_DOWN. */
+  trackStream(end: (error: ShadowkeepError) => void): () => void {
+    this.checkServing();
+    this.#streams.add(end);
+    return () => this.#streams.delete(end);
+  }
+
+  checkServing(): void {
+    if (this.#isStopping) throw shuttingDown();
+  }
+
+  /** Refuses new work and ends the streams that are open. */
+  beginStop(): void {
+    this.#isStopping = true;
+    for (const end of this.#streams) end(shuttingDown());
+  }
+}
+
+function shuttingDown(): ShadowkeepError {
+  return new ShadowkeepError('SHUTTING_DOWN', 'the server is shutting down');
+}

@@ -1,0 +1,115 @@
+import { createServer } from 'node:net';
+import { Server, ServerCredentials } from '@grpc/grpc-js';
+import { ReflectionService } from '@grpc/reflection';
+import { HealthImplementation } from 'grpc-health-check';
+import { createLogger, MESSAGE_BYTES_MAX } from '../common/index.js';
+import { packageDefinition, SERVICE_NAME } from '../wire/index.js';
+import { enlargeWindows } from './http2-windows.js';
+import { compileServerOptions, parseListen, type ServerOptions } from './options.js';
+import { definition, handlers } from './rpc/index.js';
+import { type LoadedRun, RunFiles } from './run-files.js';
+import { Service } from './service.js';
+
+export interface RunningServer {
+  readonly host: string;
+  /** The real one, also when 0 was asked for. */
+  readonly port: number;
+  /** Runs that were found in the data directory. */
+  readonly loaded: readonly LoadedRun[];
+  /** Ends streams, saves each run, closes. Idempotent. */
+  stop(): Promise<void>;
+}
+
+/** Finds dead peers in a minute and a half, which frees what they had staged or pinned. */
+const KEEPALIVE_MS = 60_000;
+const KEEPALIVE_TIMEOUT_MS = 20_000;
+
+/** Streams on one connection: a writer, and a few readers and followers each in a process of many. */
+const STREAM_COUNT_MAX = 128;
+
+/** Builds all parts, loads the runs, and listens. Throws ShadowkeepError for a bad option and Error for a port in use. */
+export async function startServer(options: Partial<ServerOptions> = {}): Promise<RunningServer> {
+  const compiled = compileServerOptions(options);
+  const log = createLogger(compiled.logLevel);
+  const { host, port } = parseListen(compiled.listen);
+  await checkPortFree(host, port);
+  const files = compiled.dataDir === 'none' ? undefined : await RunFiles.open(compiled.dataDir, log);
+  const service = new Service(compiled, log, files);
+  try {
+    const loaded = (await files?.load(service)) ?? [];
+    const health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
+    const server = buildServer(service, compiled, health);
+    const boundPort = await bind(server, host, port);
+    log.info({ host, port: boundPort, memoryBytes: compiled.memoryBytes, kernels: compiled.kernels }, 'listening');
+    return { host, port: boundPort, loaded, stop: once(() => stop(service, server, health)) };
+  } catch (error) {
+    await files?.close();
+    throw error;
+  }
+}
+
+function buildServer(service: Service, options: ServerOptions, health: HealthImplementation): Server {
+  const server = new Server({
+    'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
+    'grpc.max_send_message_length': -1,
+    'grpc.max_concurrent_streams': STREAM_COUNT_MAX,
+    'grpc.keepalive_time_ms': KEEPALIVE_MS,
+    'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+  });
+  if (options.windowBytes > 0) enlargeWindows(server, options.windowBytes);
+  server.addService(definition, handlers(service));
+  health.addToServer(server);
+  new ReflectionService(packageDefinition).addToServer(server);
+  return server;
+}
+
+async function bind(server: Server, host: string, port: number): Promise<number> {
+  return await new Promise((resolve, reject) => {
+    server.bindAsync(`${host}:${port}`, ServerCredentials.createInsecure(), (error, boundPort) => {
+      if (error) reject(new Error(`cannot listen on ${host}:${port}: ${error.message}`));
+      else resolve(boundPort);
+    });
+  });
+}
+
+/** gRPC reports every address it tried in one line; a taken port is better said before anything is loaded. */
+async function checkPortFree(host: string, port: number): Promise<void> {
+  if (port === 0) return;
+  const probe = createServer();
+  await new Promise<void>((resolve, reject) => {
+    probe.once('error', (error: NodeJS.ErrnoException) => {
+      const why = error.code === 'EADDRINUSE' ? 'the port is in use' : error.message;
+      reject(new Error(`cannot listen on ${host}:${port}: ${why}`));
+    });
+    probe.listen({ port, host: host.replace(/^\[|\]$/g, '') }, () => probe.close(() => resolve()));
+  });
+}
+
+/** Steps that arrived whole are folded, streams end with SHUTTING_DOWN, runs are saved, connections close. */
+async function stop(service: Service, server: Server, health: HealthImplementation): Promise<void> {
+  health.setStatus('', 'NOT_SERVING');
+  health.setStatus(SERVICE_NAME, 'NOT_SERVING');
+  service.beginStop();
+  await closeConnections(server, service.options.stopGraceMs);
+  for (const run of service.table.list()) await run.settled();
+  await service.files?.save(service);
+  await service.files?.close();
+}
+
+async function closeConnections(server: Server, graceMs: number): Promise<void> {
+  await new Promise<void>((resolve) => {
+    const timer = setTimeout(() => server.forceShutdown(), graceMs);
+    server.tryShutdown(() => {
+      clearTimeout(timer);
+      resolve();
+    });
+  });
+}
+
+function once(action: () => Promise<void>): () => Promise<void> {
+  let done: Promise<void> | undefined;
+  return () => {
+    done ??= action();
+    return done;
+  };
+}

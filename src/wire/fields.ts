@@ -1,0 +1,35 @@
+import { type ErrorReason, quote, ShadowkeepError } from '../common/index.js';
+
+/** Checks of single fields, shared by the validators; each names the field, the value and the bound. */
+
+export function invalidField(field: string, problem: string, reason: ErrorReason = 'INVALID_FIELD'): ShadowkeepError {
+  return new ShadowkeepError(reason, `${field} ${problem}`, { metadata: { field } });
+}
+
+/** For a field of the final proto that this server does not serve yet. */
+export function unimplemented(field: string, value: unknown): ShadowkeepError {
+  const shown = quote(typeof value === 'string' ? value : JSON.stringify(value));
+  return new ShadowkeepError('UNIMPLEMENTED', `${field} = ${shown} is not served yet`, { metadata: { field } });
+}
+
+/**
+ * An integer from min to max. 64-bit fields arrive as JavaScript numbers: one that is too large to be exact is refused,
+ * because 2^53 and 2^53 + 1 look the same here.
+ */
+export function integer(field: string, value: number, min: number, max: number): number {
+  if (!Number.isSafeInteger(value) || value < min || value > max) {
+    throw invalidField(field, `must be an integer from ${min} to ${max}, got ${value}`);
+  }
+  return value;
+}
+
+export function nonNegative(field: string, value: number): number {
+  return integer(field, value, 0, Number.MAX_SAFE_INTEGER);
+}
+
+/** An enum value by name; a number is a value that this server's proto does not know. */
+export function known<Name extends string>(field: string, value: Name | number, names: readonly Name[]): Name {
+  const found = names.find((name) => name === value);
+  if (found === undefined) throw invalidField(field, `must be one of ${names.join(', ')}, got ${value}`);
+  return found;
+}

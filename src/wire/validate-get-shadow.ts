@@ -1,0 +1,91 @@
+import {
+  CHUNK_BYTES,
+  CHUNK_BYTES_MAX,
+  CHUNK_CUT_BYTES,
+  checkRunName,
+  type FloatDType,
+  isFloatDType,
+  namePattern,
+  PATTERN_COUNT_MAX,
+  quote,
+  WAIT_MS_MAX,
+} from '../common/index.js';
+import { integer, invalidField, nonNegative, unimplemented } from './fields.js';
+import type { GetShadowRequest__Output } from './gen/shadowkeep/v1/GetShadowRequest.js';
+
+export type VersionWish =
+  | { readonly kind: 'latest' }
+  | { readonly kind: 'step'; readonly step: number }
+  | { readonly kind: 'min_step'; readonly step: number }
+  | { readonly kind: 'resume'; readonly version: number; readonly offset: number };
+
+export interface GetShadow {
+  readonly run: string;
+  /** Empty: the run's only average. */
+  readonly average: string;
+  readonly wish: VersionWish;
+  readonly waitMs: number;
+  readonly names: readonly string[];
+  readonly dtype: FloatDType | undefined;
+  readonly chunkBytes: number;
+  readonly checksums: boolean;
+}
+
+export function validateGetShadow(request: GetShadowRequest__Output): GetShadow {
+  checkRunName(request.run);
+  if (request.boxes.length > 0) throw unimplemented('boxes', request.boxes);
+  if (request.sigma_rel !== undefined) throw unimplemented('sigma_rel', request.sigma_rel);
+  integer('names length', request.names.length, 0, PATTERN_COUNT_MAX);
+  const { dtype } = request;
+  if (dtype !== 'DTYPE_UNSPECIFIED' && !isFloatDType(dtype)) {
+    throw invalidField('dtype', `must be F16, BF16, F32 or F64, got ${dtype}`);
+  }
+  return {
+    run: request.run,
+    average: request.average,
+    wish: wishOf(request),
+    waitMs: integer('wait_ms', request.wait_ms, 0, WAIT_MS_MAX),
+    names: request.names,
+    dtype: dtype === 'DTYPE_UNSPECIFIED' ? undefined : dtype,
+    chunkBytes: chunkBytesOf(request.chunk_bytes),
+    checksums: request.checksums,
+  };
+}
+
+/** A test for the tensors that a read wants; each pattern must match one of `names`. */
+export function selectNames(patterns: readonly string[], names: readonly string[]): (name: string) => boolean {
+  if (patterns.length === 0) return () => true;
+  const tests = patterns.map((pattern, index) => {
+    const matches = namePattern(pattern);
+    if (!names.some(matches)) throw invalidField(`names[${index}]`, `${quote(pattern)} matches no tensor of the run`);
+    return matches;
+  });
+  return (name) => tests.some((matches) => matches(name));
+}
+
+function wishOf(request: GetShadowRequest__Output): VersionWish {
+  switch (request.version) {
+    case 'step':
+      return { kind: 'step', step: nonNegative('step', request.step ?? Number.NaN) };
+    case 'min_step':
+      return { kind: 'min_step', step: nonNegative('min_step', request.min_step ?? Number.NaN) };
+    case 'resume': {
+      const version = nonNegative('resume.version', request.resume?.version ?? Number.NaN);
+      const offset = nonNegative('resume.offset', request.resume?.offset ?? Number.NaN);
+      return { kind: 'resume', version, offset: multipleOfCut('resume.offset', offset) };
+    }
+    default:
+      return { kind: 'latest' };
+  }
+}
+
+function chunkBytesOf(value: number): number {
+  if (value === 0) return CHUNK_BYTES;
+  return multipleOfCut('chunk_bytes', integer('chunk_bytes', value, CHUNK_CUT_BYTES, CHUNK_BYTES_MAX));
+}
+
+function multipleOfCut(field: string, value: number): number {
+  if (value % CHUNK_CUT_BYTES !== 0)
+    throw invalidField(field, `must be a multiple of ${CHUNK_CUT_BYTES}, got ${value}`);
+  return value;
+}
