@@ -36,3 +36,11 @@ const WIDTHS = [PIXEL_COUNT, 64, CLASS_COUNT];
 export function createModel(seed: number): Classifier {
   return new Classifier(WIDTHS, seededRandom(seed, 'weights'));
 }
+
+/** Rows of the table: enough to see the curve, few enough for one screen. */
+const EVALUATION_COUNT = 20;
+
+/** The evaluator pulls about each N-th step. */
+export function evaluationEvery(steps: number): number {
+  return Math.max(1, Math.round(steps / EVALUATION_COUNT));
+}

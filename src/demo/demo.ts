@@ -1,0 +1,100 @@
+import { connect, type RunInfo } from '../client/index.js';
+import { type RunningServer, startServer } from '../server/index.js';
+import { loadDigits, splitDigits } from './digits.js';
+import type { EvaluatorMessage, TrainerMessage } from './messages.js';
+import { type Child, startChild } from './processes.js';
+import { Recording } from './recording.js';
+import { conclusion, introduction, paintFor, tableHeader, tableRow } from './report.js';
+import { createModel, RUN_NAME, type Setup } from './setup.js';
+import { summarize } from './summary.js';
+
+export interface DemoOptions {
+  /** Optimizer steps, STEPS_MIN to STEPS_MAX. */
+  readonly steps: number;
+  /** 0 to SEED_MAX. */
+  readonly seed: number;
+  /** Print the summary as one JSON object and nothing else. */
+  readonly json: boolean;
+}
+
+/** Signals that end the demo, with the exit codes that shells expect of them. */
+const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
+
+/**
+ * Runs the demo: the service in this process, a trainer and an evaluator in processes of their own. Resolves to the
+ * exit code: 0 when all checks hold, 1 when one does not, 128 + n after signal n. Rejects when a process fails or hangs.
+ */
+export async function runDemo(options: DemoOptions): Promise<number> {
+  const server = await startServer({ listen: '127.0.0.1:0', dataDir: 'none', logLevel: 'warn' });
+  const children: Child[] = [];
+  const signals = listenForSignals();
+  try {
+    return await Promise.race([signals.exitCode, play(options, server, children)]);
+  } finally {
+    signals.ignore();
+    await Promise.all(children.map((child) => child.stop()));
+    await server.stop();
+  }
+}
+
+async function play(options: DemoOptions, server: RunningServer, children: Child[]): Promise<number> {
+  const print = (lines: readonly string[]): void => void process.stdout.write(`${lines.join('\n')}\n`);
+  const printText = options.json ? () => {} : print;
+  const paint = paintFor(process.stdout);
+  const { steps, seed } = options;
+  const setup: Setup = { target: `${server.host}:${server.port}`, steps, seed };
+  const recording = new Recording((row) => printText([tableRow(row, paint)]));
+
+  const [trainer, evaluator] = startPair(setup, recording);
+  children.push(trainer, evaluator);
+  const { test } = splitDigits(loadDigits(), seed);
+  const cast = { ...setup, trainerPid: trainer.pid, evaluatorPid: evaluator.pid, model: createModel(seed), test };
+  printText([...introduction(cast, paint), tableHeader(paint)]);
+  await Promise.all([trainer.ended, evaluator.ended]);
+
+  const summary = summarize(setup, recording, await describeRun(setup.target));
+  if (options.json) print([JSON.stringify(summary)]);
+  else print(conclusion(summary, paint));
+  return summary.ok ? 0 : 1;
+}
+
+/** Neither waits for the other's work, only for its beginning: the evaluator for the run, the trainer for a reader. */
+function startPair(setup: Setup, recording: Recording): [trainer: Child, evaluator: Child] {
+  const trainer = startChild<TrainerMessage>('trainer', setup, (message) => {
+    if (message.kind === 'trained') recording.addTrained(message);
+    else if (message.kind === 'acknowledged') recording.acknowledged = message;
+    else {
+      recording.opened = message;
+      evaluator.go();
+    }
+  });
+  const evaluator = startChild<EvaluatorMessage>('evaluator', setup, (message) => {
+    if (message.kind === 'pulled') recording.addPulled(message);
+    else trainer.go();
+  });
+  return [trainer, evaluator];
+}
+
+async function describeRun(target: string): Promise<RunInfo> {
+  const client = connect(target);
+  try {
+    return await client.getRun(RUN_NAME);
+  } finally {
+    client.close();
+  }
+}
+
+function listenForSignals(): { exitCode: Promise<number>; ignore(): void } {
+  let onSignal: (signal: keyof typeof SIGNAL_EXIT_CODES) => void = () => {};
+  const exitCode = new Promise<number>((resolve) => {
+    onSignal = (signal) => resolve(SIGNAL_EXIT_CODES[signal]);
+  });
+  const names = Object.keys(SIGNAL_EXIT_CODES) as (keyof typeof SIGNAL_EXIT_CODES)[];
+  for (const name of names) process.on(name, onSignal);
+  return {
+    exitCode,
+    ignore() {
+      for (const name of names) process.off(name, onSignal);
+    },
+  };
+}

@@ -1,0 +1,73 @@
+import type { Acknowledged, Opened, Pulled, Trained } from './messages.js';
+import { largestDifference } from './reference.js';
+
+/** One pulled shadow beside the trainer's own numbers of the same step. */
+export interface Row {
+  readonly step: number;
+  /** Mean cross entropy of the step's batch; absent at step 0. */
+  readonly loss?: number;
+  readonly accuracyRaw: number;
+  readonly accuracyEma: number;
+  /** Updates that the service says it folded into this shadow. */
+  readonly numUpdates: number;
+  /** Largest absolute difference from the float64 EMA, and what float32 may be off. */
+  readonly difference: number;
+  readonly errorBound: number;
+}
+
+/** Brings together what the trainer and the evaluator report, in whichever order it comes. */
+export class Recording {
+  readonly rows: Row[] = [];
+  /** Accuracy of the raw weights at each step, from 0. */
+  readonly accuraciesRaw: number[] = [];
+  opened: Opened | undefined;
+  acknowledged: Acknowledged | undefined;
+  pulledBytes = 0;
+  private readonly trained = new Map<number, Trained>();
+  private readonly unmatched: Pulled[] = [];
+
+  /** `onRow` is called for each pull, in their order, once the trainer's numbers of its step are there. */
+  constructor(private readonly onRow: (row: Row) => void) {}
+
+  /** Pulls of a step that the trainer has not reported. */
+  get unmatchedCount(): number {
+    return this.unmatched.length;
+  }
+
+  addTrained(trained: Trained): void {
+    this.accuraciesRaw[trained.step] = trained.accuracyRaw;
+    this.trained.set(trained.step, trained);
+    this.match();
+  }
+
+  addPulled(pulled: Pulled): void {
+    this.pulledBytes += pulled.bytes;
+    this.unmatched.push(pulled);
+    this.match();
+  }
+
+  private match(): void {
+    for (let pulled = this.unmatched[0]; pulled !== undefined; pulled = this.unmatched[0]) {
+      const trained = this.trained.get(pulled.step);
+      if (trained === undefined) return;
+      this.unmatched.shift();
+      // Steps only rise: what the trainer said of older ones is not needed any more.
+      for (const step of this.trained.keys()) if (step < pulled.step) this.trained.delete(step);
+      const row = compare(trained, pulled);
+      this.rows.push(row);
+      this.onRow(row);
+    }
+  }
+}
+
+function compare(trained: Trained, pulled: Pulled): Row {
+  return {
+    step: pulled.step,
+    ...(trained.loss === undefined ? {} : { loss: trained.loss }),
+    accuracyRaw: trained.accuracyRaw,
+    accuracyEma: pulled.accuracyEma,
+    numUpdates: pulled.numUpdates,
+    difference: largestDifference(pulled.values, trained.reference),
+    errorBound: trained.errorBound,
+  };
+}
