@@ -21,6 +21,7 @@ export { ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../common/index.
 export { type AverageOptions, type AverageStart, averageEma, averageMean, type EmaOptions } from './averages.js';
 export { type ConnectOptions, connect, type ShadowkeepClient } from './client.js';
 export { ClientError, type Failure } from './errors.js';
+export { checkHealth, type ServingStatus } from './health.js';
 export type { RunHandle } from './run-handle.js';
 export type {
   Ack,
