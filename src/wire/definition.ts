@@ -1,5 +1,6 @@
 import { fileURLToPath } from 'node:url';
 import { loadSync, type Options, type PackageDefinition } from '@grpc/proto-loader';
+import type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
 import type { ShadowWeightsDefinition } from './gen/shadowkeep/v1/ShadowWeights.js';
 
 /** The protos lie beside `src` and `dist` alike, so one relative path serves the checkout and the package. */
@@ -25,3 +26,9 @@ export const packageDefinition: PackageDefinition = loadSync('shadowkeep/v1/shad
 /** Methods of ShadowWeights with their serializers. */
 // The loader types every service alike; the generated type was made from the same file with the same options.
 export const shadowWeightsDefinition = packageDefinition[SERVICE_NAME] as unknown as ShadowWeightsDefinition;
+
+/** A request with every default filled in, as if it had come over the wire; throws when it cannot be encoded. */
+export function completeOpenRun(request: object): OpenRunRequest__Output {
+  const { requestSerialize, requestDeserialize } = shadowWeightsDefinition.OpenRun;
+  return requestDeserialize(requestSerialize(request));
+}
