@@ -1,5 +1,13 @@
 import type { ClientUnaryCall, requestCallback } from '@grpc/grpc-js';
-import { layOut, type ShadowWeightsClient } from '../wire/index.js';
+import {
+  type DeleteRunResponse__Output,
+  type ListRunsResponse__Output,
+  layOut,
+  type OpenRunResponse__Output,
+  type Run__Output,
+  type ShadowWeightsClient,
+  type Tensor,
+} from '../wire/index.js';
 import { createStub } from './channel.js';
 import { protocolError, toFailure } from './errors.js';
 import { toRunEvent, toRunInfo } from './messages.js';
@@ -7,7 +15,7 @@ import { ResponseReader } from './response-reader.js';
 import { RunHandle } from './run-handle.js';
 import { getShadow, readShadow } from './shadow-read.js';
 import { sentTensors } from './step-source.js';
-import type { OpenRunOptions, ReadOptions, RunEvent, RunInfo, Shadow, ShadowRead } from './types.js';
+import type { OpenRunOptions, ReadOptions, RunEvent, RunInfo, Shadow, ShadowRead, TensorSpec } from './types.js';
 import { UpdateStream } from './update-stream.js';
 
 export interface ConnectOptions {
@@ -47,15 +55,11 @@ export class ShadowkeepClient {
    * AVERAGES_MISMATCH when the run has others, WRITER_BUSY while another stream writes it, MEMORY_EXHAUSTED.
    */
   async openRun(options: OpenRunOptions): Promise<RunHandle> {
-    const opened = await this.unary((callback) =>
+    const opened = await this.unary<OpenRunResponse__Output>((callback) =>
       this.stub.OpenRun(
         {
           run: options.run,
-          tensors: options.tensors.map(({ policy = 'POLICY_UNSPECIFIED', shape, ...tensor }) => ({
-            ...tensor,
-            shape: [...shape],
-            policy,
-          })),
+          tensors: options.tensors.map(toTensorMessage),
           averages: [...options.averages],
           incarnation: options.incarnation ?? '',
         },
@@ -110,18 +114,22 @@ export class ShadowkeepClient {
 
   /** State, sizes and rates of a run. Rejects with RUN_NOT_FOUND. */
   async getRun(run: string): Promise<RunInfo> {
-    return toRunInfo(await this.unary((callback) => this.stub.GetRun({ run }, this.callOptions(), callback)));
+    return toRunInfo(
+      await this.unary<Run__Output>((callback) => this.stub.GetRun({ run }, this.callOptions(), callback)),
+    );
   }
 
   /** All runs in the order of their names, without their tensors. */
   async listRuns(): Promise<RunInfo[]> {
-    const { runs } = await this.unary((callback) => this.stub.ListRuns({}, this.callOptions(), callback));
+    const { runs } = await this.unary<ListRunsResponse__Output>((callback) =>
+      this.stub.ListRuns({}, this.callOptions(), callback),
+    );
     return runs.map(toRunInfo);
   }
 
   /** Deletes a run, its memory and its files; its streams end with RUN_DELETED. Rejects with RUN_NOT_FOUND. */
   async deleteRun(run: string): Promise<{ freedBytes: number }> {
-    const { freed_bytes: freedBytes } = await this.unary((callback) =>
+    const { freed_bytes: freedBytes } = await this.unary<DeleteRunResponse__Output>((callback) =>
       this.stub.DeleteRun({ run }, this.callOptions(), callback),
     );
     return { freedBytes };
@@ -145,4 +153,8 @@ export class ShadowkeepClient {
       });
     });
   }
+}
+
+function toTensorMessage({ name, dtype, shape, policy }: TensorSpec): Tensor {
+  return { name, dtype, shape: [...shape], policy: policy ?? 'POLICY_UNSPECIFIED' };
 }

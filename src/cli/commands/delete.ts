@@ -1,0 +1,37 @@
+import { createInterface } from 'node:readline/promises';
+import { Command } from 'commander';
+import { OperationError, UsageError } from '../exit.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
+import { formatBytes } from '../format.js';
+import { print, printJson } from '../output.js';
+import { withClient } from '../with-client.js';
+
+interface DeleteOptions extends CommonOptions {
+  yes?: true;
+}
+
+export function deleteCommand(): Command {
+  const command = new Command('delete')
+    .description('delete a run: its weights in memory and on disk')
+    .argument('<RUN>', 'name of the run')
+    .addOption(flag('--yes', 'do not ask'));
+  return addCommonFlags(command, 'print one object: {"run":…,"freedBytes":…}').action(
+    async (run: string, { target, json, yes }: DeleteOptions) => {
+      if (!yes) await confirm(run, target);
+      const { freedBytes } = await withClient(target, (client) => client.deleteRun(run));
+      if (json) printJson({ run, freedBytes });
+      else print(`deleted ${run}, ${formatBytes(freedBytes)} freed`);
+    },
+  );
+}
+
+async function confirm(run: string, target: string): Promise<void> {
+  if (!process.stdin.isTTY) throw new UsageError('delete needs --yes where nobody can be asked');
+  const terminal = createInterface({ input: process.stdin, output: process.stderr });
+  try {
+    const answer = await terminal.question(`Delete ${run} at ${target} with all its weights? Type its name: `);
+    if (answer.trim() !== run) throw new OperationError('not deleted');
+  } finally {
+    terminal.close();
+  }
+}

@@ -1,0 +1,74 @@
+import { Command } from 'commander';
+import type { AverageSpec, RunInfo, TensorSpec } from '../../client/index.js';
+import { describeAverage } from '../describe-average.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
+import { formatBytes, formatCount, formatDuration, formatOptional, formatWeight } from '../format.js';
+import { print, printJson } from '../output.js';
+import { type Column, formatFields, formatTable } from '../table.js';
+import { withClient } from '../with-client.js';
+
+interface DescribeOptions extends CommonOptions {
+  tensors?: true;
+}
+
+const TENSOR_COLUMNS: readonly Column<TensorSpec>[] = [
+  { title: 'TENSOR', cell: (tensor) => tensor.name },
+  { title: 'DTYPE', cell: (tensor) => tensor.dtype },
+  { title: 'SHAPE', cell: (tensor) => `[${tensor.shape.join(', ')}]` },
+  { title: 'POLICY', cell: (tensor) => tensor.policy ?? '-' },
+];
+
+export function describeCommand(): Command {
+  const command = new Command('describe')
+    .description('show the state, sizes and rates of one run')
+    .argument('<RUN>', 'name of the run')
+    .addOption(flag('--tensors', 'list its tensors too'));
+  return addCommonFlags(command, 'print one object, the tensors in it').action(
+    async (name: string, { target, json, tensors }: DescribeOptions) => {
+      const run = await withClient(target, (client) => client.getRun(name));
+      if (json) return printJson(run);
+      print(formatFields(fields(run)));
+      print(`\n${formatTable(averageColumns(run), run.averages)}`);
+      if (tensors) print(`\n${formatTable(TENSOR_COLUMNS, run.tensors)}`);
+    },
+  );
+}
+
+function fields(run: RunInfo): [string, string][] {
+  const { memory } = run;
+  const sinceCommit = run.sinceCommitMs === undefined ? '' : `, ${formatDuration(run.sinceCommitMs)} ago`;
+  const rate = `${run.commitsPerSecond.toFixed(1)} steps/s, ${formatBytes(run.receivedBytesPerSecond)}/s`;
+  return [
+    ['run', run.run],
+    ['generation', String(run.generation)],
+    ['committed step', formatOptional(run.committedStep) + sinceCommit],
+    ['durable step', formatOptional(run.durableStep)],
+    [
+      'receiving',
+      run.stagingStep === undefined ? '-' : `step ${run.stagingStep}, ${formatBytes(run.stagingBytes)} so far`,
+    ],
+    ['tensors', `${run.tensorCount}, ${formatCount(run.averagedElements)} parameters averaged`],
+    ['connected', `${run.writersConnected} writers, ${run.readersConnected} readers`],
+    ['last minute', rate],
+    [
+      'since start',
+      `${run.commits} steps, ${formatBytes(run.bytesReceived)} received, ${formatBytes(run.bytesSent)} sent`,
+    ],
+    [
+      'memory',
+      `${formatBytes(memory.shadowBytes)} shadows, ${formatBytes(memory.stagingBytes)} in flight, ` +
+        `${formatBytes(memory.pinnedBytes)} held by readers, ${formatBytes(memory.freeBytes)} free`,
+    ],
+    ['server budget', `${formatBytes(memory.budgetFreeBytes)} free of ${formatBytes(memory.budgetBytes)}`],
+  ];
+}
+
+function averageColumns(run: RunInfo): readonly Column<AverageSpec>[] {
+  const state = (average: AverageSpec) => run.states.find(({ name }) => name === average.name);
+  return [
+    { title: 'AVERAGE', cell: (average) => average.name ?? '' },
+    { title: 'UPDATES', align: 'right', cell: (average) => formatOptional(state(average)?.numUpdates) },
+    { title: 'LAST WEIGHT', align: 'right', cell: (average) => formatWeight(state(average)?.weight) },
+    { title: 'RULE', cell: describeAverage },
+  ];
+}

@@ -1,0 +1,40 @@
+import { Command } from 'commander';
+import { checkHealth } from '../../client/index.js';
+import { OperationError } from '../exit.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
+import { print, printJson } from '../output.js';
+import { duration } from '../values.js';
+import { asUnreachable } from '../with-client.js';
+
+interface HealthOptions extends CommonOptions {
+  timeout: number;
+}
+
+/** Shorter than the patience of the container's own health check. */
+const TIMEOUT_MS = 3_000;
+
+export function healthCommand(): Command {
+  const command = new Command('health')
+    .description('ask whether the service serves; for probes')
+    .addOption(
+      flag('--timeout <TIME>', 'wait this long for the answer')
+        .argParser(duration('--timeout', 3_600_000))
+        .default(TIMEOUT_MS, '3s'),
+    );
+  return addCommonFlags(command, 'print one object: {"status":"SERVING"}').action(
+    async ({ target, json, timeout }: HealthOptions) => {
+      const status = await ask(target, timeout);
+      if (json) printJson({ status });
+      else print(status);
+      if (status !== 'SERVING') throw new OperationError(`the service at ${target} is ${status}`);
+    },
+  );
+}
+
+async function ask(target: string, timeoutMs: number) {
+  try {
+    return await checkHealth(target, { timeoutMs });
+  } catch (error) {
+    throw asUnreachable(target, error);
+  }
+}

@@ -1,0 +1,124 @@
+import { Command } from 'commander';
+import type { FloatDType, ShadowkeepClient, ShadowRead } from '../../client/index.js';
+import { FLOAT_DTYPES, WAIT_MS_MAX } from '../../common/index.js';
+import { createShadowFiles, type ShadowFilesResult } from '../../storage/index.js';
+import { UsageError } from '../exit.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
+import { formatBytes, formatDuration } from '../format.js';
+import { interruptible } from '../interrupt.js';
+import { print, printJson } from '../output.js';
+import { startProgress } from '../progress.js';
+import { byteSize, duration, integer, list, oneOf } from '../values.js';
+import { withClient } from '../with-client.js';
+
+interface PullOptions extends CommonOptions {
+  out: string;
+  average?: string;
+  step?: number;
+  minStep?: number;
+  wait?: number;
+  dtype?: FloatDType;
+  names?: string[];
+  overwrite?: true;
+  shardBytes?: number;
+}
+
+const EXPLANATION = `
+PATH is a file that ends in .safetensors, or a directory (a new one's name ends
+in /), which gets model.safetensors. Over --shard-bytes the model is cut into
+shards with an index beside them, as from_pretrained loads them. Until all
+bytes are there nothing appears under the final names; a failure or an
+interrupt leaves nothing.`;
+
+export function pullCommand(): Command {
+  const command = new Command('pull')
+    .description('write the averaged weights of one step to safetensors')
+    .argument('<RUN>', 'name of the run')
+    .addOption(flag('--out <PATH>', 'file or directory to write').makeOptionMandatory())
+    .addOption(flag('--average <NAME>', 'which average; needed when the run has several'))
+    .addOption(flag('--step <N>', 'exactly this step').argParser(integer('--step', 0)).conflicts('minStep'))
+    .addOption(flag('--min-step <N>', 'the newest step, at least N').argParser(integer('--min-step', 0)))
+    .addOption(
+      flag('--wait <TIME>', 'wait this long for the step, or for the first one').argParser(
+        duration('--wait', WAIT_MS_MAX),
+      ),
+    )
+    .addOption(
+      flag('--dtype <DTYPE>', `cast the averaged tensors: ${FLOAT_DTYPES.join(', ')}`).argParser(
+        oneOf('--dtype', FLOAT_DTYPES),
+      ),
+    )
+    .addOption(
+      flag('--names <PATTERN>', 'only these tensors; * matches anything; repeat it or separate by commas').argParser(
+        list(String),
+      ),
+    )
+    .addOption(flag('--overwrite', 'replace files that are there'))
+    .addOption(
+      flag('--shard-bytes <BYTES>', 'cut files at this size; default 5GB').argParser(byteSize('--shard-bytes', 1)),
+    )
+    .addHelpText('after', EXPLANATION);
+  return addCommonFlags(command, 'print one object: what was written where').action(pull);
+}
+
+async function pull(run: string, options: PullOptions): Promise<void> {
+  if (options.out === '') throw new UsageError('--out must name a file or a directory, got ""');
+  const startedMs = performance.now();
+  await interruptible((signal) =>
+    withClient(options.target, async (client) => {
+      const read = await startRead(client, run, options, signal);
+      try {
+        const written = await writeFiles(read, options);
+        report(read, written, performance.now() - startedMs, options);
+      } finally {
+        read.cancel();
+      }
+    }),
+  );
+}
+
+function startRead(client: ShadowkeepClient, run: string, options: PullOptions, signal: AbortSignal) {
+  const { average, step, minStep, wait, names, dtype } = options;
+  return client.readShadow({ run, average, step, minStep, waitMs: wait, names, dtype, signal });
+}
+
+/** Streams the read into files: one piece in memory at a time, and the disk's pace is the read's. */
+async function writeFiles(read: ShadowRead, options: PullOptions): Promise<ShadowFilesResult> {
+  const { header } = read;
+  const files = await createShadowFiles(options.out, header.tensors, {
+    overwrite: options.overwrite === true,
+    metadata: {
+      run: header.run,
+      average: header.average,
+      step: String(header.step),
+      num_updates: String(header.numUpdates),
+      generation: String(header.generation),
+    },
+    ...(options.shardBytes === undefined ? {} : { shardBytesMax: options.shardBytes }),
+  });
+  const totalBytes = header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
+  const progress = startProgress(`pull ${header.run}`, totalBytes, options.json === true);
+  try {
+    for await (const { data } of read.pieces) {
+      await files.write(data);
+      progress.advance(data.length);
+    }
+    return await files.finish();
+  } catch (error) {
+    await files.abort();
+    throw error;
+  } finally {
+    progress.stop();
+  }
+}
+
+function report({ header }: ShadowRead, written: ShadowFilesResult, ms: number, { json }: PullOptions): void {
+  const { run, average, step, numUpdates, generation, weight, tensors } = header;
+  if (json) {
+    printJson({ run, average, step, numUpdates, generation, weight, ...written });
+    return;
+  }
+  const size = `${tensors.length} tensors, ${formatBytes(written.tensorBytes)} in ${formatDuration(ms)}`;
+  print(`wrote ${written.path}: ${run} ${average} at step ${step}, ${numUpdates} updates, ${size}`);
+  if (written.files.length > 1) print(`${written.files.length} shards`);
+}

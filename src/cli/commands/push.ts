@@ -1,0 +1,130 @@
+import { Command } from 'commander';
+import type { Ack, AverageStart, RunHandle, TensorReader } from '../../client/index.js';
+import { assert } from '../../common/index.js';
+import { readSafetensorsHeader, type SafetensorsFile, SafetensorsReader } from '../../storage/index.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
+import { formatBytes, formatDuration } from '../format.js';
+import { interruptible } from '../interrupt.js';
+import { print, printJson } from '../output.js';
+import { type Progress, startProgress } from '../progress.js';
+import { averagesOf, type EmaFlag, emaFlag } from '../push-averages.js';
+import { layoutFor } from '../push-layout.js';
+import { stepsOf } from '../push-steps.js';
+import { integer, list, oneOf } from '../values.js';
+import { withClient } from '../with-client.js';
+
+interface PushOptions extends CommonOptions {
+  step?: number;
+  ema?: EmaFlag[];
+  mean?: string[];
+  start?: AverageStart;
+}
+
+const STARTS = ['ZEROS', 'INITIAL', 'FIRST'] as const satisfies readonly AverageStart[];
+
+const EXPLANATION = `
+Each file is one step, folded in the order of the command line: step N and the
+ones after it with --step N, otherwise the step in the file's metadata or at
+the end of its name (step_000100.safetensors). A step that the run has already
+is acknowledged and not folded again. A run that does not exist is created with
+the layout of the first file; with --start initial the first file is
+registered, not folded.`;
+
+export function pushCommand(): Command {
+  const command = new Command('push')
+    .description('fold checkpoint files into a run')
+    .argument('<RUN>', 'name of the run')
+    .argument('<FILE...>', 'safetensors files')
+    .addOption(flag('--step <N>', 'step of the first file').argParser(integer('--step', 0)))
+    .addOption(
+      flag('--ema <NAME=DECAY>', 'a moving average of a new run; repeat it or separate by commas').argParser(
+        list(emaFlag),
+      ),
+    )
+    .addOption(
+      flag('--mean <NAME>', 'a plain average of a new run; repeat it or separate by commas').argParser(list(String)),
+    )
+    .addOption(
+      flag('--start <START>', `what the moving averages are before: ${STARTS.join(', ')}; default FIRST`).argParser(
+        oneOf('--start', STARTS),
+      ),
+    )
+    .addHelpText('after', EXPLANATION);
+  return addCommonFlags(command, 'print one object a line, for each file').action(push);
+}
+
+async function push(name: string, paths: readonly string[], options: PushOptions): Promise<void> {
+  const { ema = [], mean = [], start = 'FIRST', target, step } = options;
+  const files: SafetensorsFile[] = [];
+  for (const path of paths) files.push(await readSafetensorsHeader(path));
+  const steps = stepsOf(files, step);
+  await interruptible((signal) =>
+    withClient(target, async (client) => {
+      const layout = await layoutFor(client, name, files, averagesOf(ema, mean, start));
+      const run = await client.openRun({ run: name, ...layout });
+      const abort = () => run.abort();
+      signal.addEventListener('abort', abort);
+      try {
+        await pushFiles(run, files, steps, options);
+        await run.close();
+      } catch (error) {
+        run.abort();
+        signal.throwIfAborted();
+        throw error;
+      } finally {
+        signal.removeEventListener('abort', abort);
+      }
+    }),
+  );
+}
+
+async function pushFiles(
+  run: RunHandle,
+  files: readonly SafetensorsFile[],
+  steps: readonly number[],
+  { start, json }: PushOptions,
+): Promise<void> {
+  const isInitial = start === 'INITIAL' && run.committedStep === undefined;
+  const totalBytes = files.reduce((sum, file) => sum + file.fileBytes - file.dataBegin, 0);
+  const progress = startProgress(`push ${run.run}`, totalBytes, json === true);
+  try {
+    for (const [index, file] of files.entries()) {
+      const startedMs = performance.now();
+      const ack = await pushFile(run, file, steps[index]!, isInitial && index === 0, progress);
+      report(file, ack, performance.now() - startedMs, json === true);
+    }
+  } finally {
+    progress.stop();
+  }
+}
+
+/** Streams one file as one step: a few pieces in memory at a time. */
+async function pushFile(
+  run: RunHandle,
+  file: SafetensorsFile,
+  step: number,
+  isInitial: boolean,
+  progress: Progress,
+): Promise<Ack> {
+  const reader = await SafetensorsReader.open(file.path);
+  const byName = new Map(reader.file.tensors.map((tensor) => [tensor.name, tensor]));
+  const read: TensorReader = async function* ({ name }) {
+    const tensor = byName.get(name);
+    assert(tensor !== undefined, 'the file was compared with the layout');
+    for await (const piece of reader.readTensor(tensor)) {
+      yield piece;
+      progress.advance(piece.length);
+    }
+  };
+  try {
+    return await (isInitial ? run.pushInitial(step, read) : run.update(step, read));
+  } finally {
+    await reader.close();
+  }
+}
+
+function report(file: SafetensorsFile, ack: Ack, ms: number, json: boolean): void {
+  const bytes = file.fileBytes - file.dataBegin;
+  if (json) printJson({ file: file.path, bytes, ...ack });
+  else print(`step ${ack.step} ${ack.state}: ${file.path}, ${formatBytes(bytes)} in ${formatDuration(ms)}`);
+}

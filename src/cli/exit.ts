@@ -1,0 +1,16 @@
+/** Exit status of every command, as the help says. */
+export const EXIT = { ok: 0, failure: 1, usage: 2 } as const;
+
+export const EXIT_HELP = `
+Exit status: 0 done, 1 the operation failed, 2 wrong usage,
+128 + N ended by signal N.`;
+
+/** The command line or an environment variable is wrong: nothing was done. */
+export class UsageError extends Error {
+  override readonly name = 'UsageError';
+}
+
+/** The operation failed in a way that has no code of its own; the message is for people. */
+export class OperationError extends Error {
+  override readonly name = 'OperationError';
+}
