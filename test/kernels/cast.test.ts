@@ -114,6 +114,26 @@ describe.each(MODES)('cast rounds once, to nearest even, %s', (mode) => {
   });
 });
 
+describe.each(MODES)('cast of NaN, %s', (mode) => {
+  const memory = new WebAssembly.Memory({ initial: 1 });
+  const { cast } = createKernels({ memory, mode });
+  // The least and the largest payload, signalling and quiet, of either sign: cut or rounded like a number, the first
+  // would become ∞ and the last would wrap around to 0.
+  const f32Codes = [0x7f80_0001, 0x7fbf_ffff, 0x7fc0_0000, 0x7fff_ffff, 0xff80_0001, 0xffff_ffff];
+  // The same payloads, in the last bits of an F64.
+  const f64Codes = f32Codes.map((code) => (BigInt(code >>> 31) << 63n) | (0x7ffn << 52n) | BigInt(code & 0x7f_ffff));
+
+  test.each(FLOAT_DTYPES)('F32 and F64 to %s: NaN stays NaN', (to) => {
+    new Uint32Array(memory.buffer).set(f32Codes);
+    new BigUint64Array(memory.buffer, SRC).set(f64Codes);
+    const nans = new Float64Array(f32Codes.length).fill(Number.NaN);
+    cast.F32[to](DST, 0, f32Codes.length);
+    expect(firstDifference(readElements(memory, to, DST, nans.length), nans)).toBeUndefined();
+    cast.F64[to](DST, SRC, f64Codes.length);
+    expect(firstDifference(readElements(memory, to, DST, nans.length), nans)).toBeUndefined();
+  });
+});
+
 /** The next value of the precision, up or down; `value` is not negative. */
 function neighbour(value: number, precision: Precision, direction: 1 | -1): number {
   if (value === 0) return direction * (precision === 'F32' ? 2 ** -149 : Number.MIN_VALUE);
