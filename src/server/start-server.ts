@@ -9,6 +9,7 @@ import { compileServerOptions, parseListen, type ServerOptions } from './options
 import { definition, handlers } from './rpc/index.js';
 import { type LoadedRun, RunFiles } from './run-files.js';
 import { Service } from './service.js';
+import { tuneGarbageCollector } from './tune-gc.js';
 
 export interface RunningServer {
   readonly host: string;
@@ -31,6 +32,7 @@ const STREAM_COUNT_MAX = 128;
 export async function startServer(options: Partial<ServerOptions> = {}): Promise<RunningServer> {
   const compiled = compileServerOptions(options);
   const log = createLogger(compiled.logLevel);
+  tuneGarbageCollector();
   const { host, port } = parseListen(compiled.listen);
   await checkPortFree(host, port);
   const files = compiled.dataDir === 'none' ? undefined : await RunFiles.open(compiled.dataDir, log);
