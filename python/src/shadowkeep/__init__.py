@@ -1,0 +1,42 @@
+"""Shadowkeep: a service that holds shadow weights, so that trainers don't have to.
+
+A trainer pushes its weights, an evaluator pulls their average, both of one exact step:
+
+    client = shadowkeep.connect("127.0.0.1:50051")
+    with client.open_run("my-run", tensors=weights, averages=[shadowkeep.Average.ema("ema", decay=0.999)]) as run:
+        run.push_initial(weights)
+        run.update(1, weights)
+    shadow = client.get_shadow("my-run", min_step=1)
+    shadow.step, shadow.num_updates, shadow.tensors["layer.weight"]
+
+PyTorch users: `shadowkeep.torch.EMA`.
+"""
+
+from .averages import Average
+from .client import Client, connect
+from .errors import (
+    AbortedError,
+    DataLossError,
+    DeadlineExceededError,
+    FailedPreconditionError,
+    InternalError,
+    InvalidArgumentError,
+    NotFoundError,
+    ResourceExhaustedError,
+    ShadowkeepError,
+    UnavailableError,
+    UnimplementedError,
+)
+from .layout import Layout, TensorSpec
+from .run import Run
+from .shadow import Shadow
+from .wire import AverageState, DType, Memory, RunEvent, RunInfo, ShadowTensor
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "AbortedError", "Average", "AverageState", "Client", "DType", "DataLossError", "DeadlineExceededError",
+    "FailedPreconditionError", "InternalError", "InvalidArgumentError", "Layout", "Memory", "NotFoundError",
+    "ResourceExhaustedError", "Run", "RunEvent", "RunInfo", "Shadow", "ShadowTensor", "ShadowkeepError",
+    "TensorSpec", "UnavailableError", "UnimplementedError", "connect",
+]  # fmt: skip

@@ -1,0 +1,109 @@
+"""Dtypes by safetensors' names, their numpy counterparts, and the conversion of what travels.
+
+numpy has no BF16 and no F8. Where the package `ml_dtypes` is installed its types stand for them; without it such
+tensors can be pushed only by conversion (`wire_dtype="BF16"`), and read only with `dtype="F32"` or through
+`shadowkeep.torch`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+
+from .wire import DType
+
+DTypeName = Literal[
+    "BOOL", "U8", "I8", "U16", "I16", "U32", "I32", "U64", "I64", "F16", "BF16", "F32", "F64", "F8_E4M3", "F8_E5M2"
+]
+FloatName = Literal["F16", "BF16", "F32", "F64"]
+FLOATS = frozenset({DType.F16, DType.BF16, DType.F32, DType.F64})
+
+_NUMPY_NAMES = {
+    "bool": DType.BOOL, "uint8": DType.U8, "int8": DType.I8, "uint16": DType.U16, "int16": DType.I16,
+    "uint32": DType.U32, "int32": DType.I32, "uint64": DType.U64, "int64": DType.I64,
+    "float16": DType.F16, "float32": DType.F32, "float64": DType.F64,
+    "bfloat16": DType.BF16, "float8_e4m3fn": DType.F8_E4M3, "float8_e5m2": DType.F8_E5M2,
+}  # fmt: skip
+_NAMES = {dtype: name for name, dtype in _NUMPY_NAMES.items()}
+_ML_DTYPES = frozenset({DType.BF16, DType.F8_E4M3, DType.F8_E5M2})
+
+# Elements converted at a time: the source, the result and one temporary stay in the second-level cache.
+BLOCK_ELEMENTS = 1 << 16
+BF16_NAN_BIT = 0x40
+
+
+def parse_dtype(value: Any) -> DType:
+    """Return the dtype of a name ("F32", "bfloat16"), a numpy dtype or scalar type. Raises ValueError for others."""
+    if isinstance(value, DType) and value != DType.UNSPECIFIED:
+        return value
+    if isinstance(value, str) and value in DType.__members__ and value != "UNSPECIFIED":
+        return DType[value]
+    name = value if isinstance(value, str) and value in _NUMPY_NAMES else _numpy_name(value)
+    if name not in _NUMPY_NAMES:
+        raise ValueError(f"dtype {value!r} is not supported, one of {', '.join(_NUMPY_NAMES)} is")
+    return _NUMPY_NAMES[name]
+
+
+def _numpy_name(value: Any) -> str:
+    try:
+        return str(np.dtype(value).name)
+    except TypeError:
+        return repr(value)
+
+
+def item_bytes(dtype: DType) -> int:
+    """Return the bytes of one element."""
+    if dtype in _ML_DTYPES:
+        return 2 if dtype == DType.BF16 else 1
+    return np.dtype(_NAMES[dtype]).itemsize
+
+
+def numpy_dtype(dtype: DType) -> np.dtype[Any]:
+    """Return the little-endian numpy dtype. Raises TypeError for BF16 and F8 when `ml_dtypes` is not installed."""
+    if dtype not in _ML_DTYPES:
+        little_endian: np.dtype[Any] = np.dtype(_NAMES[dtype]).newbyteorder("<")
+        return little_endian
+    try:
+        import ml_dtypes
+    except ImportError:
+        raise TypeError(
+            f'numpy has no {dtype.name}: install ml_dtypes, read with dtype="F32", or use shadowkeep.torch'
+        ) from None
+    extension: np.dtype[Any] = np.dtype(getattr(ml_dtypes, _NAMES[dtype]))
+    return extension
+
+
+def converter(source: DType, target: DType) -> Callable[[npt.NDArray[Any]], npt.NDArray[Any]] | None:
+    """Return what turns a contiguous array of `source` into one of `target`'s bytes; None when they are the same.
+
+    Rounds to nearest even; NaN stays NaN. From F64 to BF16 it goes through F32, which rounds twice.
+    """
+    if source == target:
+        return None
+    if target == DType.BF16:
+        return _to_bf16
+    return lambda array: _cast(array, numpy_dtype(target))
+
+
+def _cast(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    with np.errstate(over="ignore"):
+        return array.astype(dtype)
+
+
+def _to_bf16(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """Bits of the nearest BF16, as uint16: the upper half of the F32, plus one when the lower half says so."""
+    flat = array.reshape(-1)
+    out = np.empty(flat.size, np.uint16)
+    for start in range(0, flat.size, BLOCK_ELEMENTS):
+        block = np.ascontiguousarray(_cast(flat[start : start + BLOCK_ELEMENTS], np.dtype(np.float32)))
+        bits = block.view(np.uint32)
+        upper = bits >> 16
+        rounded = ((upper & 1) + (bits + np.uint32(0x7FFF))) >> 16
+        nan = np.isnan(block)
+        if nan.any():
+            rounded[nan] = upper[nan] | BF16_NAN_BIT
+        out[start : start + BLOCK_ELEMENTS] = rounded
+    return out

@@ -1,0 +1,21 @@
+"""Shadowkeep for PyTorch: `EMA` with the API that people know, and loading a shadow into a module.
+
+    ema = shadowkeep.torch.EMA(model, "127.0.0.1:50051", run="my-run", decay=0.999)
+    ema.register()
+    for batch in batches:
+        ...                       # forward, backward, optimizer.step()
+        ema.update()              # takes a snapshot; a thread sends it
+    with ema.average_parameters():
+        evaluate(model)
+
+An evaluator in another process:
+
+    shadow = shadowkeep.connect("127.0.0.1:50051").get_shadow("my-run")
+    shadowkeep.torch.load_shadow(shadow, model)
+"""
+
+from .ema import EMA
+from .load import load_shadow, shadow_tensors
+from .names import canonical_name
+
+__all__ = ["EMA", "canonical_name", "load_shadow", "shadow_tensors"]

@@ -1,0 +1,157 @@
+"""The codec against protobuf's own, both ways, for every message of the proto."""
+
+from __future__ import annotations
+
+import dataclasses
+import random
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+from support import Stubs
+
+from shadowkeep import wire
+from shadowkeep.wire import codec, messages, runs, status, types
+
+SEED = 7
+CASES_PER_MESSAGE = 40
+EDGES = [0, 1, 127, 128, 300, (1 << 32) - 1]
+EDGES_64 = [*EDGES, 1 << 53, (1 << 64) - 1]
+TEXTS = ["", "a", "layer.0.weight", "Gewicht ä 重み"]
+
+
+def message_classes() -> list[type[codec.Message]]:
+    found = []
+    for module in (types, messages, runs, status):
+        for value in vars(module).values():
+            if isinstance(value, type) and issubclass(value, codec.Message) and value is not codec.Message:
+                found.append(value)
+    return list(dict.fromkeys(found))
+
+
+def proto_class(stubs: Stubs, message: type[codec.Message]) -> Any:
+    """Find the generated class: everything is in types.proto but the google.rpc ones."""
+    if message is status.Any:
+        from google.protobuf import any_pb2
+
+        return any_pb2.Any
+    module = stubs.status if message.__module__ == status.__name__ else stubs.types
+    return getattr(module, "Run" if message is runs.RunInfo else message.__name__)
+
+
+def test_each_message_of_the_proto_has_a_class(stubs: Stubs) -> None:
+    ours = {"Run" if message is runs.RunInfo else message.__name__ for message in message_classes()}
+    theirs = set(stubs.types.DESCRIPTOR.message_types_by_name) | set(stubs.status.DESCRIPTOR.message_types_by_name)
+    assert ours == theirs | {"Any"}
+
+
+@pytest.mark.parametrize("message", message_classes(), ids=lambda message: str(message.__name__))
+def test_fields_are_those_of_the_proto(stubs: Stubs, message: type[codec.Message]) -> None:
+    theirs = {field.name: field.number for field in proto_class(stubs, message).DESCRIPTOR.fields}
+    ours = {name: row.number for name, row in codec.fields_of(message).values()}
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("enum", ["DType", "Policy", "Start", "DelayMode", "DecayUnit", "NonFinite", "StepState"])
+def test_enums_are_those_of_the_proto(stubs: Stubs, enum: str) -> None:
+    theirs = dict(getattr(stubs.types, enum).items())
+    unspecified = next(name for name, number in theirs.items() if number == 0)
+    ours = {unspecified if value == 0 else value.name: int(value) for value in getattr(wire, enum)}
+    assert ours == theirs
+
+
+@pytest.mark.parametrize("message", message_classes(), ids=lambda message: str(message.__name__))
+def test_both_ways_through_protobuf(stubs: Stubs, message: type[codec.Message]) -> None:
+    rng = random.Random(SEED)
+    for _ in range(CASES_PER_MESSAGE):
+        ours = random_message(rng, message)
+        theirs = proto_class(stubs, message).FromString(ours.encode())
+        assert ours.encode() == theirs.SerializeToString(deterministic=True)
+        assert message.decode(theirs.SerializeToString()) == ours
+
+
+def test_unpacked_numbers_are_read(stubs: Stubs) -> None:
+    assert types.Tensor.decode(b"\x18\x05\x18\xac\x02").shape == [5, 300]
+
+
+def test_unknown_fields_are_skipped() -> None:
+    unknown = b"\xf8\x07\x01" + b"\xf9\x07" + bytes(8) + b"\xfa\x07\x03abc" + b"\xfd\x07" + bytes(4)
+    assert types.Box.decode(unknown + b"\x08\x07" + unknown) == types.Box(tensor=7)
+
+
+def test_enum_values_of_a_newer_server_stay_numbers() -> None:
+    assert types.Tensor.decode(b"\x10\x63").dtype == 99
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        (b"\x08", "no end of the varint"),
+        (b"\x08" + b"\xff" * 11, "no end of the varint"),
+        (b"\x12\x05ab", "5 bytes wanted"),
+        (b"\x0b", "wire type 3"),
+        (b"\x0d\x00\x00\x00\x00", "has wire type 5"),
+    ],
+)
+def test_malformed_messages_are_refused(data: bytes, problem: str) -> None:
+    with pytest.raises(ValueError, match=problem):
+        types.Box.decode(data)
+
+
+def test_numbers_out_of_range_are_refused() -> None:
+    for value in (-1, 1 << 64):
+        with pytest.raises(ValueError, match="unsigned"):
+            types.Box(tensor=value).encode()
+
+
+def random_message(rng: random.Random, message: type[codec.Message]) -> codec.Message:
+    """Fill about half of the fields, of a oneof at most one."""
+    chosen = {name: row for name, row in codec.fields_of(message).values() if rng.random() < 0.5}
+    for group in oneofs(message):
+        kept = rng.choice(group)
+        for name in group:
+            if name != kept:
+                chosen.pop(name, None)
+    return message(**{name: random_value(rng, message, name, row) for name, row in chosen.items()})
+
+
+def oneofs(message: type[codec.Message]) -> Iterator[list[str]]:
+    names = [field.name for field in dataclasses.fields(message)]  # type: ignore[arg-type]
+    if message is types.Average:
+        yield names[names.index("constant") : names.index("bias_correction")]
+    elif message is types.PowerFunction:
+        yield names
+    elif message is messages.GetShadowRequest:
+        yield ["step", "min_step", "resume"]
+    elif message in (messages.UpdateRequest, messages.UpdateResponse, messages.GetShadowResponse):
+        yield names
+
+
+def random_value(rng: random.Random, message: type[codec.Message], name: str, row: codec.Field) -> Any:
+    if row.kind == "map":
+        # One entry: protobuf orders the others by its own rule.
+        return {rng.choice(TEXTS): rng.choice(TEXTS)} if rng.random() < 0.5 else {}
+    if row.repeated:
+        return [random_scalar(rng, message, name, row) for _ in range(rng.randrange(4))]
+    return random_scalar(rng, message, name, row)
+
+
+def random_scalar(rng: random.Random, message: type[codec.Message], name: str, row: codec.Field) -> Any:
+    if row.kind == "enum":
+        return rng.choice(list(row.type))
+    if row.kind == "message":
+        return random_message(rng, row.type)
+    # uint32 fields of the proto; the codec reads and writes all integers as 64 bits.
+    small = name in ("tensor", "replica_group", "writers", "writer", "chunk_bytes", "tensor_count") or name.endswith(
+        "_connected"
+    )
+    choices: dict[str, list[Any]] = {
+        "uint64": EDGES if small else EDGES_64,
+        "int64": [0, 1, 13, -1],
+        "bool": [False, True],
+        "double": [0.0, 0.999, -1.5, 1e300, float("inf")],
+        "fixed32": EDGES,
+        "string": TEXTS,
+        "bytes": [b"", b"\x00", bytes(range(200))],
+    }
+    return rng.choice(choices[row.kind])
