@@ -16,8 +16,9 @@ export async function withClient<Result>(
   }
 }
 
-/** Says where nobody answered; other failures stay what they are. */
+/** Says which service could not be reached, in few words; other failures stay what they are. */
 export function asUnreachable(target: string, error: unknown): unknown {
   if (!(error instanceof ClientError) || error.code !== 'UNAVAILABLE') return error;
-  return new OperationError(`no service answers at ${target}: ${error.message} (UNAVAILABLE)`);
+  const [, cause = error.message] = /Last error: (?:Error: )?(.+?)\.? Resolution note/.exec(error.message) ?? [];
+  return new OperationError(`cannot reach the service at ${target}: ${cause} (UNAVAILABLE)`);
 }

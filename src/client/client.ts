@@ -38,16 +38,15 @@ export function connect(target: string, options: ConnectOptions = {}): Shadowkee
  * there is none: no server, a broken connection, a deadline.
  */
 export class ShadowkeepClient {
-  private readonly checksums: boolean;
-  private readonly deadlineMs: number;
+  readonly #stub: ShadowWeightsClient;
+  readonly #checksums: boolean;
+  readonly #deadlineMs: number;
 
   /** Made by `connect`. */
-  constructor(
-    private readonly stub: ShadowWeightsClient,
-    options: ConnectOptions,
-  ) {
-    this.checksums = options.checksums ?? true;
-    this.deadlineMs = options.deadlineMs ?? DEADLINE_MS;
+  constructor(stub: ShadowWeightsClient, options: ConnectOptions) {
+    this.#stub = stub;
+    this.#checksums = options.checksums ?? true;
+    this.#deadlineMs = options.deadlineMs ?? DEADLINE_MS;
   }
 
   /**
@@ -55,19 +54,19 @@ export class ShadowkeepClient {
    * AVERAGES_MISMATCH when the run has others, WRITER_BUSY while another stream writes it, MEMORY_EXHAUSTED.
    */
   async openRun(options: OpenRunOptions): Promise<RunHandle> {
-    const opened = await this.unary<OpenRunResponse__Output>((callback) =>
-      this.stub.OpenRun(
+    const opened = await this.#unary<OpenRunResponse__Output>((callback) =>
+      this.#stub.OpenRun(
         {
           run: options.run,
           tensors: options.tensors.map(toTensorMessage),
           averages: [...options.averages],
           incarnation: options.incarnation ?? '',
         },
-        this.callOptions(),
+        this.#callOptions(),
         callback,
       ),
     );
-    const stream = new UpdateStream(this.stub.Update());
+    const stream = new UpdateStream(this.#stub.Update());
     const { step_bytes: stepBytes, committed_step: committedStep } = await stream.open({
       run: options.run,
       generation: opened.generation,
@@ -81,7 +80,7 @@ export class ShadowkeepClient {
       throw failure;
     }
     const { run, generation, created } = opened;
-    return new RunHandle({ run, generation, created, committedStep, stepBytes }, stream, tensors, this.checksums);
+    return new RunHandle({ run, generation, created, committedStep, stepBytes }, stream, tensors, this.#checksums);
   }
 
   /**
@@ -89,7 +88,7 @@ export class ShadowkeepClient {
    * VERSION_NOT_FOUND, NOTHING_COMMITTED, WAIT_TIMEOUT.
    */
   getShadow(options: ReadOptions): Promise<Shadow> {
-    return getShadow(this.stub, options, this.checksums);
+    return getShadow(this.#stub, options, this.#checksums);
   }
 
   /**
@@ -97,7 +96,7 @@ export class ShadowkeepClient {
    * service, which ends a read that takes nothing for long (READER_STALLED).
    */
   readShadow(options: ReadOptions): Promise<ShadowRead> {
-    return readShadow(this.stub, options, this.checksums);
+    return readShadow(this.#stub, options, this.#checksums);
   }
 
   /**
@@ -108,43 +107,43 @@ export class ShadowkeepClient {
     run: string,
     options: { every?: number | undefined; signal?: AbortSignal | undefined } = {},
   ): AsyncGenerator<RunEvent, void, undefined> {
-    const call = this.stub.WatchRun({ run, every: options.every ?? 1 });
+    const call = this.#stub.WatchRun({ run, every: options.every ?? 1 });
     for await (const event of new ResponseReader(call, options.signal)) yield toRunEvent(event);
   }
 
   /** State, sizes and rates of a run. Rejects with RUN_NOT_FOUND. */
   async getRun(run: string): Promise<RunInfo> {
     return toRunInfo(
-      await this.unary<Run__Output>((callback) => this.stub.GetRun({ run }, this.callOptions(), callback)),
+      await this.#unary<Run__Output>((callback) => this.#stub.GetRun({ run }, this.#callOptions(), callback)),
     );
   }
 
   /** All runs in the order of their names, without their tensors. */
   async listRuns(): Promise<RunInfo[]> {
-    const { runs } = await this.unary<ListRunsResponse__Output>((callback) =>
-      this.stub.ListRuns({}, this.callOptions(), callback),
+    const { runs } = await this.#unary<ListRunsResponse__Output>((callback) =>
+      this.#stub.ListRuns({}, this.#callOptions(), callback),
     );
     return runs.map(toRunInfo);
   }
 
   /** Deletes a run, its memory and its files; its streams end with RUN_DELETED. Rejects with RUN_NOT_FOUND. */
   async deleteRun(run: string): Promise<{ freedBytes: number }> {
-    const { freed_bytes: freedBytes } = await this.unary<DeleteRunResponse__Output>((callback) =>
-      this.stub.DeleteRun({ run }, this.callOptions(), callback),
+    const { freed_bytes: freedBytes } = await this.#unary<DeleteRunResponse__Output>((callback) =>
+      this.#stub.DeleteRun({ run }, this.#callOptions(), callback),
     );
     return { freedBytes };
   }
 
   /** Closes the connection. Streams that are open end with an error. */
   close(): void {
-    this.stub.close();
+    this.#stub.close();
   }
 
-  private callOptions() {
-    return { deadline: Date.now() + this.deadlineMs };
+  #callOptions() {
+    return { deadline: Date.now() + this.#deadlineMs };
   }
 
-  private unary<Response>(start: (callback: requestCallback<Response>) => ClientUnaryCall): Promise<Response> {
+  #unary<Response>(start: (callback: requestCallback<Response>) => ClientUnaryCall): Promise<Response> {
     return new Promise((resolve, reject) => {
       start((error, response) => {
         if (error) reject(toFailure(error));

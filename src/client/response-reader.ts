@@ -6,39 +6,40 @@ import { type Failure, toFailure } from './errors.js';
  * stream and its window hold. Listens from the start, so that a failure between two reads is kept for the next one.
  */
 export class ResponseReader<Message> implements AsyncIterable<Message> {
-  private failure: Failure | undefined;
-  private ended = false;
-  private cancelled = false;
-  private wake: () => void = () => {};
-  private readonly onAbort = () => this.cancel();
+  #failure: Failure | undefined;
+  #ended = false;
+  #cancelled = false;
+  readonly #call: ClientReadableStream<Message>;
+  readonly #signal: AbortSignal | undefined;
+  #wake: () => void = () => {};
+  readonly #onAbort = () => this.cancel();
 
-  constructor(
-    private readonly call: ClientReadableStream<Message>,
-    private readonly signal: AbortSignal | undefined,
-  ) {
-    call.on('readable', () => this.wake());
+  constructor(call: ClientReadableStream<Message>, signal: AbortSignal | undefined) {
+    this.#call = call;
+    this.#signal = signal;
+    call.on('readable', () => this.#wake());
     call.on('end', () => {
-      this.ended = true;
-      this.finish();
+      this.#ended = true;
+      this.#finish();
     });
     call.on('error', (error) => {
-      this.failure ??= toFailure(error);
-      this.finish();
+      this.#failure ??= toFailure(error);
+      this.#finish();
     });
     if (signal?.aborted) this.cancel();
-    else signal?.addEventListener('abort', this.onAbort, { once: true });
+    else signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
   /** The next message, or undefined at the end of the stream. Rejects with the server's error or the signal's reason. */
   async next(): Promise<Message | undefined> {
     for (;;) {
-      this.signal?.throwIfAborted();
-      if (this.failure !== undefined) throw this.failure;
-      const message = this.call.read() as Message | null;
+      this.#signal?.throwIfAborted();
+      if (this.#failure !== undefined) throw this.#failure;
+      const message = this.#call.read() as Message | null;
       if (message !== null) return message;
-      if (this.ended || this.cancelled) return undefined;
+      if (this.#ended || this.#cancelled) return undefined;
       await new Promise<void>((resolve) => {
-        this.wake = resolve;
+        this.#wake = resolve;
       });
     }
   }
@@ -53,14 +54,14 @@ export class ResponseReader<Message> implements AsyncIterable<Message> {
 
   /** Ends the call; without effect when it has ended. */
   cancel(): void {
-    if (this.cancelled) return;
-    this.cancelled = true;
-    if (!this.ended) this.call.cancel();
-    this.finish();
+    if (this.#cancelled) return;
+    this.#cancelled = true;
+    if (!this.#ended) this.#call.cancel();
+    this.#finish();
   }
 
-  private finish(): void {
-    this.signal?.removeEventListener('abort', this.onAbort);
-    this.wake();
+  #finish(): void {
+    this.#signal?.removeEventListener('abort', this.#onAbort);
+    this.#wake();
   }
 }

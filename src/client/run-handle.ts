@@ -30,29 +30,30 @@ export class RunHandle {
   readonly created: boolean;
   /** Bytes of one step on the wire. */
   readonly stepBytes: number;
-  private lastCommitted: number | undefined;
+  readonly #stream: UpdateStream;
+  readonly #tensors: readonly SentTensor[];
+  readonly #checksums: boolean;
+  #lastCommitted: number | undefined;
   /** Settles when the step before has been sent, well or not. */
-  private previous: Promise<void> = Promise.resolve();
-  private readonly unacknowledged = new Set<Promise<Ack>>();
-  private closing: Promise<void> | undefined;
+  #previous: Promise<void> = Promise.resolve();
+  readonly #unacknowledged = new Set<Promise<Ack>>();
+  #closing: Promise<void> | undefined;
 
   /** Made by `ShadowkeepClient.openRun`. */
-  constructor(
-    opened: OpenedRun,
-    private readonly stream: UpdateStream,
-    private readonly tensors: readonly SentTensor[],
-    private readonly checksums: boolean,
-  ) {
+  constructor(opened: OpenedRun, stream: UpdateStream, tensors: readonly SentTensor[], checksums: boolean) {
+    this.#stream = stream;
+    this.#tensors = tensors;
+    this.#checksums = checksums;
     this.run = opened.run;
     this.generation = opened.generation;
     this.created = opened.created;
     this.stepBytes = opened.stepBytes;
-    this.lastCommitted = opened.committedStep;
+    this.#lastCommitted = opened.committedStep;
   }
 
   /** The newest step that readers can see, as far as this writer has heard; undefined before the first commit. */
   get committedStep(): number | undefined {
-    return this.lastCommitted;
+    return this.#lastCommitted;
   }
 
   /**
@@ -60,7 +61,7 @@ export class RunHandle {
    * need it. Otherwise as `update`.
    */
   pushInitial(step: number, tensors: TensorBytes | TensorReader): PendingStep {
-    return this.push(step, tensors, true);
+    return this.#push(step, tensors, true);
   }
 
   /**
@@ -69,81 +70,77 @@ export class RunHandle {
    * a caller that waits for `sent` before the next step holds one step at a time.
    */
   update(step: number, tensors: TensorBytes | TensorReader): PendingStep {
-    return this.push(step, tensors, false);
+    return this.#push(step, tensors, false);
   }
 
   /** Waits until every step is acknowledged; rejects with the failure that ended the stream. */
   async flush(): Promise<void> {
-    await Promise.all(this.unacknowledged);
-    this.stream.throwIfFailed();
+    await Promise.all(this.#unacknowledged);
+    this.#stream.throwIfFailed();
   }
 
   /** Waits until every step is acknowledged and ends the stream. The run stays. */
   close(): Promise<void> {
-    this.closing ??= this.flush().then(() => this.stream.close());
-    return this.closing;
+    this.#closing ??= this.flush().then(() => this.#stream.close());
+    return this.#closing;
   }
 
   /** Ends the stream at once. A step that is not committed yet leaves no trace. */
   abort(): void {
-    this.stream.cancel(new ClientError('CANCELLED', 'the stream was aborted by its client'));
+    this.#stream.cancel(new ClientError('CANCELLED', 'the stream was aborted by its client'));
   }
 
-  private push(step: number, tensors: TensorBytes | TensorReader, initial: boolean): PendingStep {
-    if (this.closing !== undefined) throw new ClientError('FAILED_PRECONDITION', 'the run handle is closed');
-    const sources = this.toSources(tensors);
-    const commit = this.previous.then(() => this.send(step, sources, initial));
+  #push(step: number, tensors: TensorBytes | TensorReader, initial: boolean): PendingStep {
+    if (this.#closing !== undefined) throw new ClientError('FAILED_PRECONDITION', 'the run handle is closed');
+    const sources = this.#toSources(tensors);
+    const commit = this.#previous.then(() => this.#send(step, sources, initial));
     const sent = commit.then(() => {});
-    this.previous = sent.catch(() => {});
+    this.#previous = sent.catch(() => {});
     const acked = commit.then(({ ack }) => ack);
     // Whoever looks at neither hears of the failure from flush() or the next step.
     acked.catch(() => {});
-    this.unacknowledged.add(acked);
+    this.#unacknowledged.add(acked);
     acked
-      .then((ack) => this.noteAck(ack))
+      .then((ack) => this.#noteAck(ack))
       .catch(() => {})
-      .finally(() => this.unacknowledged.delete(acked));
+      .finally(() => this.#unacknowledged.delete(acked));
     return Object.assign(acked, { sent });
   }
 
-  private noteAck(ack: Ack): void {
-    this.lastCommitted = ack.committedStep ?? this.lastCommitted;
+  #noteAck(ack: Ack): void {
+    this.#lastCommitted = ack.committedStep ?? this.#lastCommitted;
   }
 
   /** One source of bytes for each tensor that travels. */
-  private toSources(tensors: TensorBytes | TensorReader): (() => Pieces)[] {
-    if (typeof tensors === 'function') return this.tensors.map((tensor) => () => readTensor(tensor, tensors));
-    return viewTensors(this.tensors, tensors).map((view) => () => [view]);
+  #toSources(tensors: TensorBytes | TensorReader): (() => Pieces)[] {
+    if (typeof tensors === 'function') return this.#tensors.map((tensor) => () => readTensor(tensor, tensors));
+    return viewTensors(this.#tensors, tensors).map((view) => () => [view]);
   }
 
   /** Sends a whole step. The ack is wrapped: resolving with a promise would wait for it. */
-  private async send(
-    step: number,
-    sources: readonly (() => Pieces)[],
-    initial: boolean,
-  ): Promise<{ ack: Promise<Ack> }> {
+  async #send(step: number, sources: readonly (() => Pieces)[], initial: boolean): Promise<{ ack: Promise<Ack> }> {
     try {
       const cutter = new ChunkCutter(CHUNK_BYTES);
       for (const pieces of sources) {
-        for await (const piece of pieces()) await this.sendChunks(step, cutter.add(piece));
-        await this.sendChunks(step, cutter.endTensor());
+        for await (const piece of pieces()) await this.#sendChunks(step, cutter.add(piece));
+        await this.#sendChunks(step, cutter.endTensor());
       }
-      await this.sendChunks(step, cutter.end());
-      const ack = this.stream.ack(step);
-      await this.stream.sendWhole({ commit: { step, bytes: this.stepBytes, initial } });
+      await this.#sendChunks(step, cutter.end());
+      const ack = this.#stream.ack(step);
+      await this.#stream.sendWhole({ commit: { step, bytes: this.stepBytes, initial } });
       return { ack };
     } catch (error) {
       // The service may have a part of the step, and only a new stream can follow that.
       const failure = toFailure(error);
-      this.stream.cancel(failure);
+      this.#stream.cancel(failure);
       throw failure;
     }
   }
 
-  private async sendChunks(step: number, chunks: Iterable<ByteChunk>): Promise<void> {
+  async #sendChunks(step: number, chunks: Iterable<ByteChunk>): Promise<void> {
     for (const { offset, data } of chunks) {
       const chunk = { step, offset, data };
-      await this.stream.send({ chunk: this.checksums ? { ...chunk, crc32c: crc32c(data) } : chunk });
+      await this.#stream.send({ chunk: this.#checksums ? { ...chunk, crc32c: crc32c(data) } : chunk });
     }
   }
 }

@@ -101,7 +101,7 @@ async function* readChunks(
       throw protocolError(`${response.message ?? 'an empty message'} in the middle of a read`);
     }
   }
-  if (!isEnded) throw incomplete(received, header.totalBytes);
+  if (!isEnded) throw incomplete(received, header.totalBytes, ' without its end');
 }
 
 function checkChunk(chunk: ShadowChunk__Output, received: number, totalBytes: number, checksums: boolean): void {
@@ -130,8 +130,8 @@ async function* scatter(header: ShadowHeader, chunks: Chunks): AsyncGenerator<Sh
   }
 }
 
-function incomplete(received: number, totalBytes: number): ClientError {
-  return new ClientError('DATA_LOSS', `the read ended after ${received} of ${totalBytes} bytes`);
+function incomplete(received: number, totalBytes: number, how = ''): ClientError {
+  return new ClientError('DATA_LOSS', `the read ended after ${received} of ${totalBytes} bytes${how}`);
 }
 
 function hex(crc: number): string {

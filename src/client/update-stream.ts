@@ -16,102 +16,104 @@ interface Waiter<Value> {
  * first failure is final: everything that waits is rejected with it, and everything that is asked later.
  */
 export class UpdateStream {
-  private failure: Failure | undefined;
-  private opened: Waiter<UpdateOpened__Output> | undefined;
-  private drained: Waiter<void> | undefined;
-  private ended: Waiter<void> | undefined;
-  private readonly written = new Set<Waiter<void>>();
-  private readonly acks: { step: number; waiter: Waiter<Ack> }[] = [];
+  readonly #call: ClientDuplexStream<UpdateRequest, UpdateResponse__Output>;
+  #failure: Failure | undefined;
+  #opened: Waiter<UpdateOpened__Output> | undefined;
+  #drained: Waiter<void> | undefined;
+  #ended: Waiter<void> | undefined;
+  readonly #written = new Set<Waiter<void>>();
+  readonly #acks: { step: number; waiter: Waiter<Ack> }[] = [];
 
-  constructor(private readonly call: ClientDuplexStream<UpdateRequest, UpdateResponse__Output>) {
-    call.on('data', (response: UpdateResponse__Output) => this.receive(response));
-    call.on('drain', () => this.drained?.resolve());
-    call.on('error', (error) => this.fail(toFailure(error)));
+  constructor(call: ClientDuplexStream<UpdateRequest, UpdateResponse__Output>) {
+    this.#call = call;
+    call.on('data', (response: UpdateResponse__Output) => this.#receive(response));
+    call.on('drain', () => this.#drained?.resolve());
+    call.on('error', (error) => this.#fail(toFailure(error)));
     // A status that is an error is reported before the end of the messages.
-    call.on('end', () => this.end());
+    call.on('end', () => this.#end());
   }
 
   open(open: UpdateOpen): Promise<UpdateOpened__Output> {
-    this.opened = this.wait();
-    this.call.write({ open });
-    return this.opened.promise;
+    this.#opened = this.#wait();
+    this.#call.write({ open });
+    return this.#opened.promise;
   }
 
   /** Hands a message to the stream and waits until the stream has room for the next one. It may be serialized later. */
   async send(message: UpdateRequest): Promise<void> {
     this.throwIfFailed();
-    if (this.call.write(message)) return;
-    this.drained = this.wait();
-    await this.drained.promise;
+    if (this.#call.write(message)) return;
+    this.#drained = this.#wait();
+    await this.#drained.promise;
   }
 
   /** Sends a message and waits until it, and so all before it, has been serialized. */
   async sendWhole(message: UpdateRequest): Promise<void> {
     this.throwIfFailed();
-    const waiter = this.wait<void>();
-    this.written.add(waiter);
-    this.call.write(message, () => waiter.resolve());
+    const waiter = this.#wait<void>();
+    this.#written.add(waiter);
+    this.#call.write(message, () => waiter.resolve());
     await waiter.promise;
-    this.written.delete(waiter);
+    this.#written.delete(waiter);
   }
 
   /** The ack of the next commit, which is of this step. */
   ack(step: number): Promise<Ack> {
-    const waiter = this.wait<Ack>();
-    this.acks.push({ step, waiter });
+    const waiter = this.#wait<Ack>();
+    this.#acks.push({ step, waiter });
     return waiter.promise;
   }
 
   throwIfFailed(): void {
-    if (this.failure !== undefined) throw this.failure;
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Half-closes and waits for the server to end the stream. */
   close(): Promise<void> {
-    this.ended ??= this.wait();
-    this.call.end();
-    return this.ended.promise;
+    this.#ended ??= this.#wait();
+    this.#call.end();
+    return this.#ended.promise;
   }
 
   /** Ends the stream at once, with a failure for whatever waits on it. */
   cancel(failure: Failure): void {
-    this.fail(failure);
-    this.call.cancel();
+    this.#fail(failure);
+    this.#call.cancel();
   }
 
-  private receive(response: UpdateResponse__Output): void {
+  #receive(response: UpdateResponse__Output): void {
     try {
-      if (response.message === 'opened' && response.opened) this.opened?.resolve(response.opened);
-      else if (response.message === 'ack' && response.ack) this.acknowledge(toAck(response.ack));
+      if (response.message === 'opened' && response.opened) this.#opened?.resolve(response.opened);
+      else if (response.message === 'ack' && response.ack) this.#acknowledge(toAck(response.ack));
       else throw protocolError(`${response.message ?? 'an empty message'} on an Update stream`);
     } catch (error) {
       this.cancel(toFailure(error));
     }
   }
 
-  private acknowledge(ack: Ack): void {
-    const first = this.acks[0];
+  #acknowledge(ack: Ack): void {
+    const first = this.#acks[0];
     if (first?.step !== ack.step) {
       throw protocolError(`an ack of step ${ack.step} where one of ${first?.step ?? 'no step'} was due`);
     }
-    this.acks.shift();
+    this.#acks.shift();
     first.waiter.resolve(ack);
   }
 
-  private end(): void {
-    if (this.ended !== undefined && this.acks.length === 0) this.ended.resolve();
-    else this.fail(new ClientError('UNAVAILABLE', 'the server ended the stream'));
+  #end(): void {
+    if (this.#ended !== undefined && this.#acks.length === 0) this.#ended.resolve();
+    else this.#fail(new ClientError('UNAVAILABLE', 'the server ended the stream'));
   }
 
-  private fail(failure: Failure): void {
-    if (this.failure !== undefined) return;
-    this.failure = failure;
-    const acks = this.acks.splice(0).map(({ waiter }) => waiter);
-    for (const waiter of [this.opened, this.drained, this.ended, ...this.written, ...acks]) waiter?.reject(failure);
+  #fail(failure: Failure): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = failure;
+    const acks = this.#acks.splice(0).map(({ waiter }) => waiter);
+    for (const waiter of [this.#opened, this.#drained, this.#ended, ...this.#written, ...acks]) waiter?.reject(failure);
   }
 
   /** A promise that is rejected when the stream fails; nobody need look at it. */
-  private wait<Value>(): Waiter<Value> {
+  #wait<Value>(): Waiter<Value> {
     let resolve!: (value: Value) => void;
     let reject!: (failure: Failure) => void;
     const promise = new Promise<Value>((onResolve, onReject) => {
@@ -119,7 +121,7 @@ export class UpdateStream {
       reject = onReject;
     });
     promise.catch(() => {});
-    if (this.failure !== undefined) reject(this.failure);
+    if (this.#failure !== undefined) reject(this.#failure);
     return { promise, resolve, reject };
   }
 }

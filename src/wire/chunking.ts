@@ -45,13 +45,15 @@ export function layOut(lengths: readonly number[]): ByteSpace {
  * one piece is a view of it; only chunks that span pieces are put together in a buffer of their own.
  */
 export class ChunkCutter {
+  readonly #chunkBytes: number;
   /** Bytes of the space given out so far. */
-  private offset = 0;
+  #offset = 0;
   /** The chunk in the making and how much of it is there, bytes. */
-  private partial: Uint8Array | undefined;
-  private filled = 0;
+  #partial: Uint8Array | undefined;
+  #filled = 0;
 
-  constructor(private readonly chunkBytes: number) {
+  constructor(chunkBytes: number) {
+    this.#chunkBytes = chunkBytes;
     assert(chunkBytes > 0 && chunkBytes % CHUNK_CUT_BYTES === 0, 'chunks are cut on multiples of CHUNK_CUT_BYTES');
   }
 
@@ -59,81 +61,84 @@ export class ChunkCutter {
   *add(bytes: Uint8Array): Generator<ByteChunk> {
     let at = 0;
     while (at < bytes.length) {
-      if (this.filled === 0 && bytes.length - at >= this.chunkBytes) {
-        yield this.advance(bytes.subarray(at, at + this.chunkBytes));
-        at += this.chunkBytes;
+      if (this.#filled === 0 && bytes.length - at >= this.#chunkBytes) {
+        yield this.#advance(bytes.subarray(at, at + this.#chunkBytes));
+        at += this.#chunkBytes;
         continue;
       }
-      this.partial ??= new Uint8Array(this.chunkBytes);
-      const taken = Math.min(bytes.length - at, this.chunkBytes - this.filled);
-      this.partial.set(bytes.subarray(at, at + taken), this.filled);
+      this.#partial ??= new Uint8Array(this.#chunkBytes);
+      const taken = Math.min(bytes.length - at, this.#chunkBytes - this.#filled);
+      this.#partial.set(bytes.subarray(at, at + taken), this.#filled);
       at += taken;
-      yield* this.fill(taken);
+      yield* this.#fill(taken);
     }
   }
 
   /** Ends the current tensor: zeros up to the next multiple of 64. */
   *endTensor(): Generator<ByteChunk> {
-    let gap = alignedBytes(this.offset + this.filled) - (this.offset + this.filled);
+    let gap = alignedBytes(this.#offset + this.#filled) - (this.#offset + this.#filled);
     while (gap > 0) {
-      this.partial ??= new Uint8Array(this.chunkBytes);
-      const taken = Math.min(gap, this.chunkBytes - this.filled);
+      this.#partial ??= new Uint8Array(this.#chunkBytes);
+      const taken = Math.min(gap, this.#chunkBytes - this.#filled);
       gap -= taken;
-      yield* this.fill(taken);
+      yield* this.#fill(taken);
     }
   }
 
   /** The last chunk, shorter than the others, when there is one. */
   *end(): Generator<ByteChunk> {
-    const { filled } = this;
-    this.filled = 0;
-    if (filled > 0) yield this.advance(this.takePartial().subarray(0, filled));
+    const filled = this.#filled;
+    this.#filled = 0;
+    if (filled > 0) yield this.#advance(this.#takePartial().subarray(0, filled));
   }
 
-  private *fill(bytes: number): Generator<ByteChunk> {
-    this.filled += bytes;
-    if (this.filled < this.chunkBytes) return;
-    this.filled = 0;
-    yield this.advance(this.takePartial());
+  *#fill(bytes: number): Generator<ByteChunk> {
+    this.#filled += bytes;
+    if (this.#filled < this.#chunkBytes) return;
+    this.#filled = 0;
+    yield this.#advance(this.#takePartial());
   }
 
   /** A chunk that was given away may wait in a queue, so its buffer is never used again. */
-  private takePartial(): Uint8Array {
-    const partial = this.partial;
+  #takePartial(): Uint8Array {
+    const partial = this.#partial;
     assert(partial !== undefined, 'a chunk in the making has a buffer');
-    this.partial = undefined;
+    this.#partial = undefined;
     return partial;
   }
 
-  private advance(data: Uint8Array): ByteChunk {
-    const chunk = { offset: this.offset, data };
-    this.offset += data.length;
+  #advance(data: Uint8Array): ByteChunk {
+    const chunk = { offset: this.#offset, data };
+    this.#offset += data.length;
     return chunk;
   }
 }
 
 /** Gives the bytes of chunks back to their tensors; the chunks come in order and without gaps, as the caller has checked. */
 export class ChunkScatter {
-  private offset = 0;
-  private tensor = 0;
+  readonly #space: ByteSpace;
+  #offset = 0;
+  #tensor = 0;
 
-  constructor(private readonly space: ByteSpace) {}
+  constructor(space: ByteSpace) {
+    this.#space = space;
+  }
 
   /** The tensors' parts of the next chunk, as views of it; the gaps between tensors are left out. */
   *take(data: Uint8Array): Generator<TensorPiece> {
-    const { offsets, lengths, totalBytes } = this.space;
-    const chunkBegin = this.offset;
+    const { offsets, lengths, totalBytes } = this.#space;
+    const chunkBegin = this.#offset;
     const chunkEnd = chunkBegin + data.length;
     assert(chunkEnd <= totalBytes, 'chunks lie inside the byte space');
-    this.offset = chunkEnd;
-    for (; this.tensor < offsets.length; this.tensor += 1) {
-      const tensorBegin = offsets[this.tensor]!;
-      const tensorEnd = tensorBegin + lengths[this.tensor]!;
+    this.#offset = chunkEnd;
+    for (; this.#tensor < offsets.length; this.#tensor += 1) {
+      const tensorBegin = offsets[this.#tensor]!;
+      const tensorEnd = tensorBegin + lengths[this.#tensor]!;
       const begin = Math.max(tensorBegin, chunkBegin);
       const end = Math.min(tensorEnd, chunkEnd);
       if (end > begin) {
         const part = data.subarray(begin - chunkBegin, end - chunkBegin);
-        yield { tensor: this.tensor, begin: begin - tensorBegin, data: part };
+        yield { tensor: this.#tensor, begin: begin - tensorBegin, data: part };
       }
       if (tensorEnd > chunkEnd) return;
     }

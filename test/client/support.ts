@@ -1,0 +1,65 @@
+import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { afterEach, expect } from 'vitest';
+import { type ClientError, connect, type ShadowkeepClient, type ShadowkeepError } from '../../src/client/index.js';
+import { type RunningServer, type ServerOptions, startServer } from '../../src/server/index.js';
+import { shadowWeightsDefinition } from '../../src/wire/index.js';
+
+const closers: (() => Promise<void> | void)[] = [];
+
+afterEach(async () => {
+  for (const close of closers.splice(0).reverse()) await close();
+});
+
+/** A real service with a client of it, both closed after the test. */
+export async function startService(
+  options: Partial<ServerOptions> = {},
+): Promise<{ server: RunningServer; client: ShadowkeepClient; target: string }> {
+  const server = await startServer({
+    listen: '127.0.0.1:0',
+    dataDir: 'none',
+    logLevel: 'silent',
+    memoryBytes: 256 << 20,
+    stopGraceMs: 200,
+    ...options,
+  });
+  closers.push(() => server.stop());
+  const target = `${server.host}:${server.port}`;
+  return { server, client: connectTo(target), target };
+}
+
+export function connectTo(target: string, options?: Parameters<typeof connect>[1]): ShadowkeepClient {
+  const client = connect(target, options);
+  closers.push(() => client.close());
+  return client;
+}
+
+/** A peer that speaks gRPC but not our rules, with a client of it. */
+export async function startPeer(handlers: UntypedServiceImplementation): Promise<ShadowkeepClient> {
+  const server = new Server();
+  server.addService(shadowWeightsDefinition, handlers);
+  const port = await new Promise<number>((resolve, reject) => {
+    server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
+      error ? reject(error) : resolve(bound),
+    );
+  });
+  closers.push(() => server.forceShutdown());
+  return connectTo(`127.0.0.1:${port}`);
+}
+
+/** The failure of a promise that must fail. */
+export async function failureOf(failing: Promise<unknown>): Promise<ShadowkeepError | ClientError> {
+  return await failing.then(
+    (value) => expect.fail(`expected a failure, got ${JSON.stringify(value)}`),
+    (error) => error,
+  );
+}
+
+export function f32(...values: number[]): Float32Array {
+  return Float32Array.from(values);
+}
+
+/** The numbers in a tensor's bytes. */
+export function asF32(data: Uint8Array | undefined): number[] {
+  expect(data).toBeDefined();
+  return [...new Float32Array(data!.buffer, data!.byteOffset, data!.byteLength / 4)];
+}
