@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from contextlib import contextmanager
 from types import TracebackType
 from typing import Self
@@ -121,7 +121,7 @@ class Client:
         with _streaming(self._stub.get_shadow(request)) as responses:
             return receive(responses, self._checksum)
 
-    def watch_run(self, name: str, *, every: int = 1) -> Iterator[wire.RunEvent]:
+    def watch_run(self, name: str, *, every: int = 1) -> Generator[wire.RunEvent, None, None]:
         """Yield the run's present state, then each commit whose step is a multiple of `every`.
 
         A slow follower gets the newest commit, not each one. Closing the iterator ends the stream.
