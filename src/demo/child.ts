@@ -1,9 +1,18 @@
 import { once } from 'node:events';
-import type { Failed } from './messages.js';
 import type { Setup } from './setup.js';
+
+/** The last word of a child that could not go on. */
+export interface Failed {
+  readonly kind: 'failed';
+  readonly message: string;
+}
 
 /** The child's end of the channel to the process that started it. */
 export interface Parent<Message> {
+  /**
+   * Sends a structured clone over Node's IPC channel. Weights that take part in the demo travel by gRPC only: what is told
+   * here is what the parent checks them against.
+   */
   tell(message: Message): void;
   /** Resolves when the parent says to go on. */
   go(): Promise<void>;

@@ -1,12 +1,13 @@
 import { connect, type RunInfo } from '../client/index.js';
 import { type RunningServer, startServer } from '../server/index.js';
 import { loadDigits, splitDigits } from './digits.js';
-import type { EvaluatorMessage, TrainerMessage } from './messages.js';
+import type { EvaluatorMessage } from './evaluator.js';
 import { type Child, startChild } from './processes.js';
 import { Recording } from './recording.js';
 import { conclusion, introduction, paintFor, tableHeader, tableRow } from './report.js';
 import { createModel, RUN_NAME, type Setup } from './setup.js';
 import { summarize } from './summary.js';
+import type { TrainerMessage } from './trainer.js';
 
 export interface DemoOptions {
   /** Optimizer steps, STEPS_MIN to STEPS_MAX. */
@@ -17,27 +18,29 @@ export interface DemoOptions {
   readonly json: boolean;
 }
 
-/** Signals that end the demo, with the exit codes that shells expect of them. */
-const SIGNAL_EXIT_CODES = { SIGINT: 130, SIGTERM: 143 } as const;
-
 /**
- * Runs the demo: the service in this process, a trainer and an evaluator in processes of their own. Resolves to the
- * exit code: 0 when all checks hold, 1 when one does not, 128 + n after signal n. Rejects when a process fails or hangs.
+ * Runs the demo: the service in this process, a trainer and an evaluator in processes of their own, all of them gone when
+ * it ends. Resolves to whether all checks hold; rejects when a process fails or hangs, and with the reason of `signal`.
  */
-export async function runDemo(options: DemoOptions): Promise<number> {
+export async function runDemo(options: DemoOptions, signal: AbortSignal): Promise<boolean> {
   const server = await startServer({ listen: '127.0.0.1:0', dataDir: 'none', logLevel: 'warn' });
   const children: Child[] = [];
-  const signals = listenForSignals();
   try {
-    return await Promise.race([signals.exitCode, play(options, server, children)]);
+    signal.throwIfAborted();
+    return await Promise.race([aborted(signal), play(options, server, children)]);
   } finally {
-    signals.ignore();
     await Promise.all(children.map((child) => child.stop()));
     await server.stop();
   }
 }
 
-async function play(options: DemoOptions, server: RunningServer, children: Child[]): Promise<number> {
+function aborted(signal: AbortSignal): Promise<never> {
+  return new Promise((_, reject) => {
+    signal.addEventListener('abort', () => reject(signal.reason), { once: true });
+  });
+}
+
+async function play(options: DemoOptions, server: RunningServer, children: Child[]): Promise<boolean> {
   const print = (lines: readonly string[]): void => void process.stdout.write(`${lines.join('\n')}\n`);
   const printText = options.json ? () => {} : print;
   const paint = paintFor(process.stdout);
@@ -55,7 +58,7 @@ async function play(options: DemoOptions, server: RunningServer, children: Child
   const summary = summarize(setup, recording, await describeRun(setup.target));
   if (options.json) print([JSON.stringify(summary)]);
   else print(conclusion(summary, paint));
-  return summary.ok ? 0 : 1;
+  return summary.ok;
 }
 
 /** Neither waits for the other's work, only for its beginning: the evaluator for the run, the trainer for a reader. */
@@ -82,19 +85,4 @@ async function describeRun(target: string): Promise<RunInfo> {
   } finally {
     client.close();
   }
-}
-
-function listenForSignals(): { exitCode: Promise<number>; ignore(): void } {
-  let onSignal: (signal: keyof typeof SIGNAL_EXIT_CODES) => void = () => {};
-  const exitCode = new Promise<number>((resolve) => {
-    onSignal = (signal) => resolve(SIGNAL_EXIT_CODES[signal]);
-  });
-  const names = Object.keys(SIGNAL_EXIT_CODES) as (keyof typeof SIGNAL_EXIT_CODES)[];
-  for (const name of names) process.on(name, onSignal);
-  return {
-    exitCode,
-    ignore() {
-      for (const name of names) process.off(name, onSignal);
-    },
-  };
 }

@@ -2,8 +2,26 @@ import { connect, type Shadow } from '../client/index.js';
 import { runChild } from './child.js';
 import type { Classifier } from './classifier.js';
 import { loadDigits, splitDigits } from './digits.js';
-import type { EvaluatorMessage } from './messages.js';
 import { createModel, evaluationEvery, RUN_NAME } from './setup.js';
+
+/** The evaluator follows the run and has pulled its first weights. */
+export interface Watching {
+  readonly kind: 'watching';
+}
+
+/** One shadow, as the evaluator pulled it. */
+export interface Pulled {
+  readonly kind: 'pulled';
+  readonly step: number;
+  readonly numUpdates: number;
+  readonly accuracyEma: number;
+  /** All tensors, one after another. */
+  readonly values: Float32Array;
+  /** Bytes of tensors pulled. */
+  readonly bytes: number;
+}
+
+export type EvaluatorMessage = Watching | Pulled;
 
 /** How long the last step may take to arrive after the one before it, milliseconds. */
 const LAST_STEP_WAIT_MS = 30_000;

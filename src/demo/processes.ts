@@ -1,7 +1,7 @@
 import { type ChildProcess, fork } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
-import type { Failed } from './messages.js';
+import type { Failed } from './child.js';
 import type { Setup } from './setup.js';
 
 export type Role = 'trainer' | 'evaluator';
@@ -26,7 +26,7 @@ export interface Child {
 export function startChild<Message extends { kind: string }>(
   role: Role,
   setup: Setup,
-  onMessage: (message: Exclude<Message, Failed>) => void,
+  onMessage: (message: Message) => void,
 ): Child {
   const path = fileURLToPath(new URL(`./${role}.js`, import.meta.url));
   const child = fork(path, [JSON.stringify(setup)], {
@@ -37,7 +37,8 @@ export function startChild<Message extends { kind: string }>(
   return {
     pid: child.pid ?? 0,
     ended: ended(role, child, onMessage),
-    go: () => void child.send('go'),
+    // A child that is gone cannot be told; `ended` says so.
+    go: () => void child.send('go', () => {}),
     stop: () => stop(child),
   };
 }
@@ -45,26 +46,27 @@ export function startChild<Message extends { kind: string }>(
 function ended<Message extends { kind: string }>(
   role: Role,
   child: ChildProcess,
-  onMessage: (message: Exclude<Message, Failed>) => void,
+  onMessage: (message: Message) => void,
 ): Promise<void> {
   return new Promise((resolve, reject) => {
     const fail = (problem: string): void => reject(new Error(`the ${role} ${problem}`));
     const silence = setTimeout(() => fail(`said nothing for ${SILENCE_MS_MAX / 1_000} s`), SILENCE_MS_MAX);
     child.on('message', (message) => {
       silence.refresh();
-      const told = message as Exclude<Message, Failed> | Failed;
+      const told = message as Message | Failed;
       if (told.kind === 'failed') fail(`failed: ${(told as Failed).message}`);
-      else onMessage(told as Exclude<Message, Failed>);
+      else onMessage(told as Message);
     });
     // The last messages may come after the exit, but not after the channel has closed.
-    Promise.all([once(child, 'exit'), once(child, 'disconnect')]).then(
-      ([[code, signal]]) => {
-        clearTimeout(silence);
-        if (code === 0) resolve();
-        else fail(signal === null ? `ended with code ${code}` : `was ended by ${signal}`);
-      },
-      (error) => fail(`could not be started: ${error.message}`),
-    );
+    Promise.all([once(child, 'exit'), once(child, 'disconnect')])
+      .then(
+        ([[code, signal]]) => {
+          if (code === 0) resolve();
+          else fail(signal === null ? `ended with code ${code}` : `was ended by ${signal}`);
+        },
+        (error: Error) => fail(`could not be started: ${error.message}`),
+      )
+      .finally(() => clearTimeout(silence));
   });
 }
 

@@ -1,5 +1,6 @@
-import type { Acknowledged, Opened, Pulled, Trained } from './messages.js';
+import type { Pulled } from './evaluator.js';
 import { largestDifference } from './reference.js';
+import type { Acknowledged, Opened, Trained } from './trainer.js';
 
 /** One pulled shadow beside the trainer's own numbers of the same step. */
 export interface Row {

@@ -44,16 +44,16 @@ export interface Cast {
 
 /** Who takes part. */
 export function introduction({ target, steps, trainerPid, evaluatorPid, model, test }: Cast, paint: Paint): string[] {
-  const who = (name: string, pid: number): string => `  ${name.padEnd(9)}  ${`pid ${pid}`.padEnd(10)}  `;
+  const who = (name: string, pid: number): string => `  ${name.padEnd(9)}  ${`pid ${pid}`.padEnd(11)}  `;
   return [
     paint('bold', `Shadowkeep demo: ${count(IMAGE_COUNT)} handwritten digits, three processes, gRPC between them`),
     '',
     ...drawImages(test).map((line) => `  ${line}`),
     '',
-    `${who('service', process.pid)}holds the EMA (decay ${DECAY}) in memory, at ${target}`,
-    `${who('trainer', trainerPid)}learns ${count(model.values.length)} weights in ${count(steps)} steps, pushes them after each;`,
-    `${' '.repeat(25)}its learning rate of ${LEARNING_RATE} is too large on purpose`,
-    `${who('evaluator', evaluatorPid)}pulls the EMA meanwhile, tests it on ${test.count} held-out images`,
+    `${who('service', process.pid)}holds the EMA (decay ${DECAY}) at ${target}`,
+    `${who('trainer', trainerPid)}pushes its ${count(model.values.length)} weights after each of ${count(steps)} steps;`,
+    `${' '.repeat(26)}its learning rate of ${LEARNING_RATE} is too large on purpose`,
+    `${who('evaluator', evaluatorPid)}pulls the EMA and tests it on ${test.count} held-out images`,
     '',
   ];
 }
@@ -110,8 +110,8 @@ export function conclusion(summary: Summary, paint: Paint): string[] {
     '',
     `  moved      ${count(steps)} steps pushed (${megabytes(pushedBytes)}), ${rows.length} shadows pulled (${megabytes(pulledBytes)}), ${seconds.toFixed(1)} s`,
     `  accuracy   EMA ${percent(accuracyEma)}; raw ${percent(accuracyRaw)}, median of its last ${RAW_MEDIAN_STEPS} steps ${percent(accuracyRawMedian)}`,
-    `  exactness  ${scientific(difference)} is the largest difference from a float64 EMA computed beside`,
-    `             the trainer; float32 rounding may add up to ${scientific(differenceBound)}`,
+    `  exactness  ${scientific(difference)} is the largest difference from a float64 EMA;`,
+    `             rounding to float32 may add up to ${scientific(differenceBound)}`,
     '',
     ...checks.map((check) => `  ${check.ok ? paint('green', '✓') : paint('red', '✗')} ${check.text}`),
     '',

@@ -39,8 +39,10 @@ export function createModel(seed: number): Classifier {
 
 /** Rows of the table: enough to see the curve, few enough for one screen. */
 const EVALUATION_COUNT = 20;
+/** A long training gets more rows: an evaluator that says nothing for long is taken for one that hangs. */
+const EVALUATION_STEPS_MAX = 100;
 
 /** The evaluator pulls about each N-th step. */
 export function evaluationEvery(steps: number): number {
-  return Math.max(1, Math.round(steps / EVALUATION_COUNT));
+  return Math.min(EVALUATION_STEPS_MAX, Math.round(steps / EVALUATION_COUNT));
 }

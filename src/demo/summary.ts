@@ -86,7 +86,7 @@ function checkPulls(stepsWanted: number, { rows, unmatchedCount }: Recording): C
   const last = rows.at(-1)?.step;
   return {
     ok: between >= INTERMEDIATE_PULLS_MIN && last === stepsWanted && unmatchedCount === 0,
-    text: `the evaluator pulled ${between} steps while the training went on, and at the end step ${last}`,
+    text: `the evaluator pulled ${between} steps during the training, and step ${last} at its end`,
   };
 }
 

@@ -1,11 +1,40 @@
+import { setImmediate } from 'node:timers/promises';
 import { type Ack, averageEma, connect } from '../client/index.js';
 import { runChild } from './child.js';
 import { type Classifier, Sgd } from './classifier.js';
 import { loadDigits, splitDigits } from './digits.js';
-import type { TrainerMessage } from './messages.js';
 import { seededRandom } from './random.js';
 import { ReferenceEma } from './reference.js';
 import { AVERAGE_NAME, BATCH_SIZE, createModel, DECAY, LEARNING_RATE, MOMENTUM, RUN_NAME } from './setup.js';
+
+/** The run is open and has its first weights; the trainer waits until it is told to go on. */
+export interface Opened {
+  readonly kind: 'opened';
+  /** Bytes of one step on the wire. */
+  readonly stepBytes: number;
+}
+
+/** The trainer's weights of one step, before they are sent. Step 0: the first weights. */
+export interface Trained {
+  readonly kind: 'trained';
+  readonly step: number;
+  /** Mean cross entropy of the step's batch; absent at step 0. */
+  readonly loss?: number;
+  readonly accuracyRaw: number;
+  /** The EMA at this step in float64, and how far a float32 one may be from it. */
+  readonly reference: Float64Array;
+  readonly errorBound: number;
+}
+
+/** All steps are acknowledged. */
+export interface Acknowledged {
+  readonly kind: 'acknowledged';
+  /** Steps that were acknowledged as committed by this push. */
+  readonly steps: number;
+  readonly seconds: number;
+}
+
+export type TrainerMessage = Opened | Trained | Acknowledged;
 
 // The trainer's process: trains the classifier and pushes its weights after each step.
 await runChild<TrainerMessage>(async ({ target, steps, seed }, parent) => {
@@ -46,6 +75,8 @@ await runChild<TrainerMessage>(async ({ target, steps, seed }, parent) => {
     const pending = run.update(step, tensorsOf(model));
     acks.push(pending);
     await pending.sent;
+    // A loop that only computes would hold back what it has sent, and the acks.
+    await setImmediate();
   }
   const committed = (await Promise.all(acks)).filter(({ state }) => state === 'COMMITTED');
   parent.tell({ kind: 'acknowledged', steps: committed.length, seconds: (performance.now() - startedMs) / 1_000 });

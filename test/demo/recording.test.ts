@@ -1,7 +1,8 @@
 import { describe, expect, test } from 'vitest';
-import type { Pulled, Trained } from '../../src/demo/messages.js';
+import type { Pulled } from '../../src/demo/evaluator.js';
 import { Recording, type Row } from '../../src/demo/recording.js';
 import { summarize } from '../../src/demo/summary.js';
+import type { Trained } from '../../src/demo/trainer.js';
 
 const trained = (step: number): Trained => ({
   kind: 'trained',
@@ -94,8 +95,8 @@ describe('summarize', () => {
       { ...run, states: [{ ...run.states[0]!, numUpdates: 201 }] },
       /201 updates/,
     ],
-    ['no last step', record(), run, /at the end step 180/],
-    ['a pull of an unknown step', withLast(pulled(201)), run, /at the end step 180/],
+    ['no last step', record(), run, /step 180 at its end/],
+    ['a pull of an unknown step', withLast(pulled(201)), run, /step 180 at its end/],
     ['too many updates', withLast(pulled(200, { numUpdates: 201 })), run, /not step 200: 201/],
     ['a wrong weight', withLast(pulled(200, { values: Float32Array.of(200, -200.01) })), run, /float32 rounding/],
     ['a missing weight', withLast(pulled(200, { values: Float32Array.of(200) })), run, /float32 rounding/],
@@ -112,7 +113,7 @@ describe('summarize', () => {
     recording.addPulled(pulled(200));
     recording.acknowledged = { kind: 'acknowledged', steps: 200, seconds: 1 };
     const failed = summarize(setup, recording, run).checks.filter(({ ok }) => !ok);
-    expect(failed.map(({ text }) => text)).toEqual([expect.stringMatching(/pulled 0 steps while/)]);
+    expect(failed.map(({ text }) => text)).toEqual([expect.stringMatching(/pulled 0 steps during/)]);
   });
 
   test('nothing pulled is nothing to judge', () => {

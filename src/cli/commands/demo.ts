@@ -1,35 +1,41 @@
-import { Command, InvalidArgumentError } from 'commander';
+import { Command } from 'commander';
 import { runDemo, SEED_DEFAULT, SEED_MAX, STEPS_DEFAULT, STEPS_MAX, STEPS_MIN } from '../../demo/index.js';
+import { EXIT } from '../exit.js';
+import { flag } from '../flags.js';
+import { interruptible } from '../interrupt.js';
+import { integer } from '../values.js';
+
+interface DemoFlags {
+  steps: number;
+  seed: number;
+  json?: true;
+}
 
 const EXPLANATION = `
 Trains a small classifier of handwritten digits in one process, streams every step to a service on a free port of this
-machine, and follows its EMA from another process. Needs no network and no files, takes about ten seconds, and exits
+machine, and follows its EMA from another process. Needs no network, leaves no files, takes about ten seconds, and exits
 with 0 only when every number is right.`;
 
 /** `shadowkeep demo`: the whole service at work on real data. */
 export function demoCommand(): Command {
   return new Command('demo')
-    .description('train on handwritten digits, stream each step to a service, evaluate its EMA meanwhile')
-    .option(
-      '--steps <n>',
-      `optimizer steps, ${STEPS_MIN} to ${STEPS_MAX}`,
-      integer(STEPS_MIN, STEPS_MAX),
-      STEPS_DEFAULT,
+    .description('train on handwritten digits, stream each step, evaluate the EMA meanwhile')
+    .addOption(
+      flag('--steps <N>', `optimizer steps, ${STEPS_MIN} to ${STEPS_MAX}`)
+        .argParser(integer('--steps', STEPS_MIN, STEPS_MAX))
+        .default(STEPS_DEFAULT),
     )
-    .option('--seed <n>', `seed of everything random, 0 to ${SEED_MAX}`, integer(0, SEED_MAX), SEED_DEFAULT)
-    .option('--json', 'print the outcome as one JSON object and nothing else', false)
+    .addOption(
+      flag('--seed <N>', 'names everything that is random')
+        .argParser(integer('--seed', 0, SEED_MAX))
+        .default(SEED_DEFAULT),
+    )
+    .addOption(flag('--json', 'print one object: what came out'))
     .addHelpText('after', EXPLANATION)
-    .action(async (options: { steps: number; seed: number; json: boolean }) => {
-      process.exitCode = await runDemo(options);
-    });
+    .action(demo);
 }
 
-function integer(min: number, max: number): (text: string) => number {
-  return (text) => {
-    const value = Number(text);
-    if (!/^\d+$/.test(text) || value < min || value > max) {
-      throw new InvalidArgumentError(`It must be an integer from ${min} to ${max}.`);
-    }
-    return value;
-  };
+async function demo({ steps, seed, json }: DemoFlags): Promise<void> {
+  const ok = await interruptible((signal) => runDemo({ steps, seed, json: json === true }, signal));
+  if (!ok) process.exitCode = EXIT.failure;
 }
