@@ -6,6 +6,11 @@ import type { Setup } from './setup.js';
 const INTERMEDIATE_PULLS_MIN = 5;
 /** The raw weights jump from step to step; the median of so many is what they are worth. */
 export const RAW_MEDIAN_STEPS = 100;
+/**
+ * The standard error of an accuracy of 96 % on 359 images. In a short training the EMA is 2 to 10 points better; in a very
+ * long one the raw weights come to rest, and the two differ by chance.
+ */
+const ACCURACY_MARGIN = 0.01;
 
 export interface Check {
   readonly ok: boolean;
@@ -52,8 +57,8 @@ export function summarize(setup: Pick<Setup, 'steps' | 'seed'>, recording: Recor
       text: 'every weight pulled is within float32 rounding of the float64 EMA',
     },
     {
-      ok: last.accuracyEma >= accuracyRawMedian,
-      text: `the EMA is at least as accurate as the raw weights in the median`,
+      ok: last.accuracyEma >= accuracyRawMedian - ACCURACY_MARGIN,
+      text: `the EMA is not less accurate than the raw weights are in the median`,
     },
   ];
   return {
