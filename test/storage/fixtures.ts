@@ -27,9 +27,9 @@ export function randomNumbers(seed: number): () => number {
 
 export function randomBytes(count: number, seed: number): Uint8Array {
   const next = randomNumbers(seed);
-  const bytes = new Uint8Array(count);
-  for (let at = 0; at < count; at++) bytes[at] = next() >>> 8;
-  return bytes;
+  const words = new Uint32Array(Math.ceil(count / 4));
+  for (let at = 0; at < words.length; at++) words[at] = next();
+  return new Uint8Array(words.buffer, 0, count);
 }
 
 export function byteLength(tensors: readonly TensorSpec[]): number {
