@@ -1,7 +1,7 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { averageEma, averageMean, ClientError, type TensorReader } from '../../src/client/index.js';
-import { asF32, connectTo, f32, failureOf, startPeer, startService } from './support.js';
+import { asF32, connectTo, eventually, f32, failureOf, startPeer, startService } from './support.js';
 
 const LAYOUT = {
   run: 'r',
@@ -105,7 +105,7 @@ describe('steps', () => {
     expect((await failureOf(pending)).message).toContain(message);
     expect((await failureOf(pending.sent)).message).toContain(message);
     expect((await failureOf(run.flush())).message).toContain(message);
-    await expect.poll(async () => (await client.getRun('large')).writersConnected).toBe(0);
+    await eventually(async () => (await client.getRun('large')).writersConnected).toBe(0);
     expect(await client.getRun('large')).toMatchObject({ committedStep: undefined, stagingStep: undefined });
     const again = await client.openRun(LARGE);
     expect((await again.update(1, { w: new Float32Array(LARGE_COUNT) })).state).toBe('COMMITTED');
@@ -168,7 +168,7 @@ describe('failures', () => {
       yield new Uint8Array(1 << 20);
     });
     expect(await failureOf(pending)).toMatchObject({ code: 'CANCELLED' });
-    await expect.poll(async () => (await client.getRun('large')).writersConnected).toBe(0);
+    await eventually(async () => (await client.getRun('large')).writersConnected).toBe(0);
     expect(await client.getRun('large')).toMatchObject({ commits: 0, committedStep: undefined });
   });
 
@@ -196,7 +196,7 @@ type UpdateCall = ServerDuplexStream<{ message: string; commit?: { step: number 
 
 /** An opened stream whose other end does what a test says. */
 async function openPeer(onMessage: (call: UpdateCall, message: string, step: number | undefined) => void) {
-  const client = await startPeer({
+  const { client } = await startPeer({
     OpenRun: (_call: unknown, callback: (error: null, response: object) => void) =>
       callback(null, { run: 'r', generation: 1, step_bytes: 64 }),
     Update: (call: UpdateCall) =>
@@ -226,7 +226,7 @@ describe('a server that breaks the protocol', () => {
   });
 
   test('has another idea of the step’s length', async () => {
-    const client = await startPeer({
+    const { client } = await startPeer({
       OpenRun: (_call: unknown, callback: (error: null, response: object) => void) => callback(null, { run: 'r' }),
       Update: (call: UpdateCall) => call.on('data', () => call.write({ opened: { step_bytes: 128 } })),
     });
@@ -235,7 +235,7 @@ describe('a server that breaks the protocol', () => {
 
   test('takes nothing: the client keeps what it cannot send where it is', async () => {
     let pieces = 0;
-    const client = await startPeer({
+    const { client } = await startPeer({
       OpenRun: (_call: unknown, callback: (error: null, response: object) => void) =>
         callback(null, { run: 'large', generation: 1 }),
       Update: (call: UpdateCall) =>
@@ -253,7 +253,7 @@ describe('a server that breaks the protocol', () => {
       await new Promise((resolve) => setTimeout(resolve, 200));
       return pieces > 0 && pieces === before;
     };
-    await expect.poll(quiet, { timeout: 20_000 }).toBe(true);
+    await eventually(quiet).toBe(true);
     // 16 messages in the stream's queue, 16 in its peer's, and a few on the way.
     expect(pieces).toBeLessThanOrEqual(40);
     run.abort();

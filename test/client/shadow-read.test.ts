@@ -2,7 +2,7 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { averageMean, type ShadowkeepClient } from '../../src/client/index.js';
 import { crc32c } from '../../src/common/index.js';
-import { asF32, f32, failureOf, startPeer, startService } from './support.js';
+import { asF32, eventually, f32, failureOf, startPeer, startService } from './support.js';
 
 /** 64 MiB: more than what a stream and its windows hold. */
 const LARGE_COUNT = 16 << 20;
@@ -45,14 +45,14 @@ describe('a streamed read', () => {
     await pushLarge(client, 1);
     const readers = async () => (await client.getRun('large')).readersConnected;
     const left = await client.readShadow({ run: 'large' });
-    await expect.poll(readers).toBe(1);
+    await eventually(readers).toBe(1);
     for await (const _ of left.chunks) break;
-    await expect.poll(readers).toBe(0);
+    await eventually(readers).toBe(0);
 
     const unread = await client.readShadow({ run: 'large' });
-    await expect.poll(readers).toBe(1);
+    await eventually(readers).toBe(1);
     unread.cancel();
-    await expect.poll(readers).toBe(0);
+    await eventually(readers).toBe(0);
 
     const controller = new AbortController();
     const aborted = await client.readShadow({ run: 'large', signal: controller.signal });
@@ -60,7 +60,7 @@ describe('a streamed read', () => {
       for await (const _ of aborted.pieces) controller.abort(new Error('enough'));
     })();
     expect((await failureOf(reading)).message).toBe('enough');
-    await expect.poll(readers).toBe(0);
+    await eventually(readers).toBe(0);
     expect((await failureOf(client.readShadow({ run: 'large', signal: controller.signal }))).message).toBe('enough');
   });
 
@@ -74,7 +74,7 @@ describe('a streamed read', () => {
       await new Promise((resolve) => setTimeout(resolve, 200));
       return before > 0 && (await sent()) === before;
     };
-    await expect.poll(quiet, { timeout: 20_000 }).toBe(true);
+    await eventually(quiet).toBe(true);
     expect(await sent()).toBeLessThan(read.header.totalBytes * 0.75);
     // And it is still whole afterwards.
     let received = 0;
@@ -145,7 +145,7 @@ describe('a peer that sends', () => {
     ],
   ];
   test.each(answers)('%s fails the read', async (_, messages, text) => {
-    const client = await startPeer({
+    const { client } = await startPeer({
       GetShadow: (call: ServerWritableStream<object, object>) => {
         for (const message of messages) call.write(message);
         call.end();

@@ -34,7 +34,9 @@ export function connectTo(target: string, options?: Parameters<typeof connect>[1
 }
 
 /** A peer that speaks gRPC but not our rules, with a client of it. */
-export async function startPeer(handlers: UntypedServiceImplementation): Promise<ShadowkeepClient> {
+export async function startPeer(
+  handlers: UntypedServiceImplementation,
+): Promise<{ client: ShadowkeepClient; target: string }> {
   const server = new Server();
   server.addService(shadowWeightsDefinition, handlers);
   const port = await new Promise<number>((resolve, reject) => {
@@ -43,7 +45,8 @@ export async function startPeer(handlers: UntypedServiceImplementation): Promise
     );
   });
   closers.push(() => server.forceShutdown());
-  return connectTo(`127.0.0.1:${port}`);
+  const target = `127.0.0.1:${port}`;
+  return { client: connectTo(target), target };
 }
 
 /** The failure of a promise that must fail. */
@@ -62,4 +65,9 @@ export function f32(...values: number[]): Float32Array {
 export function asF32(data: Uint8Array | undefined): number[] {
   expect(data).toBeDefined();
   return [...new Float32Array(data!.buffer, data!.byteOffset, data!.byteLength / 4)];
+}
+
+/** Polls until the expectation holds: for a hang, not for speed. */
+export function eventually<Value>(look: () => Value) {
+  return expect.poll(look, { timeout: 30_000, interval: 10 });
 }

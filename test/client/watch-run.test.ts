@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { averageMean, type RunEvent } from '../../src/client/index.js';
-import { f32, failureOf, startService } from './support.js';
+import { eventually, f32, failureOf, startService } from './support.js';
 
 const LAYOUT = {
   run: 'r',
@@ -35,11 +35,11 @@ test('every N-th step', async () => {
       if (committedStep === 8) return;
     }
   })();
-  await expect.poll(() => steps).toEqual([undefined]);
+  await eventually(() => steps).toEqual([undefined]);
   for (let step = 1; step <= 8; step += 1) {
     await run.update(step, { w: f32(step) });
     // A follower may skip what it is too slow for: wait until it has seen its step.
-    if (step % 4 === 0) await expect.poll(() => steps.at(-1)).toBe(step);
+    if (step % 4 === 0) await eventually(() => steps.at(-1)).toBe(step);
   }
   await watching;
   expect(steps).toEqual([undefined, 4, 8]);

@@ -1,0 +1,171 @@
+import { spawn } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { describe, expect, test } from 'vitest';
+import { averageEma, averageMean, type ShadowkeepClient } from '../../src/client/index.js';
+import { eventually, f32, startService } from '../client/support.js';
+import { jsonLines, runCommand, startCommand, succeed } from './run-command.js';
+
+async function pushSteps(client: ShadowkeepClient, count: number): Promise<void> {
+  const run = await client.openRun({
+    run: 'digits',
+    tensors: [
+      { name: 'w', dtype: 'F32', shape: [2, 3] },
+      { name: 'n', dtype: 'I64', shape: [] },
+    ],
+    averages: [averageEma('ema', { decay: 0.75, start: 'FIRST' }), averageMean('swa', { precision: 'F64' })],
+  });
+  for (let step = 1; step <= count; step += 1)
+    await run.update(step, { w: f32(1, 2, 3, 4, 5, 6), n: new BigInt64Array(1) });
+  await run.close();
+}
+
+describe('runs', () => {
+  test('as a table and as JSON', async () => {
+    const { client, target } = await startService();
+    expect(await succeed(['runs', '--target', target])).toBe('no runs\n');
+    expect(await succeed(['runs', '--target', target, '--json'])).toBe('{"runs":[]}\n');
+    await pushSteps(client, 3);
+    const [title, row, ...rest] = (await succeed(['runs'], { SHADOWKEEP_TARGET: target })).trimEnd().split('\n');
+    expect(title).toMatch(/^RUN +STEP +DURABLE +STEPS\/S +TENSORS +PARAMETERS +SHADOWS +WRITERS +READERS +AVERAGES$/);
+    expect(row).toMatch(/^digits +3 +- +[\d.]+ +2 +6 +[\d.]+ \w+ +0 +0 +ema, swa$/);
+    expect(rest).toEqual([]);
+    const json = await succeed(['runs'], { SHADOWKEEP_TARGET: target, SHADOWKEEP_JSON: '1' });
+    expect(jsonLines(json)).toMatchObject([{ runs: [{ run: 'digits', committedStep: 3, commits: 3 }] }]);
+    expect(await succeed(['runs'], { SHADOWKEEP_TARGET: target, SHADOWKEEP_JSON: 'no' })).toContain('RUN');
+  });
+});
+
+describe('describe', () => {
+  test('for people and for programs', async () => {
+    const { client, target } = await startService();
+    await pushSteps(client, 2);
+    const text = await succeed(['describe', 'digits', '--target', target, '--tensors']);
+    expect(text).toMatch(/^run +digits\ngeneration +1\ncommitted step +2, /);
+    expect(text).toMatch(/^ema +2 +0\.25 +constant\(decay 0\.75\), start FIRST, precision F32$/m);
+    expect(text).toMatch(/^swa +2 +0\.5 +mean, start FIRST, precision F64$/m);
+    expect(text).toMatch(/^w +F32 +\[2, 3\] +AVERAGE$/m);
+    expect(text).toMatch(/^n +I64 +\[\] +COPY$/m);
+    const [run, ...rest] = jsonLines(await succeed(['describe', 'digits', '--target', target, '--json']));
+    expect(rest).toEqual([]);
+    expect(run).toMatchObject({
+      run: 'digits',
+      committedStep: 2,
+      tensorCount: 2,
+      tensors: [{ name: 'w' }, { name: 'n' }],
+    });
+  });
+
+  test('of a run that does not exist', async () => {
+    const { target } = await startService();
+    expect(await runCommand(['describe', 'nope', '--target', target])).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: 'shadowkeep: run "nope" does not exist (RUN_NOT_FOUND)\n',
+    });
+  });
+});
+
+describe('watch', () => {
+  test('prints each commit until its step', async () => {
+    const { client, target } = await startService();
+    await pushSteps(client, 1);
+    const watch = startCommand(['watch', 'digits', '--target', target, '--until-step', '3']);
+    await eventually(() => watch.printed.stdout).toContain('step 1 ');
+    await pushSteps(client, 2);
+    await eventually(() => watch.printed.stdout).toContain('step 2 ');
+    await pushSteps(client, 3);
+    expect(await watch.outcome).toEqual({
+      status: 0,
+      stdout: [
+        'step 1  durable -  ema: 1 updates, weight 1  swa: 1 updates, weight 1',
+        'step 2  durable -  ema: 2 updates, weight 0.25  swa: 2 updates, weight 0.5',
+        'step 3  durable -  ema: 3 updates, weight 0.25  swa: 3 updates, weight 0.333333',
+        '',
+      ].join('\n'),
+      stderr: '',
+    });
+  });
+
+  test('JSON lines, and an end by a signal', async () => {
+    const { client, target } = await startService();
+    await pushSteps(client, 1);
+    const watch = startCommand(['watch', 'digits', '--target', target, '--json']);
+    await eventually(() => watch.printed.stdout).toContain('\n');
+    expect(jsonLines(watch.printed.stdout)).toEqual([
+      {
+        run: 'digits',
+        generation: 1,
+        committedStep: 1,
+        averages: [
+          { name: 'ema', numUpdates: 1, weight: 1 },
+          { name: 'swa', numUpdates: 1, weight: 1 },
+        ],
+      },
+    ]);
+    watch.child.kill('SIGINT');
+    expect(await watch.outcome).toMatchObject({ status: 130, stderr: 'shadowkeep: interrupted by SIGINT\n' });
+  });
+
+  test('of a run that is deleted', async () => {
+    const { client, target } = await startService();
+    await pushSteps(client, 1);
+    const watch = startCommand(['watch', 'digits', '--target', target]);
+    await eventually(() => watch.printed.stdout).toContain('step 1');
+    await client.deleteRun('digits');
+    expect(await watch.outcome).toMatchObject({ status: 1, stderr: expect.stringContaining('(RUN_DELETED)') });
+  });
+});
+
+describe('delete', () => {
+  test('with --yes', async () => {
+    const { client, target } = await startService();
+    await pushSteps(client, 1);
+    expect(await succeed(['delete', 'digits', '--target', target, '--yes'])).toMatch(/^deleted digits, .* freed\n$/);
+    const again = await runCommand(['delete', 'digits', '--target', target, '--yes', '--json']);
+    expect(again).toMatchObject({ status: 1, stderr: 'shadowkeep: run "digits" does not exist (RUN_NOT_FOUND)\n' });
+  });
+
+  test('refuses where nobody can be asked', async () => {
+    const { client, target } = await startService();
+    await pushSteps(client, 1);
+    expect((await runCommand(['delete', 'digits', '--target', target])).status).toBe(2);
+    expect((await client.getRun('digits')).committedStep).toBe(1);
+  });
+
+  const hasTerminal = existsSync('/usr/bin/script');
+  test.skipIf(!hasTerminal).each([
+    ['yes', 1, 'not deleted', 1],
+    ['digits', 0, 'deleted digits', 0],
+  ])(
+    `asks at a terminal: %s${hasTerminal ? '' : ' (skipped: no script command)'}`,
+    async (answer, status, said, left) => {
+      const { client, target } = await startService();
+      await pushSteps(client, 1);
+      const command = `${process.execPath} dist/main.js delete digits --target ${target}`;
+      const terminal = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], { stdio: 'pipe' });
+      let output = '';
+      terminal.stdout.on('data', (text) => {
+        output += text;
+      });
+      await eventually(() => output).toContain('Type its name: ');
+      terminal.stdin.write(`${answer}\n`);
+      expect(await new Promise((resolve) => terminal.on('close', resolve))).toBe(status);
+      expect(output).toContain(said);
+      expect(await client.listRuns()).toHaveLength(left);
+    },
+  );
+});
+
+describe('health', () => {
+  test('of a service that serves, and of none', async () => {
+    const { server, target } = await startService();
+    expect(await succeed(['health', '--target', target])).toBe('SERVING\n');
+    expect(await succeed(['health', '--target', target, '--json'])).toBe('{"status":"SERVING"}\n');
+    await server.stop();
+    expect(await runCommand(['health', '--target', target])).toEqual({
+      status: 1,
+      stdout: '',
+      stderr: `shadowkeep: cannot reach the service at ${target}: connect ECONNREFUSED ${target} (UNAVAILABLE)\n`,
+    });
+  });
+});
