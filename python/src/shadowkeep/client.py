@@ -10,6 +10,7 @@ from typing import Self
 import grpc
 
 from . import wire
+from .allocator import keep_freed_blocks
 from .averages import Average
 from .checksums import find_checksum
 from .dtypes import FLOATS, FloatName
@@ -40,6 +41,7 @@ class Client:
     """A connection to the service; a context manager that closes it. Safe to use from several threads."""
 
     def __init__(self, target: str, *, checksums: bool | None = None, timeout: float = 60.0) -> None:
+        keep_freed_blocks()
         self.target = target
         self._checksum = find_checksum(checksums)
         self._timeout = timeout
