@@ -1,0 +1,38 @@
+/**
+ * Measures contenders in turns (A B C A B C …), so that whatever else the machine does falls on all of them alike.
+ *
+ * @param {number} pairs rounds; the first, unmeasured one warms everything up
+ * @param {Record<string, () => Promise<number>>} contenders
+ * @param {(text: string) => void} progress
+ * @returns {Promise<Record<string, number[]>>} one value per round
+ */
+export async function interleave(pairs, contenders, progress) {
+  const names = Object.keys(contenders);
+  const samples = Object.fromEntries(names.map((name) => [name, []]));
+  for (let round = 0; round <= pairs; round++) {
+    for (const name of names) {
+      progress(round === 0 ? `warming up ${name}` : `round ${round} of ${pairs}: ${name}`);
+      const value = await contenders[name]();
+      if (round > 0) samples[name].push(value);
+    }
+  }
+  return samples;
+}
+
+/** The ratio of each round: what two contenders had in common in that round cancels out. */
+export function ratios(numerators, denominators) {
+  return numerators.map((value, round) => value / denominators[round]);
+}
+
+export function median(values) {
+  return quantile(values, 0.5);
+}
+
+/** Between two values: interpolated. */
+export function quantile(values, share) {
+  const sorted = [...values].sort((a, b) => a - b);
+  const at = (sorted.length - 1) * share;
+  const below = Math.floor(at);
+  const above = Math.ceil(at);
+  return sorted[below] + (sorted[above] - sorted[below]) * (at - below);
+}

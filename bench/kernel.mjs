@@ -1,0 +1,105 @@
+import { randomFillSync } from 'node:crypto';
+import { createKernels } from '../dist/kernels/index.js';
+import { jsFold } from './harness/js-loop.mjs';
+import { interleave, ratios } from './harness/pairs.mjs';
+import { withProcesses } from './harness/processes.mjs';
+
+/** Bytes of one element of the weights; the shadow is float32. */
+const DTYPE_BYTES = { F32: 4, BF16: 2, F16: 2, F64: 8 };
+const DTYPES = Object.keys(DTYPE_BYTES);
+const SYSTEMS = ['kernel', 'js_loop', 'torch_foreach'];
+
+/** Shadow and weights of float32 are 256 MiB together, many times a cache; 256 KiB fit in the second level of any. */
+const WORKING_SETS = { '': 1 << 25, 'in_cache.': 1 << 15 };
+const QUICK_ELEMENTS = 1 << 12;
+
+const SECONDS = 0.3;
+const QUICK_SECONDS = 0.01;
+const WEIGHT = 1e-3;
+
+const WASM_PAGE_BYTES = 65_536;
+/** As the engine places its operands: addresses that are equal modulo 4096 cost a kernel 60 % (src/engine/arena.ts). */
+const SOURCE_SKEW_BYTES = 2112;
+
+/** Elements folded in place per nanosecond by one thread: the service's kernel, a JavaScript loop, torch. */
+export const kernel = {
+  name: 'kernel',
+  needs: ['numpy', 'torch'],
+  targets: ['', 'in_cache.'].flatMap((set) => [
+    { figure: `${set}vs_torch_foreach.F32`, at_least: 1.5 },
+    { figure: `${set}vs_js_loop.F32`, at_least: 4 },
+  ]),
+
+  async run({ pairs, quick, progress, ...context }) {
+    const seconds = quick ? QUICK_SECONDS : SECONDS;
+    return await withProcesses(context, async (start) => {
+      const torch = start.peer('torch_foreach.py');
+      const contenders = {};
+      for (const [set, full] of Object.entries(WORKING_SETS)) {
+        const elements = quick ? QUICK_ELEMENTS : full;
+        for (const dtype of DTYPES) {
+          contenders[`${set}kernel.${dtype}`] = async () => speed(kernelFold(dtype, elements), elements, seconds);
+          contenders[`${set}js_loop.${dtype}`] = async () =>
+            speed(jsFold(dtype, randomFloats(elements)), elements, seconds);
+          contenders[`${set}torch_foreach.${dtype}`] = () => torch.call('fold', { dtype, elements, seconds });
+        }
+      }
+      const measured = await interleave(pairs, contenders, progress);
+      return {
+        samples: Object.assign({}, ...Object.keys(WORKING_SETS).map((set) => samplesOf(set, measured))),
+        setup: { weight: WEIGHT, elements: WORKING_SETS[''], elements_in_cache: WORKING_SETS['in_cache.'] },
+      };
+    });
+  },
+};
+
+function samplesOf(set, measured) {
+  const samples = {};
+  for (const system of SYSTEMS) {
+    const figure = system === 'kernel' ? 'gelems_per_s' : `${system}_gelems_per_s`;
+    for (const dtype of DTYPES) samples[`${set}${figure}.${dtype}`] = measured[`${set}${system}.${dtype}`];
+  }
+  for (const peer of ['torch_foreach', 'js_loop']) {
+    for (const dtype of DTYPES) {
+      samples[`${set}vs_${peer}.${dtype}`] = ratios(
+        measured[`${set}kernel.${dtype}`],
+        measured[`${set}${peer}.${dtype}`],
+      );
+    }
+  }
+  return samples;
+}
+
+/** 10⁹ elements per second of a fold that is repeated for some seconds. */
+function speed(fold, elements, seconds) {
+  const began = performance.now();
+  let folds = 0;
+  let elapsedMs = 0;
+  while (elapsedMs < seconds * 1_000) {
+    fold(WEIGHT);
+    folds += 1;
+    elapsedMs = performance.now() - began;
+  }
+  return (folds * elements) / elapsedMs / 1e6;
+}
+
+/** The kernel on a memory of its own: shadow first, weights behind it. */
+function kernelFold(dtype, elements) {
+  const shadowBytes = elements * 4;
+  const source = shadowBytes + SOURCE_SKEW_BYTES;
+  const bytes = source + elements * DTYPE_BYTES[dtype];
+  const memory = new WebAssembly.Memory({ initial: Math.ceil(bytes / WASM_PAGE_BYTES) });
+  const kernels = createKernels({ memory, mode: 'simd' });
+  const values = randomFloats(elements);
+  new Float32Array(memory.buffer, 0, elements).set(values);
+  // Written by the service's own cast, whose scratch is the shadow's copy of the values.
+  kernels.cast.F32[dtype](source, 0, elements);
+  const lerp = kernels.lerp.F32[dtype];
+  return (weight) => lerp(0, 0, source, elements, weight);
+}
+
+/** Normal-sized float32 values, some thousand of them repeated. */
+function randomFloats(elements) {
+  const block = Array.from(randomFillSync(new Int16Array(4_096)), (value) => value / 8_192);
+  return Float32Array.from({ length: elements }, (_, index) => block[index % block.length]);
+}

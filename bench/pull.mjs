@@ -1,0 +1,12 @@
+import { compareTransfers } from './harness/transfer.mjs';
+
+/** Reads of one measurement: a few seconds of work. */
+const READS = 3;
+
+/** An evaluator reads the shadow of a 1 GiB model; gigabytes per second. */
+export const pull = {
+  name: 'pull',
+  needs: ['numpy', 'grpcio', 'torch'],
+  targets: [{ figure: 'vs_tcp', at_least: 0.35 }],
+  run: (context) => compareTransfers(context, 'pull', READS, ['shadowkeep', 'tcp', 'python_grpc']),
+};
