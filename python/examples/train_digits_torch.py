@@ -36,7 +36,7 @@ def load_digits() -> tuple[torch.Tensor, torch.Tensor]:
 
 def accuracy(model: nn.Module, images: torch.Tensor, labels: torch.Tensor) -> float:
     with torch.no_grad():
-        return (model(images).argmax(1) == labels).float().mean().item()
+        return float((model(images).argmax(1) == labels).float().mean())
 
 
 def main() -> int:
@@ -47,6 +47,7 @@ def main() -> int:
     options = parser.parse_args()
 
     torch.manual_seed(0)
+    torch.set_num_threads(1)
     images, labels = load_digits()
     test, train = (images[:TEST_IMAGES], labels[:TEST_IMAGES]), (images[TEST_IMAGES:], labels[TEST_IMAGES:])
     model = nn.Sequential(nn.Linear(64, 128), nn.ReLU(), nn.Linear(128, 10))
@@ -56,7 +57,7 @@ def main() -> int:
     with EMA(model, options.target, run=options.run, decay=0.98) as ema:
         ema.register()
         for epoch in range(1, options.epochs + 1):
-            for batch in torch.randperm(len(train[1])).split(BATCH):
+            for batch in torch.split(torch.randperm(len(train[1])), BATCH):
                 loss = nn.functional.cross_entropy(model(train[0][batch]), train[1][batch])
                 optimizer.zero_grad()
                 loss.backward()  # type: ignore[no-untyped-call]

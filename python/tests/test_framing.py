@@ -24,7 +24,7 @@ def test_chunk_message_is_protobufs(
     parts = parts_of(sizes, rng)
     data = b"".join(part.tobytes() for part in parts)
     checksum = find_checksum(True) if checksums else None
-    message = chunk_message(step, offset, parts, checksum)
+    message = chunk_message(step, offset, parts, len(data), checksum)
     expected = stubs.types.UpdateRequest(chunk=stubs.types.Chunk(step=step, offset=offset, data=data))
     if checksum is not None:
         expected.chunk.crc32c = checksum(np.frombuffer(data, np.uint8), 0)
@@ -33,7 +33,7 @@ def test_chunk_message_is_protobufs(
 
 def test_chunk_message_is_what_the_codec_reads(rng: np.random.Generator) -> None:
     parts = parts_of([100, 28], rng)
-    chunk = UpdateRequest.decode(chunk_message(3, 64, parts, None)).chunk
+    chunk = UpdateRequest.decode(chunk_message(3, 64, parts, 128, None)).chunk
     assert chunk is not None
     assert (chunk.step, chunk.offset, bytes(chunk.data)) == (3, 64, b"".join(part.tobytes() for part in parts))
 

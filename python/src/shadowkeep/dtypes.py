@@ -28,7 +28,7 @@ _NUMPY_NAMES = {
     "bfloat16": DType.BF16, "float8_e4m3fn": DType.F8_E4M3, "float8_e5m2": DType.F8_E5M2,
 }  # fmt: skip
 _NAMES = {dtype: name for name, dtype in _NUMPY_NAMES.items()}
-_ML_DTYPES = frozenset({DType.BF16, DType.F8_E4M3, DType.F8_E5M2})
+ML_DTYPES = frozenset({DType.BF16, DType.F8_E4M3, DType.F8_E5M2})
 
 # Elements converted at a time: the source, the result and one temporary stay in the second-level cache.
 BLOCK_ELEMENTS = 1 << 16
@@ -56,14 +56,14 @@ def _numpy_name(value: Any) -> str:
 
 def item_bytes(dtype: DType) -> int:
     """Return the bytes of one element."""
-    if dtype in _ML_DTYPES:
+    if dtype in ML_DTYPES:
         return 2 if dtype == DType.BF16 else 1
     return np.dtype(_NAMES[dtype]).itemsize
 
 
 def numpy_dtype(dtype: DType) -> np.dtype[Any]:
     """Return the little-endian numpy dtype. Raises TypeError for BF16 and F8 when `ml_dtypes` is not installed."""
-    if dtype not in _ML_DTYPES:
+    if dtype not in ML_DTYPES:
         little_endian: np.dtype[Any] = np.dtype(_NAMES[dtype]).newbyteorder("<")
         return little_endian
     try:

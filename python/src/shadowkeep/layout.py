@@ -9,19 +9,14 @@ Tensors lie in the declared order, row-major and little-endian; ignored and empt
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, Protocol, runtime_checkable
 
-import numpy as np
-import numpy.typing as npt
-
-from .dtypes import FLOATS, converter, item_bytes, parse_dtype
-from .errors import FailedPreconditionError
-from .wire import Bytes1D, DType, Policy, Tensor
+from .dtypes import FLOATS, item_bytes, parse_dtype
+from .wire import DType, Policy, Tensor
 
 ALIGNMENT_BYTES = 64
-_ZEROS: Bytes1D = np.zeros(ALIGNMENT_BYTES, np.uint8)
 
 PolicyName = Literal["AVERAGE", "COPY", "IGNORE"]
 
@@ -50,7 +45,6 @@ class ArrayLike(Protocol):
     def shape(self) -> tuple[int, ...]: ...  # noqa: D102
 
 
-Tensors = Mapping[str, npt.NDArray[Any]]
 TensorSpecs = Mapping[str, TensorSpec | tuple[Any, Sequence[int]] | ArrayLike]
 
 
@@ -90,59 +84,6 @@ class Layout:
         """Return the layout as it travels."""
         return [Tensor(tensor.name, tensor.dtype, list(tensor.shape), tensor.policy) for tensor in self.tensors]
 
-    def check(self, tensors: Tensors) -> list[tuple[PlacedTensor, npt.NDArray[Any]]]:
-        """Pair each tensor with its array. Raises LAYOUT_MISMATCH that names the first one that does not fit."""
-        pairs = []
-        for tensor in self.sent:
-            if tensor.name not in tensors:
-                raise _mismatch(tensor.name, "is missing")
-            array = np.asarray(tensors[tensor.name])
-            if array.shape != tensor.shape:
-                raise _mismatch(tensor.name, f"has shape {list(array.shape)}, {list(tensor.shape)} in the run")
-            dtype = parse_dtype(array.dtype)
-            if dtype not in (tensor.dtype, tensor.wire_dtype):
-                raise _mismatch(tensor.name, f"has dtype {dtype.name}, {tensor.dtype.name} in the run")
-            pairs.append((tensor, array))
-        if len(tensors) > len(self.sent):
-            known = {tensor.name for tensor in self.tensors}
-            for name in tensors:
-                if name not in known:
-                    raise _mismatch(name, "is not in the run")
-        return pairs
-
-
-def step_pieces(pairs: Sequence[tuple[PlacedTensor, npt.NDArray[Any]]]) -> Iterator[Bytes1D]:
-    """Yield a step's bytes, tensor by tensor with the gaps; copies only what it converts, one tensor at a time."""
-    for tensor, array in pairs:
-        if tensor.size_bytes == 0:
-            continue
-        if array.dtype.byteorder == ">":
-            array = array.astype(array.dtype.newbyteorder("<"))
-        if not array.flags.c_contiguous:
-            array = np.ascontiguousarray(array)
-        convert = converter(parse_dtype(array.dtype), tensor.wire_dtype)
-        if convert is not None:
-            array = convert(array)
-        yield array.reshape(-1).view(np.uint8)
-        if tensor.gap_bytes:
-            yield _ZEROS[: tensor.gap_bytes]
-
-
-def cut(pieces: Iterator[Bytes1D], chunk_bytes: int) -> Iterator[list[Bytes1D]]:
-    """Group pieces into chunks of `chunk_bytes`, the last one shorter, without copying."""
-    parts: list[Bytes1D] = []
-    room = chunk_bytes
-    for piece in pieces:
-        while len(piece) >= room:
-            parts.append(piece[:room])
-            yield parts
-            piece, parts, room = piece[room:], [], chunk_bytes
-        if len(piece):
-            parts.append(piece)
-            room -= len(piece)
-    if parts:
-        yield parts
-
 
 def _spec_of(name: str, spec: TensorSpec | tuple[Any, Sequence[int]] | ArrayLike) -> TensorSpec:
     if isinstance(spec, tuple):
@@ -166,7 +107,3 @@ def _place(name: str, spec: TensorSpec, wire_dtype: DType, offset: int) -> Place
     wire = wire_dtype if averaged else dtype
     size = 0 if policy == Policy.IGNORE else math.prod(shape) * item_bytes(wire)
     return PlacedTensor(name, dtype, shape, policy, wire, offset, size)
-
-
-def _mismatch(name: str, problem: str) -> FailedPreconditionError:
-    return FailedPreconditionError(f"tensor {name!r} {problem}", reason="LAYOUT_MISMATCH", metadata={"tensor": name})

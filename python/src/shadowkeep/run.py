@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterator
 from types import TracebackType
 from typing import Self
 
 from . import wire
+from .chunks import ArraySource, PlannedChunk, fill_chunk, plan_chunks, space_source
 from .errors import FailedPreconditionError
-from .layout import Layout, Tensors, cut, step_pieces
+from .layout import Layout
+from .step import StepChecker, Tensors
 from .stream import UpdateStream
 from .stub import Stub
 
@@ -44,7 +45,10 @@ class Run:
         self.created = opened.created
         self.layout = layout
         limits = opened.limits or wire.Limits()
-        self._chunk_bytes = min(limits.chunk_bytes or CHUNK_BYTES, limits.chunk_bytes_max or CHUNK_BYTES)
+        chunk_bytes = min(limits.chunk_bytes or CHUNK_BYTES, limits.chunk_bytes_max or CHUNK_BYTES)
+        self._step_plan = plan_chunks(((t.size_bytes, t.gap_bytes) for t in layout.sent), chunk_bytes)
+        self._space_plan = plan_chunks([(layout.step_bytes, 0)], chunk_bytes)
+        self._checker = StepChecker(layout)
         self._opened = opened
         self._stub = stub
         self._checksum = checksum
@@ -68,7 +72,7 @@ class Run:
         Raises:
             FailedPreconditionError: LAYOUT_MISMATCH, or INITIAL_TOO_LATE when a later step is committed.
         """
-        self._push(step, step_pieces(self.layout.check(tensors)), initial=True)
+        self._push(step, self._step_plan, self._checker.source(tensors), initial=True)
         self.flush()
 
     def update(self, step: int, tensors: Tensors) -> None:
@@ -85,7 +89,7 @@ class Run:
             FailedPreconditionError: LAYOUT_MISMATCH, which names the tensor; nothing was sent.
             ShadowkeepError: the stream has failed, in this call or before.
         """
-        self._push(step, step_pieces(self.layout.check(tensors)), initial=False)
+        self._push(step, self._step_plan, self._checker.source(tensors), initial=False)
 
     def push_space(self, step: int, space: wire.Bytes1D, *, initial: bool = False) -> None:
         """Push a step whose bytes already lie as `layout` says: `space` has `layout.step_bytes` bytes, gaps zero."""
@@ -93,7 +97,7 @@ class Run:
             raise ValueError(
                 f"space has {space.nbytes} bytes, a step of run {self.name!r} has {self.layout.step_bytes}"
             )
-        self._push(step, iter((space,)), initial)
+        self._push(step, self._space_plan, space_source(space), initial)
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
@@ -129,20 +133,19 @@ class Run:
         else:
             self.abandon()
 
-    def _push(self, step: int, pieces: Iterator[wire.Bytes1D], initial: bool) -> None:
+    def _push(self, step: int, plan: list[PlannedChunk], array_of: ArraySource, initial: bool) -> None:
         step = operator.index(step)
         if not 0 <= step <= STEP_MAX:
             raise ValueError(f"step must be from 0 to {STEP_MAX}, got {step}")
         stream = self._open_stream()
-        offset = 0
         try:
-            for parts in cut(pieces, self._chunk_bytes):
-                stream.send(wire.chunk_message(step, offset, parts, self._checksum))
-                offset += sum(len(part) for part in parts)
-            stream.commit(step, offset, initial)
+            for chunk in plan:
+                parts = fill_chunk(chunk, array_of)
+                stream.send(wire.chunk_message(step, chunk.offset, parts, chunk.size, self._checksum))
+            stream.commit(step, self.layout.step_bytes, initial)
         except BaseException:
             if not stream.failed:
-                stream.cancel(f"step {step} of run {self.name!r} was broken off at byte {offset}")
+                stream.cancel(f"step {step} of run {self.name!r} was broken off")
             raise
 
     def _open_stream(self) -> UpdateStream:
@@ -151,12 +154,17 @@ class Run:
         if self._stream is None:
             opening = wire.UpdateOpen(self.name, self.generation, wire_dtype=self.layout.wire_dtype)
             stream = UpdateStream(self._stub, opening)
-            step_bytes = stream.wait_opened(self._timeout)
-            if step_bytes != self.layout.step_bytes:
-                stream.cancel("the step's length differs")
-                raise FailedPreconditionError(
-                    f"a step of run {self.name!r} has {step_bytes} bytes, here {self.layout.step_bytes}",
-                    reason="LAYOUT_MISMATCH",
-                )
+            try:
+                self._check_step_bytes(stream.wait_opened(self._timeout))
+            except BaseException:
+                stream.cancel("the stream was not opened")
+                raise
             self._stream = stream
         return self._stream
+
+    def _check_step_bytes(self, theirs: int) -> None:
+        ours = self.layout.step_bytes
+        if theirs != ours:
+            raise FailedPreconditionError(
+                f"a step of run {self.name!r} has {theirs} bytes, here {ours}", reason="LAYOUT_MISMATCH"
+            )

@@ -18,12 +18,20 @@ import numpy.typing as npt
 from .codec import varint
 
 Bytes1D = npt.NDArray[np.uint8]
-Checksum = Callable[[Bytes1D, int], int]
+# Of any C-contiguous buffer, continued from an earlier one's.
+Checksum = Callable[[Any, int], int]
 
 
-def chunk_message(step: int, offset: int, parts: Sequence[Bytes1D], checksum: Checksum | None) -> bytes:
-    """Return `UpdateRequest{chunk{step, offset, crc32c, data}}`, where data is the parts one after another."""
-    size = sum(len(part) for part in parts)
+def chunk_message(step: int, offset: int, parts: Sequence[Any], size: int, checksum: Checksum | None) -> bytes:
+    """Return `UpdateRequest{chunk{step, offset, crc32c, data}}`.
+
+    Args:
+        step: the trainer's step.
+        offset: where the data starts in the step, bytes.
+        parts: the data in pieces, each with a C-contiguous buffer of any element type.
+        size: their length together, bytes.
+        checksum: crc32c, or None to send none.
+    """
     head = bytearray()
     if step:
         head += b"\x08" + varint(step)
@@ -36,6 +44,4 @@ def chunk_message(step: int, offset: int, parts: Sequence[Bytes1D], checksum: Ch
         head += b"\x1d" + crc.to_bytes(4, "little")
     if size:
         head += b"\x7a" + varint(size)
-    buffers: list[Any] = [b"\x12", varint(len(head) + size), head]
-    buffers += parts
-    return b"".join(buffers)
+    return b"".join([b"\x12", varint(len(head) + size), head, *parts])
