@@ -1,7 +1,7 @@
 import { createKernels, type KernelMode, type Kernels } from '../kernels/index.js';
 
 /*
- * One WebAssembly.Memory of at most 4 GiB, cut into equal slots behind a scratch area:
+ * One WebAssembly.Memory of at most ARENA_BYTES_MAX, cut into equal slots behind a scratch area:
  *
  *   0              SCRATCH_BYTES                     + slotBytes                    + 2 slotBytes
  *   | scratch ...   | slot 0: skew | page | rest of 4 KiB | slot 1: skew | page | ... |
@@ -19,23 +19,27 @@ export const SLOT_EXTRA_BYTES = 4096;
 /** Skews by what a page is for; a copied-on-write page takes the one that its origin does not have. */
 export const SKEW = { shadow: 0, shadowCopy: 1088, staging: 2112 } as const;
 
+/** What 32-bit addresses reach. */
+export const ARENA_BYTES_MAX = 2 ** 32;
+
 const WASM_PAGE_BYTES = 65_536;
-const WASM_PAGES_MAX = 65_536;
 
 export class Arena {
   readonly kernels: Kernels;
   readonly slotBytes: number;
-  /** Slots that fit in 4 GiB. */
   readonly slotCountMax: number;
   readonly #memory: WebAssembly.Memory;
   #view: Uint8Array;
   #slotCount = 0;
   readonly #freeSlots: number[] = [];
 
-  constructor(pageBytes: number, mode: KernelMode) {
+  constructor(pageBytes: number, mode: KernelMode, bytesMax = ARENA_BYTES_MAX) {
     this.slotBytes = pageBytes + SLOT_EXTRA_BYTES;
-    this.slotCountMax = Math.floor((WASM_PAGES_MAX * WASM_PAGE_BYTES - SCRATCH_BYTES) / this.slotBytes);
-    this.#memory = new WebAssembly.Memory({ initial: SCRATCH_BYTES / WASM_PAGE_BYTES, maximum: WASM_PAGES_MAX });
+    this.slotCountMax = Math.floor((bytesMax - SCRATCH_BYTES) / this.slotBytes);
+    this.#memory = new WebAssembly.Memory({
+      initial: SCRATCH_BYTES / WASM_PAGE_BYTES,
+      maximum: bytesMax / WASM_PAGE_BYTES,
+    });
     this.kernels = createKernels({ memory: this.#memory, mode });
     this.#view = new Uint8Array(this.#memory.buffer);
   }

@@ -28,6 +28,7 @@ export function* foldStep(
   staging: readonly Page[],
   stagingPageBytes: number,
   targets: readonly FoldTarget[],
+  yieldElements = YIELD_ELEMENTS,
 ): Generator<void> {
   const averaged = targets.filter(({ plane }) => plane.precision !== undefined);
   const copied = targets.filter(({ plane }) => plane.precision === undefined);
@@ -47,7 +48,7 @@ export function* foldStep(
       }
       done += count;
       elements += count;
-      if (elements >= YIELD_ELEMENTS) {
+      if (elements >= yieldElements) {
         elements = 0;
         yield;
       }

@@ -1,6 +1,6 @@
-import { assert } from '../common/index.js';
+import { assert, ShadowkeepError } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
-import { Arena } from './arena.js';
+import { Arena, SLOT_EXTRA_BYTES } from './arena.js';
 import type { Ledger } from './ledger.js';
 
 /** A fixed-size piece of an arena. `refs` counts the versions whose table names it; 0: staging, or just allocated. */
@@ -26,15 +26,22 @@ export class PagePool {
   readonly #ledger: Ledger;
   readonly #mode: KernelMode;
   readonly #owner: string;
+  readonly #arenaBytesMax: number | undefined;
   readonly #arenas: Arena[] = [];
   #reservedBytes = 0;
   #usedPages = 0;
 
-  constructor(pageBytes: number, ledger: Ledger, mode: KernelMode, owner: string) {
+  constructor(pageBytes: number, ledger: Ledger, mode: KernelMode, owner: string, arenaBytesMax?: number) {
     this.pageBytes = pageBytes;
     this.#ledger = ledger;
     this.#mode = mode;
     this.#owner = owner;
+    this.#arenaBytesMax = arenaBytesMax;
+  }
+
+  /** What the ledger counts for so many pages. */
+  bytesOf(pageCount: number): number {
+    return pageCount * (this.pageBytes + SLOT_EXTRA_BYTES);
   }
 
   /** Bytes reserved in the ledger. */
@@ -80,10 +87,26 @@ export class PagePool {
     const slots = this.#arenas.reduce((sum, arena) => sum + arena.freeSlotCount, 0);
     const missing = wants.length - slots;
     if (missing <= 0) return;
-    const bytes = missing * this.#slotBytes;
+    const bytes = this.bytesOf(missing);
     this.#ledger.reserve(bytes, `${what} of ${this.#owner}`);
-    this.#reservedBytes += bytes;
-    this.#grow(wants, missing);
+    try {
+      this.#grow(wants, missing);
+      this.#reservedBytes += bytes;
+    } catch (cause) {
+      this.#settleReserved(this.#reservedBytes + bytes);
+      throw new ShadowkeepError(
+        'MEMORY_EXHAUSTED',
+        `${what} of ${this.#owner} needs ${bytes} bytes, the ledger has them and the system does not`,
+        { metadata: { askedBytes: bytes }, cause },
+      );
+    }
+  }
+
+  /** Gives back what was reserved and not made: arenas grow one after another, and the system may refuse in between. */
+  #settleReserved(reservedBytes: number): void {
+    const slots = this.#arenas.reduce((sum, arena) => sum + arena.slotCount, 0);
+    this.#reservedBytes = this.bytesOf(slots);
+    this.#ledger.release(reservedBytes - this.#reservedBytes);
   }
 
   /** Grows each wanted arena by what it lacks until `missing` slots are made; what does not fit spills into new arenas. */
@@ -116,13 +139,9 @@ export class PagePool {
   }
 
   #arena(index: number): Arena {
-    while (this.#arenas.length <= index) this.#arenas.push(new Arena(this.pageBytes, this.#mode));
+    while (this.#arenas.length <= index) this.#arenas.push(new Arena(this.pageBytes, this.#mode, this.#arenaBytesMax));
     const arena = this.#arenas[index];
     assert(arena !== undefined, 'the arena was just made');
     return arena;
-  }
-
-  get #slotBytes(): number {
-    return this.#arena(0).slotBytes;
   }
 }

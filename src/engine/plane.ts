@@ -1,4 +1,5 @@
 import { assert, DTYPE_BYTES, type Precision } from '../common/index.js';
+import { ARENA_BYTES_MAX } from './arena.js';
 import type { Page } from './page-pool.js';
 
 /**
@@ -22,13 +23,13 @@ const PAGE_BYTES_MAX = 1 << 20;
 const PAGE_BYTES_MIN = 1 << 12;
 
 /** Share of an arena that a run's steady state fills: the rest takes what pinned readers make it copy. */
-const ARENA_FILL_BYTES = 3.5 * 2 ** 30;
+const ARENA_FILL = 7 / 8;
 
 /** The smallest power of two that holds the largest flat space of the run, within the bounds. */
-export function pageBytesFor(averagedLength: number, copiedLength: number): number {
+export function pageBytesFor(averagedLength: number, copiedLength: number, bytesMax = PAGE_BYTES_MAX): number {
   const largest = Math.max(averagedLength * DTYPE_BYTES.F64, copiedLength);
   let bytes = PAGE_BYTES_MIN;
-  while (bytes < largest && bytes < PAGE_BYTES_MAX) bytes *= 2;
+  while (bytes < largest && bytes < bytesMax) bytes *= 2;
   return bytes;
 }
 
@@ -38,10 +39,12 @@ export function createPlanes(
   averagedLength: number,
   copiedLength: number,
   pageBytes: number,
+  arenaBytesMax = ARENA_BYTES_MAX,
 ): Plane[] {
   // Per element: every shadow, its copy while a reader pins it, and one step in flight.
   const shadowBytes = precisions.reduce((sum, precision) => sum + DTYPE_BYTES[precision], 0);
-  const share = ARENA_FILL_BYTES / (2 * shadowBytes + DTYPE_BYTES.F64);
+  const fillBytes = ARENA_FILL * arenaBytesMax;
+  const share = fillBytes / (2 * shadowBytes + DTYPE_BYTES.F64);
   const homeElements = Math.floor(share / pageBytes) * pageBytes;
   const plane = (precision: Precision | undefined, length: number, home: number): Plane => {
     const elementBytes = precision === undefined ? 1 : DTYPE_BYTES[precision];
@@ -51,7 +54,7 @@ export function createPlanes(
   assert(homeElements > 0, 'an arena holds at least one page of each plane');
   return [
     ...precisions.map((precision) => plane(precision, averagedLength, homeElements)),
-    plane(undefined, copiedLength, ARENA_FILL_BYTES),
+    plane(undefined, copiedLength, fillBytes),
   ];
 }
 

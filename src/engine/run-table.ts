@@ -3,17 +3,20 @@ import type { KernelMode } from '../kernels/index.js';
 import { checkSameAverages } from './averages/index.js';
 import { checkSameTensors } from './layout.js';
 import { Ledger } from './ledger.js';
-import { Run, type RunSpec } from './run.js';
+import { countFrom, Run, type RunSpec } from './run.js';
 
 /** All runs of one server, and the ledger that they share. */
 export class RunTable {
   readonly ledger: Ledger;
   readonly #mode: KernelMode;
+  readonly #nextVersionId: () => number;
   readonly #runs = new Map<string, Run>();
 
-  constructor(budgetBytes: number, mode: KernelMode) {
+  /** `firstVersionId` is past every id of an earlier table with the same runs. */
+  constructor(budgetBytes: number, mode: KernelMode, firstVersionId = 1) {
     this.ledger = new Ledger(budgetBytes);
     this.#mode = mode;
+    this.#nextVersionId = countFrom(firstVersionId);
   }
 
   /** The run of that name, in the order of names. */
@@ -48,7 +51,7 @@ export class RunTable {
         `the server holds ${this.#runs.size} runs, at most ${RUN_COUNT_MAX} are allowed`,
       );
     }
-    const run = new Run(spec, this.ledger, this.#mode);
+    const run = new Run(spec, this.ledger, this.#mode, { nextVersionId: this.#nextVersionId });
     this.#runs.set(spec.name, run);
     return { run, created: true };
   }

@@ -1,10 +1,11 @@
 import { assert, type FloatDType, quote, ShadowkeepError } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
 import { SKEW } from './arena.js';
-import { type AverageSpec, weightAt } from './averages/index.js';
+import type { AverageSpec } from './averages/index.js';
 import { type FoldTarget, foldStep } from './fold.js';
 import { type Layout, placeTensors, planWire, type TensorSpec } from './layout.js';
 import type { Ledger } from './ledger.js';
+import { initialStates, nextStates } from './next-states.js';
 import { type Page, PagePool } from './page-pool.js';
 import { createPlanes, homeOfPage, type Plane, pageBytesFor } from './plane.js';
 import { type AverageState, type EvictionReason, type Reader, Version } from './version.js';
@@ -18,6 +19,15 @@ export interface RunSpec {
 }
 
 export type CommitState = 'COMMITTED' | 'ALREADY_COMMITTED';
+
+export interface RunOptions {
+  /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
+  readonly nextVersionId?: () => number;
+  /** These have their defaults where they are used; tests make them small to have many pages, arenas and slices. */
+  readonly pageBytesMax?: number;
+  readonly arenaBytesMax?: number;
+  readonly yieldElements?: number;
+}
 
 /** Lives of a trainer that are remembered, so that a repeated OpenRun gets the answer it had; a run restarts less often. */
 const INCARNATION_COUNT_MAX = 1_024;
@@ -46,6 +56,8 @@ export class Run {
   readonly layout: Layout;
   readonly planes: readonly Plane[];
   readonly #pool: PagePool;
+  readonly #options: RunOptions;
+  readonly #nextVersionId: () => number;
   #head: Version;
   /** Versions that readers still hold, oldest first. */
   #retired: Version[] = [];
@@ -57,20 +69,33 @@ export class Run {
   readonly #listeners = new Set<() => void>();
 
   /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
-  constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode) {
+  constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions = {}) {
     this.spec = spec;
+    this.#options = options;
+    this.#nextVersionId = options.nextVersionId ?? countFrom(1);
     this.layout = placeTensors(spec.tensors);
     const { averagedLength, copiedLength } = this.layout;
-    const pageBytes = pageBytesFor(averagedLength, copiedLength);
+    const pageBytes = pageBytesFor(averagedLength, copiedLength, options.pageBytesMax);
     const precisions = spec.averages.map((average) => average.precision);
-    this.planes = createPlanes(precisions, averagedLength, copiedLength, pageBytes);
-    const shadowBytes = this.planes.reduce((sum, plane) => sum + plane.pageCount * pageBytes, 0);
-    const stepBytes = planWire(this.layout, undefined).totalBytes;
-    ledger.check(shadowBytes + stepBytes, `run ${quote(spec.name)} with one step in flight`);
-    this.#pool = new PagePool(pageBytes, ledger, mode, `run ${quote(spec.name)}`);
-    const tables = this.planes.map((plane) => this.#allocateTable(plane));
-    const states = spec.averages.map(() => ({ numUpdates: 0, weight: undefined }));
-    this.#head = new Version(this.#pool, { id: 1, step: undefined, generation: 0, states, tables });
+    this.planes = createPlanes(precisions, averagedLength, copiedLength, pageBytes, options.arenaBytesMax);
+    this.#pool = new PagePool(pageBytes, ledger, mode, `run ${quote(spec.name)}`, options.arenaBytesMax);
+    const pageCount =
+      this.planes.reduce((sum, plane) => sum + plane.pageCount, 0) + Math.ceil(this.stepBytes / pageBytes);
+    ledger.check(this.#pool.bytesOf(pageCount), `run ${quote(spec.name)} with one step in flight`);
+    try {
+      const tables = this.planes.map((plane) => this.#allocateTable(plane));
+      const states = spec.averages.map(() => ({ numUpdates: 0, weight: undefined }));
+      this.#head = new Version(this.#pool, {
+        id: this.#nextVersionId(),
+        step: undefined,
+        generation: 0,
+        states,
+        tables,
+      });
+    } catch (error) {
+      this.#pool.close();
+      throw error;
+    }
   }
 
   /** The version that readers see; its step is undefined before the first commit. */
@@ -106,9 +131,13 @@ export class Run {
     return { shadowBytes, stagingBytes, pinnedBytes: usedPages * pageBytes - shadowBytes - stagingBytes, freeBytes };
   }
 
-  /** Resolves when no fold is under way; the head is then safe to pin until the caller awaits again. */
-  async settled(): Promise<void> {
-    while (this.#fold !== undefined) await this.#fold;
+  /**
+   * Does `action` at a moment when no fold is under way. What pins the head, opens a writer or fences one belongs in here:
+   * after an `await` of anything else, a fold may have begun.
+   */
+  async whenSettled<Result>(action: () => Result): Promise<Result> {
+    while (this.#fold !== undefined) await this.#fold.catch(() => undefined);
+    return action();
   }
 
   /** Calls `listener` after each commit and after the deletion; returns the way to stop that. */
@@ -123,7 +152,7 @@ export class Run {
     return [this.#head, ...held].filter((version) => version.step !== undefined);
   }
 
-  /** Holds a version for a reader. Await `settled` first: a fold under way may be writing on the head's pages. */
+  /** Holds a version for a reader; the head only `whenSettled`: a fold under way may be writing on its pages. */
   pin(version: Version): Reader {
     assert(this.#fold === undefined || version !== this.#head, 'the head is not pinned while it is folded');
     return version.pin();
@@ -131,10 +160,11 @@ export class Run {
 
   /**
    * The generation of one life of the trainer. A new incarnation opens a generation and fences the others; a known one
-   * gets its own again, or GENERATION_FENCED; an empty one takes part in the present generation. Await `settled` first:
-   * a step that has arrived whole is not torn from its writer.
+   * gets its own again, or GENERATION_FENCED; an empty one takes part in the present generation. Only `whenSettled`: a
+   * step that has arrived whole is not torn from its writer.
    */
   attach(incarnation: string): number {
+    assert(this.#fold === undefined, 'nobody is fenced during a fold');
     if (incarnation === '') return this.#generation === 0 ? this.#fence() : this.#generation;
     const known = this.#incarnations.get(incarnation);
     if (known !== undefined) {
@@ -173,6 +203,7 @@ export class Run {
     wireDType: FloatDType | undefined,
     onFailure: (error: ShadowkeepError) => void,
   ): Writer {
+    if (this.#isDeleted) throw this.deletedError();
     this.#checkGeneration(generation);
     if (this.#writer !== undefined) {
       throw new ShadowkeepError('WRITER_BUSY', `writer 0 of run ${quote(this.spec.name)} already has a stream`);
@@ -199,17 +230,24 @@ export class Run {
     drive: (fold: Iterable<void>) => Promise<void>,
   ): Promise<CommitState> {
     writer.checkOpen();
+    writer.checkStep(step);
     if (this.committedStep !== undefined && step <= this.committedStep) {
       writer.reset();
       return 'ALREADY_COMMITTED';
     }
     writer.checkWhole(step, bytes);
-    const states = isInitial ? this.#initialStates(step) : this.#nextStates();
+    const states = isInitial ? initialStates(this.spec, step, this.#head) : nextStates(this.spec, this.#head);
     const targets = this.#targets(states.map((state) => state.weight ?? 0));
-    this.#fold = drive(foldStep(writer.plan.segments, writer.pages, this.#pool.pageBytes, targets)).finally(() => {
+    const { pageBytes } = this.#pool;
+    const fold = foldStep(writer.plan.segments, writer.pages, pageBytes, targets, this.#options.yieldElements);
+    // Said before it begins: `drive` may let others run before the first slice too.
+    this.#fold = Promise.resolve(fold).then(drive);
+    try {
+      await this.#fold;
+    } finally {
+      // In one go with the flip: who sees no fold under way sees the version that it made.
       this.#fold = undefined;
-    });
-    await this.#fold;
+    }
     this.#flip(step, writer.generation, states, targets);
     writer.reset();
     return 'COMMITTED';
@@ -265,33 +303,6 @@ export class Run {
     );
   }
 
-  /** States after an initial push: shadows are assigned, those that start from ZEROS hold. */
-  #initialStates(step: number): AverageState[] {
-    if (this.committedStep !== undefined) {
-      throw new ShadowkeepError(
-        'INITIAL_TOO_LATE',
-        `initial push of step ${step}: run ${quote(this.spec.name)} has committed step ${this.committedStep}`,
-      );
-    }
-    return this.spec.averages.map(({ start }) => ({ numUpdates: 0, weight: start === 'ZEROS' ? 0 : 1 }));
-  }
-
-  #nextStates(): AverageState[] {
-    return this.spec.averages.map((average, index) => {
-      const state = this.#head.states[index];
-      assert(state !== undefined, 'there is one state per average');
-      if (average.start === 'INITIAL' && this.committedStep === undefined) {
-        throw new ShadowkeepError(
-          'INITIAL_REQUIRED',
-          `average ${quote(average.name)} starts from INITIAL: push the initial weights of run ${quote(this.spec.name)} first`,
-          { metadata: { average: average.name } },
-        );
-      }
-      const numUpdates = state.numUpdates + 1;
-      return { numUpdates, weight: weightAt(average, numUpdates) };
-    });
-  }
-
   /**
    * Where each plane's fold goes. A page that only the head holds, and no reader, is folded in place; any other gets a
    * fresh page. When those do not fit, the oldest readers lose their version: a trainer never waits for a reader.
@@ -345,7 +356,7 @@ export class Run {
     tables: Version['tables'],
   ): void {
     const old = this.#head;
-    this.#head = new Version(this.#pool, { id: old.id + 1, step, generation, states, tables });
+    this.#head = new Version(this.#pool, { id: this.#nextVersionId(), step, generation, states, tables });
     this.#retired = [...this.#retired, old].filter((version) => version.isPinned);
     old.retire();
   }
@@ -367,6 +378,12 @@ export class Run {
   #notify(): void {
     for (const listener of [...this.#listeners]) listener();
   }
+}
+
+/** A counter: its first answer is `first`. */
+export function countFrom(first: number): () => number {
+  let next = first;
+  return () => next++;
 }
 
 function takeNext(pages: Iterator<Page>): Page {

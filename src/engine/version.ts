@@ -5,7 +5,7 @@ import type { PageTable } from './plane.js';
 export interface AverageState {
   /** Updates folded. */
   readonly numUpdates: number;
-  /** w_k of the last of them; undefined before the first. */
+  /** w_k of the last commit, 1 when an initial push assigned; undefined before the first. */
   readonly weight: number | undefined;
 }
 

@@ -20,7 +20,7 @@ export class Writer {
   readonly generation: number;
   readonly plan: WirePlan;
   readonly #pool: PagePool;
-  readonly #pages: Page[];
+  #pages: readonly Page[];
   readonly #onFailure: (error: ShadowkeepError) => void;
   #step: number | undefined;
   #receivedBytes = 0;
@@ -72,7 +72,7 @@ export class Writer {
   /** Takes the next chunk of a step. Refuses it whole, before a byte is staged, or takes it whole. */
   stage(step: number, offset: number, data: Uint8Array): void {
     this.checkOpen();
-    this.#checkStep(step);
+    this.checkStep(step);
     this.#checkRange(step, offset, data.length);
     this.#step = step;
     for (let done = 0; done < data.length; ) {
@@ -90,7 +90,7 @@ export class Writer {
   /** Throws unless `step` has arrived whole and `bytes` is its length. An empty layout's step has no chunks. */
   checkWhole(step: number, bytes: number): void {
     this.checkOpen();
-    this.#checkStep(step);
+    this.checkStep(step);
     const { totalBytes } = this.plan;
     if (bytes !== totalBytes || this.#receivedBytes !== totalBytes) {
       throw new ShadowkeepError(
@@ -114,11 +114,13 @@ export class Writer {
     this.#failure = failure;
     if (failure !== undefined) this.#onFailure(failure);
     for (const page of this.#pages) this.#pool.free(page);
-    this.#pages.length = 0;
+    // A new array: a fold that is under way when its run is deleted still holds the old one.
+    this.#pages = [];
     this.reset();
   }
 
-  #checkStep(step: number): void {
+  /** Throws STEP_MISMATCH when another step is being received. */
+  checkStep(step: number): void {
     if (this.#step === undefined || step === this.#step) return;
     throw new ShadowkeepError('STEP_MISMATCH', `step ${step} came while step ${this.#step} is being received`, {
       metadata: { step, expectedStep: this.#step },

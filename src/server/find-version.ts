@@ -1,23 +1,24 @@
 import { quote, ShadowkeepError } from '../common/index.js';
-import type { Run, Version } from '../engine/index.js';
+import type { Reader, Run, Version } from '../engine/index.js';
 import type { VersionWish } from '../wire/index.js';
 
-/**
- * The version that a reader wishes, waiting for it up to `waitMs`. When it returns no fold is under way, so the version
- * can be pinned before the next await.
- */
-export async function findVersion(run: Run, wish: VersionWish, waitMs: number, signal: AbortSignal): Promise<Version> {
+/** Finds the version that a reader wishes and holds it, waiting for it up to `waitMs`. */
+export async function findVersion(run: Run, wish: VersionWish, waitMs: number, signal: AbortSignal): Promise<Reader> {
   const deadlineMs = performance.now() + waitMs;
   for (;;) {
-    await run.settled();
-    signal.throwIfAborted();
-    if (run.isDeleted) throw run.deletedError();
-    const found = run.versions.find((version) => fits(version, wish));
-    if (found !== undefined) return found;
-    checkCanCome(run, wish);
-    const leftMs = deadlineMs - performance.now();
-    if (leftMs <= 0) throw notThere(run, wish, waitMs);
-    await nextCommit(run, leftMs, signal);
+    // All in one go: neither may a fold begin before the version is held, nor a commit pass before it is waited for.
+    const { reader, news } = await run.whenSettled(() => {
+      signal.throwIfAborted();
+      if (run.isDeleted) throw run.deletedError();
+      const found = run.versions.find((version) => fits(version, wish));
+      if (found !== undefined) return { reader: run.pin(found) };
+      checkCanCome(run, wish);
+      const leftMs = deadlineMs - performance.now();
+      if (leftMs <= 0) throw notThere(run, wish, waitMs);
+      return { news: nextCommit(run, leftMs, signal) };
+    });
+    if (reader !== undefined) return reader;
+    await news;
   }
 }
 

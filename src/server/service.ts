@@ -5,6 +5,12 @@ import type { ServerOptions } from './options.js';
 import { RunActivity } from './run-activity.js';
 import type { RunFiles } from './run-files.js';
 
+/**
+ * Ids of versions never come again, after a restart neither: a broken read that is resumed would go on in another step.
+ * They count commits from the clock's microseconds, of which there are more than commits.
+ */
+const VERSION_IDS_PER_MS = 1_000;
+
 /** What all handlers share. */
 export class Service {
   readonly options: ServerOptions;
@@ -21,7 +27,7 @@ export class Service {
     this.options = options;
     this.log = log;
     this.files = files;
-    this.table = new RunTable(options.memoryBytes, options.kernels);
+    this.table = new RunTable(options.memoryBytes, options.kernels, Date.now() * VERSION_IDS_PER_MS);
   }
 
   activity(run: Run): RunActivity {

@@ -93,7 +93,7 @@ async function stop(service: Service, server: Server, health: HealthImplementati
   health.setStatus(SERVICE_NAME, 'NOT_SERVING');
   service.beginStop();
   await closeConnections(server, service.options.stopGraceMs);
-  for (const run of service.table.list()) await run.settled();
+  for (const run of service.table.list()) await run.whenSettled(() => undefined);
   await service.files?.save(service);
   await service.files?.close();
 }

@@ -21,7 +21,8 @@ export function averageStateMessages(run: Run): AverageStateMessage[] {
     return {
       name,
       num_updates: state?.numUpdates ?? 0,
-      ...(state?.weight === undefined ? {} : { weight: state.weight }),
+      // An initial push assigns: no update has been folded yet.
+      ...(state?.weight === undefined || state.numUpdates === 0 ? {} : { weight: state.weight }),
     };
   });
 }

@@ -29,9 +29,10 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
   activity.readersConnected += 1;
   try {
     const plan = planFor(run, request);
-    const reader = run.pin(await findVersion(run, request.wish, request.waitMs, signal));
+    const firstOffset = firstOffsetOf(request, plan);
+    const reader = await findVersion(run, request.wish, request.waitMs, signal);
     try {
-      await sendVersion(service, call, run, reader, plan, request, signal);
+      await sendVersion(service, call, run, reader, plan, request, firstOffset, signal);
       reader.release();
     } catch (error) {
       // A broken read can be resumed for a while; an evicted one holds nothing any more.
@@ -57,6 +58,17 @@ function planFor(run: Run, request: GetShadow): ReadPlan {
   return planRead(run.layout, run.planes, index, selectNames(request.names, names), request.dtype);
 }
 
+/** Where a read begins: at 0, or where a broken one left off. */
+function firstOffsetOf({ wish }: GetShadow, { totalBytes }: ReadPlan): number {
+  const offset = wish.kind === 'resume' ? wish.offset : 0;
+  if (offset > totalBytes) {
+    throw new ShadowkeepError('INVALID_FIELD', `resume.offset must be at most ${totalBytes}, got ${offset}`, {
+      metadata: { field: 'resume.offset' },
+    });
+  }
+  return offset;
+}
+
 async function sendVersion(
   service: Service,
   call: GetShadowCall,
@@ -64,6 +76,7 @@ async function sendVersion(
   reader: Reader,
   plan: ReadPlan,
   request: GetShadow,
+  firstOffset: number,
   signal: AbortSignal,
 ): Promise<void> {
   const send = async (message: GetShadowResponse | Buffer): Promise<void> => {
@@ -77,9 +90,9 @@ async function sendVersion(
     }
   };
   const activity = service.activity(run);
-  await send({ header: headerOf(run, reader, plan, activity.durableStep) });
   const { totalBytes } = plan;
-  for (let offset = request.wish.kind === 'resume' ? request.wish.offset : 0; offset < totalBytes; ) {
+  await send({ header: headerOf(run, reader, plan, activity.durableStep) });
+  for (let offset = firstOffset; offset < totalBytes; ) {
     checkHeld(run, reader);
     const frame = frameShadowChunk(offset, Math.min(request.chunkBytes, totalBytes - offset), request.checksums);
     readBytes(reader.version, plan, offset, frame.data);

@@ -7,8 +7,7 @@ export async function openRun(service: Service, request: OpenRunRequest__Output)
   service.checkServing();
   const { spec, incarnation } = validateOpenRun(request);
   const { run, created } = service.table.open(spec);
-  await run.settled();
-  const generation = run.attach(incarnation);
+  const generation = await run.whenSettled(() => run.attach(incarnation));
   if (created) service.log.info({ run: spec.name, ...run.memory }, 'run created');
   return {
     run: spec.name,

@@ -47,8 +47,7 @@ async function openSession(
   const { run: name, generation, wireDType } = validateUpdateOpen(message.open);
   const run = service.table.get(name);
   validateBoxes(message.open.boxes, run.layout.tensors);
-  await run.settled();
-  const writer = run.openWriter(generation, wireDType, fail);
+  const writer = await run.whenSettled(() => run.openWriter(generation, wireDType, fail));
   const activity = service.activity(run);
   activity.writersConnected += 1;
   const session = new UpdateSession(call, run, writer, activity, service.options.stepTimeoutMs, fail);

@@ -1,0 +1,72 @@
+import { DTYPE_BYTES, type DType, FLOAT_DTYPES, type FloatDType, isFloatDType } from '../../../src/common/index.js';
+import type { AverageSpec, Policy, RunSpec, Start, TensorSpec } from '../../../src/engine/index.js';
+import { countOf, wireOf } from './naive-run.js';
+import type { Random } from './random.js';
+
+const DTYPES = Object.keys(DTYPE_BYTES) as DType[];
+const STARTS: readonly Start[] = ['ZEROS', 'INITIAL', 'FIRST'];
+const DECAYS = [0, 0.5, 0.9, 0.999, 0.9999, 1];
+
+/** Elements of a tensor that spreads over several pages and arenas. */
+const LARGE_COUNT_MAX = 9_000;
+
+export function sampleSpec(random: Random, name: string): RunSpec {
+  const tensors = Array.from({ length: random.between(1, 7) }, (_, index) => sampleTensor(random, `t${index}`));
+  if (random.oneIn(3)) {
+    const shape = [random.between(1, LARGE_COUNT_MAX)];
+    tensors.push({
+      name: 'large',
+      dtype: random.pick(FLOAT_DTYPES),
+      shape,
+      policy: random.oneIn(4) ? 'COPY' : 'AVERAGE',
+    });
+  }
+  const averages = Array.from({ length: random.between(1, 3) }, (_, index) => sampleAverage(random, `a${index}`));
+  return { name, tensors, averages };
+}
+
+function sampleTensor(random: Random, name: string): TensorSpec {
+  const dtype = random.oneIn(3) ? random.pick(DTYPES) : random.pick(FLOAT_DTYPES);
+  const policies: Policy[] = isFloatDType(dtype)
+    ? ['AVERAGE', 'AVERAGE', 'AVERAGE', 'COPY', 'IGNORE']
+    : ['COPY', 'COPY', 'IGNORE'];
+  return { name, dtype, shape: sampleShape(random), policy: random.pick(policies) };
+}
+
+/** Scalars, empty tensors, and extents around the alignment of 64 bytes. */
+function sampleShape(random: Random): number[] {
+  if (random.oneIn(6)) return [];
+  if (random.oneIn(6)) return [random.below(3), 0, 2];
+  return random.oneIn(2) ? [random.between(1, 140)] : [random.between(1, 12), random.between(1, 12)];
+}
+
+function sampleAverage(random: Random, name: string): AverageSpec {
+  const schedule = random.oneIn(3)
+    ? ({ kind: 'mean' } as const)
+    : ({ kind: 'constant', decay: random.pick(DECAYS) } as const);
+  return { name, schedule, start: random.pick(STARTS), precision: random.oneIn(3) ? 'F64' : 'F32' };
+}
+
+/** A step's byte space with random contents; one tensor in eight has every kind of number, ∞ and NaN among them. */
+export function sampleStep(random: Random, spec: RunSpec, wireDType: FloatDType | undefined): Buffer {
+  const parts = spec.tensors.flatMap((tensor) => {
+    if (tensor.policy === 'IGNORE') return [];
+    const bytes = sampleNumbers(random, countOf(tensor), wireOf(tensor, wireDType), random.oneIn(8));
+    return [bytes, Buffer.alloc((64 - (bytes.length % 64)) % 64)];
+  });
+  return Buffer.concat(parts);
+}
+
+function sampleNumbers(random: Random, count: number, dtype: DType, isWild: boolean): Buffer {
+  const bytes = Buffer.alloc(count * DTYPE_BYTES[dtype]);
+  if (isWild || !isFloatDType(dtype)) {
+    for (let at = 0; at < bytes.length; at++) bytes[at] = random.bits();
+  } else if (dtype === 'F64' || dtype === 'F32') {
+    const numbers = Array.from({ length: count }, () => random.bits() / 2 ** 31 - 1);
+    bytes.set(new Uint8Array((dtype === 'F64' ? Float64Array.from(numbers) : Float32Array.from(numbers)).buffer));
+  } else {
+    // Without its top exponent bit a half is smaller than 2.
+    bytes.set(new Uint8Array(Uint16Array.from({ length: count }, () => random.bits() & 0xbfff).buffer));
+  }
+  return bytes;
+}
