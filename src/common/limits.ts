@@ -52,6 +52,9 @@ export const INCARNATION_CHARS_MAX = 128;
 /** Name patterns in one read; each is matched against each tensor. */
 export const PATTERN_COUNT_MAX = 1_024;
 
+/** Twice the longest name: stars need no more. */
+export const PATTERN_CHARS_MAX = 1_024;
+
 assert(CHUNK_BYTES % CHUNK_CUT_BYTES === 0, 'chunks are cut on multiples of CHUNK_CUT_BYTES');
 assert(CHUNK_BYTES <= CHUNK_BYTES_MAX, 'the default chunk is legal');
 assert(CHUNK_BYTES_MAX % CHUNK_CUT_BYTES === 0, 'the largest chunk can be cut');

@@ -50,7 +50,7 @@ function invalid(field: string, name: string, problem: string): ShadowkeepError 
 /** A test for names: `*` matches any run of characters, everything else itself. */
 export function namePattern(pattern: string): (name: string) => boolean {
   if (!pattern.includes('*')) return (name) => name === pattern;
-  const [head = '', ...rest] = pattern.split('*');
+  const [head = '', ...rest] = pattern.split(/\*+/);
   const tail = rest.pop() ?? '';
   return (name) => {
     if (!name.startsWith(head) || !name.endsWith(tail)) return false;

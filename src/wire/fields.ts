@@ -16,9 +16,9 @@ export function unimplemented(field: string, value: unknown): ShadowkeepError {
  * An integer from min to max. 64-bit fields arrive as JavaScript numbers: one that is too large to be exact is refused,
  * because 2^53 and 2^53 + 1 look the same here.
  */
-export function integer(field: string, value: number, min: number, max: number): number {
+export function integer(field: string, value: number, min: number, max: number, reason?: ErrorReason): number {
   if (!Number.isSafeInteger(value) || value < min || value > max) {
-    throw invalidField(field, `must be an integer from ${min} to ${max}, got ${value}`);
+    throw invalidField(field, `must be an integer from ${min} to ${max}, got ${value}`, reason);
   }
   return value;
 }

@@ -6,6 +6,7 @@ import {
   type FloatDType,
   isFloatDType,
   namePattern,
+  PATTERN_CHARS_MAX,
   PATTERN_COUNT_MAX,
   quote,
   WAIT_MS_MAX,
@@ -36,6 +37,9 @@ export function validateGetShadow(request: GetShadowRequest__Output): GetShadow 
   if (request.boxes.length > 0) throw unimplemented('boxes', request.boxes);
   if (request.sigma_rel !== undefined) throw unimplemented('sigma_rel', request.sigma_rel);
   integer('names length', request.names.length, 0, PATTERN_COUNT_MAX);
+  for (const [index, pattern] of request.names.entries()) {
+    integer(`names[${index}] length`, pattern.length, 1, PATTERN_CHARS_MAX);
+  }
   const { dtype } = request;
   if (dtype !== 'DTYPE_UNSPECIFIED' && !isFloatDType(dtype)) {
     throw invalidField('dtype', `must be F16, BF16, F32 or F64, got ${dtype}`);
@@ -55,12 +59,18 @@ export function validateGetShadow(request: GetShadowRequest__Output): GetShadow 
 /** A test for the tensors that a read wants; each pattern must match one of `names`. */
 export function selectNames(patterns: readonly string[], names: readonly string[]): (name: string) => boolean {
   if (patterns.length === 0) return () => true;
-  const tests = patterns.map((pattern, index) => {
-    const matches = namePattern(pattern);
-    if (!names.some(matches)) throw invalidField(`names[${index}]`, `${quote(pattern)} matches no tensor of the run`);
-    return matches;
-  });
-  return (name) => tests.some((matches) => matches(name));
+  const all = new Set(names);
+  const exact = new Set<string>();
+  const tests: ((name: string) => boolean)[] = [];
+  for (const [index, pattern] of patterns.entries()) {
+    // A whole layout named one by one is looked up, not compared: that would be the square of it.
+    const matches = pattern.includes('*') ? namePattern(pattern) : undefined;
+    if (matches === undefined) exact.add(pattern);
+    else tests.push(matches);
+    const isMatched = matches === undefined ? all.has(pattern) : names.some(matches);
+    if (!isMatched) throw invalidField(`names[${index}]`, `${quote(pattern)} matches no tensor of the run`);
+  }
+  return (name) => exact.has(name) || tests.some((matches) => matches(name));
 }
 
 function wishOf(request: GetShadowRequest__Output): VersionWish {

@@ -43,13 +43,8 @@ export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
 }
 
 function validateTensors(tensors: readonly Tensor__Output[]): TensorSpec[] {
-  if (tensors.length < 1 || tensors.length > TENSOR_COUNT_MAX) {
-    throw new ShadowkeepError(
-      'TOO_MANY_TENSORS',
-      `tensors must have 1 to ${TENSOR_COUNT_MAX} entries, got ${tensors.length}`,
-      { metadata: { field: 'tensors' } },
-    );
-  }
+  const reason = tensors.length > TENSOR_COUNT_MAX ? 'TOO_MANY_TENSORS' : 'INVALID_FIELD';
+  integer('tensors length', tensors.length, 1, TENSOR_COUNT_MAX, reason);
   const names = new Set<string>();
   let total = 0;
   return tensors.map((tensor, index) => {
@@ -88,7 +83,7 @@ function policyOf(field: string, tensor: Tensor__Output, dtype: DType): Policy {
 }
 
 function validateAverages({ averages }: OpenRunRequest__Output): AverageSpec[] {
-  integer('averages length', averages.length, 1, AVERAGE_COUNT_MAX);
+  integer('averages length', averages.length, 1, AVERAGE_COUNT_MAX, 'INVALID_AVERAGE');
   const names = new Set<string>();
   return averages.map((average, index) => {
     const field = `averages[${index}]`;
