@@ -171,7 +171,9 @@ def test_foreign_status_details_are_ignored() -> None:
     assert (error.reason, error.message) == ("UNAVAILABLE", "from a proxy")
 
 
-HEADER = wire.GetShadowResponse(header=wire.ShadowHeader(run="r", total_bytes=64))
+def header(dtype: wire.DType = wire.DType.F32, count: int = 16, offset: int = 0) -> wire.GetShadowResponse:
+    tensor = wire.ShadowTensor("w", dtype, [count], offset, True)
+    return wire.GetShadowResponse(header=wire.ShadowHeader(run="r", tensors=[tensor], total_bytes=64))
 
 
 def chunk(offset: int, size: int, crc: int | None = None) -> wire.GetShadowResponse:
@@ -183,10 +185,13 @@ def chunk(offset: int, size: int, crc: int | None = None) -> wire.GetShadowRespo
     [
         ([], shadowkeep.InternalError, "header"),
         ([chunk(0, 64)], shadowkeep.InternalError, "header"),
-        ([HEADER, chunk(0, 48)], shadowkeep.DataLossError, "48 of 64"),
-        ([HEADER, chunk(16, 48)], shadowkeep.InternalError, "expected at 0"),
-        ([HEADER, chunk(0, 80)], shadowkeep.InternalError, "80 bytes"),
-        ([HEADER, chunk(0, 64, crc=1)], shadowkeep.DataLossError, "crc32c"),
+        ([header(), chunk(0, 48)], shadowkeep.DataLossError, "48 of 64"),
+        ([header(), chunk(16, 48)], shadowkeep.InternalError, "expected at 0"),
+        ([header(), chunk(0, 80)], shadowkeep.InternalError, "80 bytes"),
+        ([header(count=17)], shadowkeep.InternalError, "'w'"),
+        ([header(offset=64, count=1)], shadowkeep.InternalError, "'w'"),
+        ([header(dtype=wire.DType.UNSPECIFIED)], shadowkeep.InternalError, "'w'"),
+        ([header(), chunk(0, 64, crc=1)], shadowkeep.DataLossError, "crc32c"),
     ],
 )
 def test_broken_reads(

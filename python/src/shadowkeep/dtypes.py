@@ -90,20 +90,25 @@ def converter(source: DType, target: DType) -> Callable[[npt.NDArray[Any]], npt.
 
 def _cast(array: npt.NDArray[Any], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
     with np.errstate(over="ignore"):
-        return array.astype(dtype)
+        return array.astype(dtype, copy=False)
 
 
 def _to_bf16(array: npt.NDArray[Any]) -> npt.NDArray[Any]:
     """Bits of the nearest BF16, as uint16: the upper half of the F32, plus one when the lower half says so."""
     flat = array.reshape(-1)
     out = np.empty(flat.size, np.uint16)
+    scratch = np.empty(min(flat.size, BLOCK_ELEMENTS), np.uint32)
     for start in range(0, flat.size, BLOCK_ELEMENTS):
         block = np.ascontiguousarray(_cast(flat[start : start + BLOCK_ELEMENTS], np.dtype(np.float32)))
-        bits = block.view(np.uint32)
-        upper = bits >> 16
-        rounded = ((upper & 1) + (bits + np.uint32(0x7FFF))) >> 16
+        bits, rounded = block.view(np.uint32), scratch[: block.size]
+        # (bits + 0x7fff + lowest bit that stays) >> 16, in place.
+        np.right_shift(bits, 16, out=rounded)
+        np.bitwise_and(rounded, 1, out=rounded)
+        np.add(rounded, 0x7FFF, out=rounded)
+        np.add(rounded, bits, out=rounded)
+        np.right_shift(rounded, 16, out=rounded)
+        out[start : start + BLOCK_ELEMENTS] = rounded
         nan = np.isnan(block)
         if nan.any():
-            rounded[nan] = upper[nan] | BF16_NAN_BIT
-        out[start : start + BLOCK_ELEMENTS] = rounded
+            out[start : start + BLOCK_ELEMENTS][nan] = bits[nan] >> 16 | BF16_NAN_BIT
     return out

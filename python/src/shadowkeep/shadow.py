@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import wire
-from .dtypes import numpy_dtype
+from .dtypes import item_bytes, numpy_dtype
 from .errors import DataLossError, InternalError
 from .layout import ALIGNMENT_BYTES
 
@@ -90,8 +91,12 @@ def _take(shadow: Shadow, chunk: wire.ShadowChunk, received: int, checksum: wire
 
 def _check_places(shadow: Shadow) -> None:
     for spec in shadow.specs:
-        if not isinstance(spec.dtype, wire.DType) or spec.offset > shadow.buffer.nbytes:
-            raise InternalError(f"tensor {spec.name!r} of dtype {spec.dtype} at offset {spec.offset} cannot be placed")
+        known = isinstance(spec.dtype, wire.DType) and spec.dtype != wire.DType.UNSPECIFIED
+        if not known or spec.offset + math.prod(spec.shape) * item_bytes(spec.dtype) > shadow.buffer.nbytes:
+            raise InternalError(
+                f"tensor {spec.name!r} of dtype {spec.dtype!r} and shape {spec.shape} at offset {spec.offset} "
+                f"does not fit into {shadow.buffer.nbytes} bytes"
+            )
 
 
 def _aligned(size: int) -> wire.Bytes1D:

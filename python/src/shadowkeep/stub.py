@@ -15,9 +15,15 @@ SERVICE = "/shadowkeep.v1.ShadowWeights/"
 # The largest header: a run of 65,536 tensors with long names.
 MESSAGE_BYTES_MAX = 32 << 20
 
-CHANNEL_OPTIONS: tuple[tuple[str, int | str], ...] = (
+# A peer that vanished without a word is noticed in a minute and a half, the same as on the service's side.
+KEEPALIVE_MS = 60_000
+KEEPALIVE_TIMEOUT_MS = 20_000
+
+CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_send_message_length", MESSAGE_BYTES_MAX),
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
+    ("grpc.keepalive_time_ms", KEEPALIVE_MS),
+    ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
 )
 
 Request = TypeVar("Request", bound=wire.Message)
