@@ -33,7 +33,7 @@ export function applySwitchVariables(command: Command, environment: NodeJS.Proce
 
 export interface CommonOptions {
   target: string;
-  json?: true;
+  json?: boolean;
 }
 
 /** Where the service is, and how to print: what every command but `serve` and `demo` takes. */

@@ -19,7 +19,7 @@ export function startProgress(label: string, totalBytes: number, json: boolean):
     {
       stream: process.stderr,
       fps: FRAMES_PER_SECOND,
-      format: `${label} {bar} {percentage}% | {done} of {total} | {rate}/s | {eta_formatted} left`,
+      format: `${label} {bar} {percentage}% | {done} of {size} | {rate}/s | {eta_formatted} left`,
       hideCursor: true,
       clearOnComplete: true,
     },
@@ -27,7 +27,7 @@ export function startProgress(label: string, totalBytes: number, json: boolean):
   );
   const payload = () => ({
     done: formatBytes(doneBytes),
-    total: formatBytes(totalBytes),
+    size: formatBytes(totalBytes),
     rate: formatBytes((doneBytes * 1_000) / Math.max(1, performance.now() - startedMs)),
   });
   bar.start(totalBytes, 0, payload());

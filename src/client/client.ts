@@ -9,7 +9,7 @@ import {
   type Tensor,
 } from '../wire/index.js';
 import { createStub } from './channel.js';
-import { protocolError, toFailure } from './errors.js';
+import { ClientError, protocolError, toFailure } from './errors.js';
 import { toRunEvent, toRunInfo } from './messages.js';
 import { ResponseReader } from './response-reader.js';
 import { RunHandle } from './run-handle.js';
@@ -41,6 +41,7 @@ export class ShadowkeepClient {
   readonly #stub: ShadowWeightsClient;
   readonly #checksums: boolean;
   readonly #deadlineMs: number;
+  #isClosed = false;
 
   /** Made by `connect`. */
   constructor(stub: ShadowWeightsClient, options: ConnectOptions) {
@@ -55,7 +56,7 @@ export class ShadowkeepClient {
    */
   async openRun(options: OpenRunOptions): Promise<RunHandle> {
     const opened = await this.#unary<OpenRunResponse__Output>((callback) =>
-      this.#stub.OpenRun(
+      this.#calls().OpenRun(
         {
           run: options.run,
           tensors: options.tensors.map(toTensorMessage),
@@ -66,7 +67,7 @@ export class ShadowkeepClient {
         callback,
       ),
     );
-    const stream = new UpdateStream(this.#stub.Update());
+    const stream = new UpdateStream(this.#calls().Update());
     const { step_bytes: stepBytes, committed_step: committedStep } = await stream.open({
       run: options.run,
       generation: opened.generation,
@@ -87,16 +88,16 @@ export class ShadowkeepClient {
    * The averaged weights of one exact step, in memory. Rejects with RUN_NOT_FOUND, AVERAGE_NOT_FOUND,
    * VERSION_NOT_FOUND, NOTHING_COMMITTED, WAIT_TIMEOUT.
    */
-  getShadow(options: ReadOptions): Promise<Shadow> {
-    return getShadow(this.#stub, options, this.#checksums);
+  async getShadow(options: ReadOptions): Promise<Shadow> {
+    return await getShadow(this.#calls(), options, this.#checksums);
   }
 
   /**
    * The same as a stream, for files and for models larger than memory: what the loop has not asked for stays with the
    * service, which ends a read that takes nothing for long (READER_STALLED).
    */
-  readShadow(options: ReadOptions): Promise<ShadowRead> {
-    return readShadow(this.#stub, options, this.#checksums);
+  async readShadow(options: ReadOptions): Promise<ShadowRead> {
+    return await readShadow(this.#calls(), options, this.#checksums);
   }
 
   /**
@@ -107,21 +108,21 @@ export class ShadowkeepClient {
     run: string,
     options: { every?: number | undefined; signal?: AbortSignal | undefined } = {},
   ): AsyncGenerator<RunEvent, void, undefined> {
-    const call = this.#stub.WatchRun({ run, every: options.every ?? 1 });
+    const call = this.#calls().WatchRun({ run, every: options.every ?? 1 });
     for await (const event of new ResponseReader(call, options.signal)) yield toRunEvent(event);
   }
 
   /** State, sizes and rates of a run. Rejects with RUN_NOT_FOUND. */
   async getRun(run: string): Promise<RunInfo> {
     return toRunInfo(
-      await this.#unary<Run__Output>((callback) => this.#stub.GetRun({ run }, this.#callOptions(), callback)),
+      await this.#unary<Run__Output>((callback) => this.#calls().GetRun({ run }, this.#callOptions(), callback)),
     );
   }
 
   /** All runs in the order of their names, without their tensors. */
   async listRuns(): Promise<RunInfo[]> {
     const { runs } = await this.#unary<ListRunsResponse__Output>((callback) =>
-      this.#stub.ListRuns({}, this.#callOptions(), callback),
+      this.#calls().ListRuns({}, this.#callOptions(), callback),
     );
     return runs.map(toRunInfo);
   }
@@ -129,14 +130,20 @@ export class ShadowkeepClient {
   /** Deletes a run, its memory and its files; its streams end with RUN_DELETED. Rejects with RUN_NOT_FOUND. */
   async deleteRun(run: string): Promise<{ freedBytes: number }> {
     const { freed_bytes: freedBytes } = await this.#unary<DeleteRunResponse__Output>((callback) =>
-      this.#stub.DeleteRun({ run }, this.#callOptions(), callback),
+      this.#calls().DeleteRun({ run }, this.#callOptions(), callback),
     );
     return { freedBytes };
   }
 
-  /** Closes the connection. Streams that are open end with an error. */
+  /** Starts nothing more; the connection closes when the streams that are open have ended. */
   close(): void {
+    this.#isClosed = true;
     this.#stub.close();
+  }
+
+  #calls(): ShadowWeightsClient {
+    if (this.#isClosed) throw new ClientError('FAILED_PRECONDITION', 'the client is closed');
+    return this.#stub;
   }
 
   #callOptions() {

@@ -1,9 +1,7 @@
-import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
 import { describe, expect, test } from 'vitest';
 import { averageEma, averageMean, type ShadowkeepClient } from '../../src/client/index.js';
 import { eventually, f32, startService } from '../client/support.js';
-import { jsonLines, runCommand, startCommand, succeed } from './run-command.js';
+import { jsonLines, runCommand, startAtTerminal, startCommand, succeed, TERMINAL } from './run-command.js';
 
 async function pushSteps(client: ShadowkeepClient, count: number): Promise<void> {
   const run = await client.openRun({
@@ -132,28 +130,18 @@ describe('delete', () => {
     expect((await client.getRun('digits')).committedStep).toBe(1);
   });
 
-  const hasTerminal = existsSync('/usr/bin/script');
-  test.skipIf(!hasTerminal).each([
+  test.skipIf(!TERMINAL.isAble).each([
     ['yes', 1, 'not deleted', 1],
     ['digits', 0, 'deleted digits', 0],
-  ])(
-    `asks at a terminal: %s${hasTerminal ? '' : ' (skipped: no script command)'}`,
-    async (answer, status, said, left) => {
-      const { client, target } = await startService();
-      await pushSteps(client, 1);
-      const command = `${process.execPath} dist/main.js delete digits --target ${target}`;
-      const terminal = spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], { stdio: 'pipe' });
-      let output = '';
-      terminal.stdout.on('data', (text) => {
-        output += text;
-      });
-      await eventually(() => output).toContain('Type its name: ');
-      terminal.stdin.write(`${answer}\n`);
-      expect(await new Promise((resolve) => terminal.on('close', resolve))).toBe(status);
-      expect(output).toContain(said);
-      expect(await client.listRuns()).toHaveLength(left);
-    },
-  );
+  ])(`asks at a terminal: %s${TERMINAL.note}`, async (answer, status, said, left) => {
+    const { client, target } = await startService();
+    await pushSteps(client, 1);
+    const asking = startAtTerminal(['delete', 'digits', '--target', target]);
+    await eventually(() => asking.printed.stdout).toContain('Type its name: ');
+    asking.child.stdin.write(`${answer}\n`);
+    expect(await asking.outcome).toMatchObject({ status, stdout: expect.stringContaining(said) });
+    expect(await client.listRuns()).toHaveLength(left);
+  });
 });
 
 describe('health', () => {

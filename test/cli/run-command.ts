@@ -31,7 +31,10 @@ export function startCommand(args: readonly string[], variables: Record<string, 
   if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: npm run build`);
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('SHADOWKEEP_'));
   const env = { ...Object.fromEntries(inherited), ...variables };
-  const child = spawn(process.execPath, [MAIN, ...args], { env, stdio: 'pipe' });
+  return track(spawn(process.execPath, [MAIN, ...args], { env, stdio: 'pipe' }));
+}
+
+function track(child: ChildProcessWithoutNullStreams): RunningCommand {
   children.add(child);
   const printed = { stdout: '', stderr: '' };
   child.stdout.setEncoding('utf8').on('data', (text: string) => {
@@ -52,6 +55,17 @@ export async function runCommand(args: readonly string[], variables?: Record<str
   const { child, outcome } = startCommand(args, variables);
   child.stdin.end();
   return await outcome;
+}
+
+/** Whether this machine can give a command a terminal; a test that needs one says in its title that it was skipped. */
+export const TERMINAL = existsSync('/usr/bin/script')
+  ? { isAble: true, note: '' }
+  : { isAble: false, note: ' (skipped: no script command)' };
+
+/** Starts a command at a terminal of its own: standard output and error come together. */
+export function startAtTerminal(args: readonly string[]): RunningCommand {
+  const command = [process.execPath, MAIN, ...args].join(' ');
+  return track(spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], { stdio: 'pipe' }));
 }
 
 /** Runs a command that must succeed quietly, and gives what it printed. */

@@ -13,7 +13,7 @@ import {
 } from '../../src/storage/index.js';
 import { eventually, f32, startPeer, startService } from '../client/support.js';
 import { canMount, mountSmallDisk } from '../storage/small-disk.js';
-import { jsonLines, runCommand, startCommand, succeed } from './run-command.js';
+import { jsonLines, runCommand, startAtTerminal, startCommand, succeed, TERMINAL } from './run-command.js';
 
 let directory = '';
 
@@ -210,6 +210,16 @@ describe('pull', () => {
     expect(Object.keys(weight_map).sort()).toEqual(['big', 'w']);
     const shard = await readTensors(inDirectory(`model/${weight_map.w}`));
     expect(shard['w']).toEqual({ dtype: 'BF16', hex: '803f80bf' });
+  });
+
+  test.skipIf(!TERMINAL.isAble)(`draws a bar at a terminal, and none for programs${TERMINAL.note}`, async () => {
+    const { client, target } = await startService();
+    await pushSteps(client, 1);
+    const pull = ['pull', 'r', '--out', inDirectory('x.safetensors'), '--overwrite', '--target', target];
+    const seen = await startAtTerminal(pull).outcome;
+    expect(seen).toMatchObject({ status: 0, stdout: expect.stringMatching(/100% \| 3\.0 MiB of 3\.0 MiB .*wrote /s) });
+    const json = await startAtTerminal([...pull, '--json']).outcome;
+    expect(jsonLines(json.stdout)).toMatchObject([{ run: 'r', step: 1 }]);
   });
 
   test('waits for its step', async () => {

@@ -1,3 +1,4 @@
+import { execFile } from 'node:child_process';
 import { describe, expect, test } from 'vitest';
 import { buildProgram } from '../../src/cli/program.js';
 import { runCommand, succeed } from './run-command.js';
@@ -81,5 +82,27 @@ describe('wrong usage exits with 2 and says what was expected', () => {
     expect(tooSmall).toMatchObject({ status: 2, stderr: expect.stringContaining('--memory must be a size between') });
     const maybe = await runCommand(['runs'], { SHADOWKEEP_JSON: 'maybe' });
     expect(maybe).toMatchObject({ status: 2, stderr: expect.stringContaining('SHADOWKEEP_JSON (for --json) must be') });
+  });
+});
+
+describe('standard output', () => {
+  const intoShell = (rest: string) =>
+    new Promise<{ status: number; stderr: string }>((resolve) => {
+      const child = execFile('sh', ['-c', rest], (_error, _stdout, stderr) => {
+        resolve({ status: child.exitCode ?? -1, stderr });
+      });
+    });
+
+  test('that is full is a failure in one line', async () => {
+    const { status, stderr } = await intoShell(`"${process.execPath}" dist/main.js --help >/dev/full`);
+    expect({ status, stderr }).toEqual({
+      status: 1,
+      stderr: 'shadowkeep: cannot write to standard output: ENOSPC: no space left on device, write\n',
+    });
+  });
+
+  test('whose reader has gone ends the command as a signal would', async () => {
+    const { stderr } = await intoShell(`("${process.execPath}" dist/main.js --help; echo $? >&2) | true`);
+    expect(stderr).toBe('141\n');
   });
 });

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { averageEma, averageMean, ShadowkeepError } from '../../src/client/index.js';
 import { expectedEma, randomNumbers } from '../support/expected-ema.js';
-import { asF32, connectTo, f32, failureOf, startService } from './support.js';
+import { asF32, connectTo, f32, failureOf, startPeer, startService } from './support.js';
 
 const SEED = 7;
 const EMA = averageEma('ema', { decay: 0.9 });
@@ -149,5 +149,25 @@ describe('unary calls', () => {
     expect(failure).toBeInstanceOf(ShadowkeepError);
     expect(failure).toMatchObject({ reason: 'LAYOUT_MISMATCH', code: 'FAILED_PRECONDITION', permanent: true });
     expect(failure.message).toContain('"w"');
+  });
+});
+
+describe('a client', () => {
+  test('gives up on a call without an answer after its deadline', async () => {
+    const { target } = await startPeer({ GetRun: () => {} });
+    const client = connectTo(target, { deadlineMs: 100 });
+    expect(await failureOf(client.getRun('r'))).toMatchObject({ code: 'DEADLINE_EXCEEDED', permanent: false });
+  });
+
+  test('that is closed starts nothing more', async () => {
+    const { client, target } = await startService();
+    const run = await client.openRun(SMALL);
+    client.close();
+    for (const call of [client.getRun('r'), client.getShadow({ run: 'r' }), client.openRun(SMALL)]) {
+      expect(await failureOf(call)).toMatchObject({ code: 'FAILED_PRECONDITION', message: 'the client is closed' });
+    }
+    await run.pushInitial(1, { w: f32(1, 2) });
+    await run.close();
+    expect((await connectTo(target).getRun('r')).committedStep).toBe(1);
   });
 });

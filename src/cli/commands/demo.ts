@@ -8,7 +8,7 @@ import { integer } from '../values.js';
 interface DemoFlags {
   steps: number;
   seed: number;
-  json?: true;
+  json?: boolean;
 }
 
 const EXPLANATION = `

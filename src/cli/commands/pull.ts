@@ -97,7 +97,7 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
     ...(options.shardBytes === undefined ? {} : { shardBytesMax: options.shardBytes }),
   });
   const totalBytes = header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
-  const progress = startProgress(`pull ${header.run}`, totalBytes, options.json === true);
+  const progress = startProgress(`pull ${header.run}`, totalBytes, options.json ?? false);
   try {
     for await (const { data } of read.pieces) {
       await files.write(data);

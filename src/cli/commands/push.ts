@@ -1,3 +1,4 @@
+import { basename } from 'node:path';
 import { Command } from 'commander';
 import type { Ack, AverageStart, RunHandle, TensorReader } from '../../client/index.js';
 import { assert } from '../../common/index.js';
@@ -82,19 +83,19 @@ async function pushFiles(
   run: RunHandle,
   files: readonly SafetensorsFile[],
   steps: readonly number[],
-  { start, json }: PushOptions,
+  { start, json = false }: PushOptions,
 ): Promise<void> {
-  const isInitial = start === 'INITIAL' && run.committedStep === undefined;
-  const totalBytes = files.reduce((sum, file) => sum + file.fileBytes - file.dataBegin, 0);
-  const progress = startProgress(`push ${run.run}`, totalBytes, json === true);
-  try {
-    for (const [index, file] of files.entries()) {
-      const startedMs = performance.now();
-      const ack = await pushFile(run, file, steps[index]!, isInitial && index === 0, progress);
-      report(file, ack, performance.now() - startedMs, json === true);
+  const needsInitial = start === 'INITIAL' && run.committedStep === undefined;
+  for (const [index, file] of files.entries()) {
+    const startedMs = performance.now();
+    const progress = startProgress(`push ${basename(file.path)}`, dataBytes(file), json);
+    try {
+      const ack = await pushFile(run, file, steps[index]!, needsInitial && index === 0, progress);
+      progress.stop();
+      report(file, ack, performance.now() - startedMs, json);
+    } finally {
+      progress.stop();
     }
-  } finally {
-    progress.stop();
   }
 }
 
@@ -123,8 +124,12 @@ async function pushFile(
   }
 }
 
+function dataBytes(file: SafetensorsFile): number {
+  return file.fileBytes - file.dataBegin;
+}
+
 function report(file: SafetensorsFile, ack: Ack, ms: number, json: boolean): void {
-  const bytes = file.fileBytes - file.dataBegin;
+  const bytes = dataBytes(file);
   if (json) printJson({ file: file.path, bytes, ...ack });
   else print(`step ${ack.step} ${ack.state}: ${file.path}, ${formatBytes(bytes)} in ${formatDuration(ms)}`);
 }

@@ -19,7 +19,7 @@ interface ServeOptions {
   readLease?: number;
   stopGrace?: number;
   windowBytes?: number;
-  json?: true;
+  json?: boolean;
 }
 
 /** The flag of each server option that the server itself checks. */
