@@ -1,0 +1,113 @@
+import type { ErrorReason, FloatDType } from '../../src/common/index.js';
+import { ShadowkeepError } from '../../src/common/index.js';
+import {
+  type AverageSpec,
+  planRead,
+  type Reader,
+  Run,
+  type RunSpec,
+  readBytes,
+  type TensorSpec,
+} from '../../src/engine/index.js';
+import { Ledger } from '../../src/engine/ledger.js';
+import type { RunOptions } from '../../src/engine/run.js';
+import type { KernelMode } from '../../src/kernels/index.js';
+
+/** The leg of the test run: `npm test` runs the engine's suite once with each. */
+export const MODE = (process.env['SHADOWKEEP_KERNELS'] ?? 'simd') as KernelMode;
+
+export const MIB = 1 << 20;
+
+export function tensor(name: string, shape: number[], rest: Partial<TensorSpec> = {}): TensorSpec {
+  return { name, shape, dtype: 'F32', policy: 'AVERAGE', ...rest };
+}
+
+export function ema(
+  name: string,
+  decay: number,
+  start: AverageSpec['start'],
+  precision: AverageSpec['precision'] = 'F32',
+): AverageSpec {
+  return { name, schedule: { kind: 'constant', decay }, start, precision };
+}
+
+export function mean(name: string, precision: AverageSpec['precision'] = 'F32'): AverageSpec {
+  return { name, schedule: { kind: 'mean' }, start: 'FIRST', precision };
+}
+
+/** A run with a ledger of its own. */
+export function makeRun(
+  tensors: TensorSpec[],
+  averages: AverageSpec[],
+  options: RunOptions = {},
+  budgetBytes = 256 * MIB,
+): { run: Run; ledger: Ledger } {
+  const ledger = new Ledger(budgetBytes);
+  const spec: RunSpec = { name: 'r', tensors, averages };
+  return { run: new Run(spec, ledger, MODE, options), ledger };
+}
+
+/** Runs a fold to its end at once. */
+export async function drive(fold: Iterable<void>): Promise<void> {
+  for (const _ of fold);
+}
+
+export function never(error: ShadowkeepError): void {
+  throw error;
+}
+
+/** Pushes one step through a stream of its own. */
+export async function push(
+  run: Run,
+  step: number,
+  space: Uint8Array,
+  options: { initial?: boolean; wireDType?: FloatDType } = {},
+): Promise<string> {
+  const writer = run.openWriter(run.generation, options.wireDType, never);
+  try {
+    if (space.length > 0) writer.stage(step, 0, space);
+    return await run.commit(writer, step, space.length, options.initial ?? false, drive);
+  } finally {
+    run.closeWriter(writer);
+  }
+}
+
+/** The bytes of one average of the head, or of what a reader holds. */
+export function readAll(
+  run: Run,
+  average = 0,
+  options: { reader?: Reader; dtype?: FloatDType; names?: string[] } = {},
+): Buffer {
+  const isWanted = (name: string): boolean => options.names?.includes(name) ?? true;
+  const plan = planRead(run.layout, run.planes, average, isWanted, options.dtype);
+  const bytes = Buffer.alloc(plan.totalBytes, 0xa5);
+  readBytes(options.reader?.version ?? run.head, plan, 0, bytes);
+  return bytes;
+}
+
+/** Packed numbers, padded to 64 bytes as a byte space has them. */
+export function space(...tensors: (Float32Array | Float64Array | Uint16Array | Uint8Array)[]): Buffer {
+  return Buffer.concat(
+    tensors.map(({ buffer, byteOffset, byteLength }) => {
+      const padded = Buffer.alloc(Math.ceil(byteLength / 64) * 64);
+      padded.set(new Uint8Array(buffer, byteOffset, byteLength));
+      return padded;
+    }),
+  );
+}
+
+export const f32 = (...values: number[]): Float32Array => Float32Array.from(values);
+export const f64 = (...values: number[]): Float64Array => Float64Array.from(values);
+
+export function f32At(bytes: Buffer, count: number, offset = 0): number[] {
+  return Array.from({ length: count }, (_, index) => bytes.readFloatLE(offset + index * 4));
+}
+
+export function f64At(bytes: Buffer, count: number, offset = 0): number[] {
+  return Array.from({ length: count }, (_, index) => bytes.readDoubleLE(offset + index * 8));
+}
+
+/** For `toThrow`: reason and text of a refusal. */
+export function refusal(reason: ErrorReason, text: RegExp): (error: unknown) => boolean {
+  return (error) => error instanceof ShadowkeepError && error.reason === reason && text.test(error.message);
+}

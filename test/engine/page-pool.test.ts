@@ -1,0 +1,94 @@
+import { describe, expect, test } from 'vitest';
+import { SCRATCH_BYTES, SKEW } from '../../src/engine/arena.js';
+import { Ledger } from '../../src/engine/ledger.js';
+import { PagePool, type PageWant } from '../../src/engine/page-pool.js';
+import { MIB, MODE, refusal } from './fixtures.js';
+
+const PAGE_BYTES = 4_096;
+const SLOT_BYTES = 8_192;
+/** Eight slots. */
+const SMALL_ARENA_BYTES = SCRATCH_BYTES + 65_536;
+
+function makePool(budgetBytes = MIB, arenaBytesMax?: number): { pool: PagePool; ledger: Ledger } {
+  const ledger = new Ledger(budgetBytes);
+  return { pool: new PagePool(PAGE_BYTES, ledger, MODE, 'run "r"', arenaBytesMax), ledger };
+}
+
+function wants(count: number, home = 0): PageWant[] {
+  return Array.from({ length: count }, () => ({ home, skew: SKEW.shadow }));
+}
+
+describe('a page pool', () => {
+  test('reserves what it hands out and no more', () => {
+    const { pool, ledger } = makePool();
+    const pages = pool.allocate(wants(5), 'shadows');
+    expect(new Set(pages.map(({ address }) => address)).size).toBe(5);
+    expect(ledger.usedBytes).toBe(5 * SLOT_BYTES);
+    expect(pool).toMatchObject({ reservedBytes: 5 * SLOT_BYTES, usedPages: 5, freeBytes: 0 });
+  });
+
+  test('hands freed pages out again before it grows', () => {
+    const { pool, ledger } = makePool();
+    const pages = pool.allocate(wants(4), 'shadows');
+    for (const page of pages.slice(0, 3)) pool.free(page);
+    expect(pool).toMatchObject({ usedPages: 1, freeBytes: 3 * PAGE_BYTES });
+    pool.allocate(wants(4), 'staging');
+    expect(ledger.usedBytes).toBe(5 * SLOT_BYTES);
+  });
+
+  test('refuses all or nothing, and says for what', () => {
+    const { pool, ledger } = makePool(10 * SLOT_BYTES);
+    pool.allocate(wants(6), 'shadows');
+    expect(() => pool.allocate(wants(5), 'one step in flight')).toThrow(
+      expect.toSatisfy(refusal('MEMORY_EXHAUSTED', /^one step in flight of run "r" needs 40960 bytes, 32768 of/)),
+    );
+    expect(pool).toMatchObject({ usedPages: 6, freeBytes: 0 });
+    expect(ledger.usedBytes).toBe(6 * SLOT_BYTES);
+    expect(pool.allocate(wants(4), 'staging')).toHaveLength(4);
+  });
+
+  test('gives everything back at its end, once', () => {
+    const { pool, ledger } = makePool();
+    pool.allocate(wants(5), 'shadows');
+    pool.close();
+    pool.close();
+    expect(ledger.usedBytes).toBe(0);
+  });
+
+  test('a page that a table names is not freed', () => {
+    const { pool } = makePool();
+    const [page] = pool.allocate(wants(1), 'shadows');
+    page!.refs = 1;
+    expect(() => pool.free(page!)).toThrow('broken invariant');
+  });
+});
+
+describe('a page pool of several arenas', () => {
+  test('puts each page where it is wanted', () => {
+    const { pool, ledger } = makePool(MIB, SMALL_ARENA_BYTES);
+    const pages = pool.allocate([...wants(3, 0), ...wants(3, 2), ...wants(2, 0)], 'shadows');
+    const arenas = pages.map(({ arena }) => arena);
+    expect(new Set(arenas).size).toBe(2);
+    expect([0, 1, 2, 6, 7].every((index) => arenas[index] === arenas[0])).toBe(true);
+    expect([3, 4, 5].every((index) => arenas[index] === arenas[3])).toBe(true);
+    expect(ledger.usedBytes).toBe(8 * SLOT_BYTES);
+  });
+
+  test('spills into other arenas what does not fit into the home', () => {
+    const { pool, ledger } = makePool(MIB, SMALL_ARENA_BYTES);
+    const pages = pool.allocate(wants(20), 'shadows');
+    const arenas = [...new Set(pages.map(({ arena }) => arena))];
+    expect(arenas.map(({ slotCount }) => slotCount)).toEqual([8, 8, 4]);
+    expect(new Set(pages.map(({ arena, address }) => `${arenas.indexOf(arena)} ${address}`)).size).toBe(20);
+    expect(ledger.usedBytes).toBe(20 * SLOT_BYTES);
+  });
+
+  test('takes a free page elsewhere before it grows', () => {
+    const { pool, ledger } = makePool(MIB, SMALL_ARENA_BYTES);
+    const [page] = pool.allocate(wants(1, 1), 'shadows');
+    pool.free(page!);
+    const [other] = pool.allocate(wants(1, 0), 'shadows');
+    expect(other!.arena).toBe(page!.arena);
+    expect(ledger.usedBytes).toBe(SLOT_BYTES);
+  });
+});

@@ -1,0 +1,112 @@
+import fc from 'fast-check';
+import { describe, expect, test } from 'vitest';
+import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS } from '../../src/common/index.js';
+import { planRead, readBytes, readTensor, writeTensor } from '../../src/engine/index.js';
+import { nearestCode, rounded } from '../kernels/oracle.js';
+import { ema, f32, f64, makeRun, push, readAll, space, tensor } from './fixtures.js';
+
+const SEED = 20_250_613;
+/** Several pages of 4 KiB, odd counts, a scalar, an empty one, and copied ones in between. */
+const TENSORS = [
+  tensor('a', [1_500]),
+  tensor('n', [], { dtype: 'I64', policy: 'COPY' }),
+  tensor('b', [0, 5]),
+  tensor('c', []),
+  tensor('d', [3, 700], { dtype: 'F64' }),
+  tensor('m', [5_000], { dtype: 'U8', policy: 'COPY' }),
+  tensor('x', [4], { policy: 'IGNORE' }),
+  tensor('e', [7], { dtype: 'BF16' }),
+];
+const OPTIONS = { pageBytesMax: 4_096, arenaBytesMax: 448 * 1_024 };
+
+const values = (count: number, seed: number): number[] =>
+  Array.from({ length: count }, (_, i) => Math.sin(i * seed) * 3 ** (i % 20));
+const a = f32(...values(1_500, 0.7));
+const c = f32(-0);
+const d = f64(...values(2_100, 1.3));
+const e = Uint16Array.from(values(7, 2.1), (value) => nearestCode(value, 'BF16'));
+const m = Uint8Array.from({ length: 5_000 }, (_, i) => i);
+const n = new Uint8Array(BigInt64Array.of(-5n).buffer);
+const step = space(a, n, c, d, m, e);
+
+async function makeRead(precision: 'F32' | 'F64') {
+  const { run } = makeRun(TENSORS, [ema('a', 0.5, 'FIRST', precision)], OPTIONS);
+  run.attach('');
+  await push(run, 1, step);
+  return run;
+}
+
+function encode(numbers: ArrayLike<number>, dtype: FloatDType): Buffer {
+  const bytes = Buffer.alloc(numbers.length * DTYPE_BYTES[dtype]);
+  Array.from(numbers).forEach((value, i) => {
+    if (dtype === 'F64') bytes.writeDoubleLE(value, i * 8);
+    else if (dtype === 'F32') bytes.writeFloatLE(value, i * 4);
+    else bytes.writeUInt16LE(nearestCode(value, dtype), i * 2);
+  });
+  return bytes;
+}
+
+describe.each(PRECISIONS)('a read of an %s shadow', (precision) => {
+  test.each([undefined, ...FLOAT_DTYPES])('as %s: rounded once, copied tensors as they came', async (dtype) => {
+    const run = await makeRead(precision);
+    const as = dtype ?? precision;
+    const shadow = (numbers: ArrayLike<number>): Uint8Array =>
+      encode(
+        Array.from(numbers, (value) => rounded(value, precision)),
+        as,
+      );
+    const decodedE = Array.from(e, (code) => new Float32Array(Uint32Array.of(code * 65_536).buffer)[0]!);
+    const expected = space(shadow(a), n, shadow(c), shadow(d), m, shadow(decodedE));
+    expect(readAll(run, 0, dtype === undefined ? {} : { dtype })).toEqual(expected);
+  });
+
+  test(`any piece of it is that piece of the whole, seed ${SEED}`, async () => {
+    const run = await makeRead(precision);
+    const plans = [undefined, ...FLOAT_DTYPES].map((dtype) => planRead(run.layout, run.planes, 0, () => true, dtype));
+    const wholes = plans.map((plan) => {
+      const whole = Buffer.alloc(plan.totalBytes);
+      readBytes(run.head, plan, 0, whole);
+      return whole;
+    });
+    fc.assert(
+      fc.property(fc.nat(plans.length - 1), fc.nat(), fc.nat(300), (which, from, length) => {
+        const whole = wholes[which]!;
+        const begin = 16 * (from % (whole.length / 16));
+        const piece = Buffer.alloc(Math.min(16 * (length + 1), whole.length - begin), 0xa5);
+        readBytes(run.head, plans[which]!, begin, piece);
+        expect(piece.equals(whole.subarray(begin, begin + piece.length))).toBe(true);
+      }),
+      { seed: SEED, numRuns: 300 },
+    );
+  });
+});
+
+test('a selection has its own byte space, in the order of the layout', async () => {
+  const run = await makeRead('F32');
+  expect(readAll(run, 0, { names: ['m', 'c'] })).toEqual(space(f32(-0), m));
+  const plan = planRead(run.layout, run.planes, 0, (name) => name === 'm' || name === 'b', undefined);
+  expect(plan.tensors.map(({ tensor: { name }, offset, bytes }) => [name, offset, bytes])).toEqual([
+    ['b', 0, 0],
+    ['m', 0, 5_000],
+  ]);
+  expect(planRead(run.layout, run.planes, 0, (name) => name === 'x', undefined)).toMatchObject({
+    tensors: [],
+    totalBytes: 0,
+  });
+});
+
+test('what is written back tensor by tensor is read again', async () => {
+  const from = await makeRead('F64');
+  const { run: to } = makeRun(TENSORS, [ema('a', 0.5, 'FIRST', 'F64')], OPTIONS);
+  const plan = planRead(from.layout, from.planes, 0, () => true, undefined);
+  for (const entry of plan.tensors) {
+    const planeIndex = entry.tensor.policy === 'AVERAGE' ? 0 : 1;
+    const plane = to.planes[planeIndex]!;
+    for (let at = 0; at < entry.bytes; at += 1_000) {
+      const piece = new Uint8Array(Math.min(1_000, entry.bytes - at));
+      readTensor(from.head, plan, entry, at, piece);
+      writeTensor(to.head, plane, planeIndex, entry.tensor.flat + at / plane.elementBytes, piece);
+    }
+  }
+  expect(readAll(to)).toEqual(readAll(from));
+});
