@@ -93,7 +93,7 @@ async function prepare(dataDir: string, run: string, step: number | undefined) {
   return { runDir, place: checkpointDirectory(runDir, step, (newest?.sequence ?? 0) + 1) };
 }
 
-/** Writes and verifies everything under `building`. Returns the bytes on the disk. */
+/** Writes and verifies everything under `building`; each file syncs that directory. Returns the bytes on the disk. */
 async function build(building: string, run: string, place: CheckpointDirectory, content: CheckpointContent) {
   try {
     await mkdir(building, { mode: PRIVATE_DIRECTORY_MODE });
@@ -103,7 +103,6 @@ async function build(building: string, run: string, place: CheckpointDirectory, 
   const files: ManifestFile[] = [];
   for (const part of content.parts) files.push(await writePart(building, part));
   const manifestBytes = await writeManifest(building, run, place, content.state, files);
-  await syncDirectory(building);
   const { readers } = await verifyCheckpoint(building, run, place);
   await closeAll(readers);
   return files.reduce((sum, file) => sum + file.bytes, manifestBytes);
