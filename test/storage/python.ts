@@ -3,12 +3,7 @@ import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** Where a Python with the reference implementation of safetensors may be; the first that has it is taken. */
-const CANDIDATES = [
-  process.env['SHADOWKEEP_PYTHON'],
-  '.venv/bin/python',
-  'python/.venv/bin/python',
-  '/var/cache/sk/venv/bin/python',
-];
+const CANDIDATES = [process.env['SHADOWKEEP_PYTHON'], '.venv/bin/python', 'python/.venv/bin/python'];
 
 /** A Python that can import `modules`, or undefined. */
 export function findPython(...modules: string[]): string | undefined {
