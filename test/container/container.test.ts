@@ -134,7 +134,7 @@ describe.skipIf(noCompose !== undefined)(`docker compose up${skipNote(noCompose)
       COMPOSE_PROJECT_NAME: `shadowkeep-test-${process.pid}`,
       SHADOWKEEP_IMAGE: IMAGE,
       SHADOWKEEP_PORT: String(port),
-      SHADOWKEEP_MEMORY: '512m',
+      SHADOWKEEP_MEMORY_LIMIT: '512m',
     };
     await composed('up', '--detach', '--build');
   }, BUILD_TIMEOUT_MS);
