@@ -3,12 +3,14 @@ import type { KernelMode } from '../kernels/index.js';
 import { SKEW } from './arena.js';
 import type { AverageSpec } from './averages/index.js';
 import { type FoldTarget, foldStep } from './fold.js';
+import { allocateTargets } from './fold-targets.js';
 import { type Layout, placeTensors, planWire, type TensorSpec } from './layout.js';
 import type { Ledger } from './ledger.js';
+import { Lineage, type LineageState } from './lineage.js';
 import { initialStates, nextStates } from './next-states.js';
 import { type Page, PagePool } from './page-pool.js';
 import { createPlanes, homeOfPage, type Plane, pageBytesFor } from './plane.js';
-import { type AverageState, type EvictionReason, type Reader, Version } from './version.js';
+import { type AverageState, type Reader, Version } from './version.js';
 import { Writer } from './writer.js';
 
 /** What a run is made of; fixed when it is opened. */
@@ -29,14 +31,9 @@ export interface RunOptions {
   readonly yieldElements?: number;
 }
 
-/** Lives of a trainer that are remembered, so that a repeated OpenRun gets the answer it had; a run restarts less often. */
-const INCARNATION_COUNT_MAX = 1_024;
-
 /** What is kept of a run beside its spec and its planes. */
-export interface RunState {
+export interface RunState extends LineageState {
   readonly step: number | undefined;
-  readonly generation: number;
-  readonly incarnations: readonly (readonly [string, number])[];
   readonly averages: readonly AverageState[];
 }
 
@@ -61,8 +58,7 @@ export class Run {
   #head: Version;
   /** Versions that readers still hold, oldest first. */
   #retired: Version[] = [];
-  #generation = 0;
-  readonly #incarnations = new Map<string, number>();
+  readonly #lineage: Lineage;
   #writer: Writer | undefined;
   #fold: Promise<void> | undefined;
   #isDeleted = false;
@@ -71,6 +67,7 @@ export class Run {
   /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
   constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions = {}) {
     this.spec = spec;
+    this.#lineage = new Lineage(spec.name);
     this.#options = options;
     this.#nextVersionId = options.nextVersionId ?? countFrom(1);
     this.layout = placeTensors(spec.tensors);
@@ -108,7 +105,7 @@ export class Run {
   }
 
   get generation(): number {
-    return this.#generation;
+    return this.#lineage.generation;
   }
 
   get isDeleted(): boolean {
@@ -159,39 +156,19 @@ export class Run {
   }
 
   /**
-   * The generation of one life of the trainer. A new incarnation opens a generation and fences the others; a known one
-   * gets its own again, or GENERATION_FENCED; an empty one takes part in the present generation. Only `whenSettled`: a
-   * step that has arrived whole is not torn from its writer.
+   * The generation of one life of the trainer. A new incarnation opens a generation and fences the others: their streams
+   * end, and what they had staged is freed. A known one gets its own again, or GENERATION_FENCED; an empty one takes part
+   * in the present generation. Only `whenSettled`: a step that has arrived whole is not torn from its writer.
    */
   attach(incarnation: string): number {
     assert(this.#fold === undefined, 'nobody is fenced during a fold');
-    if (incarnation === '') return this.#generation === 0 ? this.#fence() : this.#generation;
-    const known = this.#incarnations.get(incarnation);
-    if (known !== undefined) {
-      this.#checkGeneration(known);
-      return known;
+    if (this.#isDeleted) throw this.deletedError();
+    const generation = this.#lineage.attach(incarnation);
+    if (this.#writer !== undefined && this.#writer.generation < generation) {
+      this.#writer.close(this.#lineage.fencedError());
+      this.#writer = undefined;
     }
-    const generation = this.#fence();
-    this.#incarnations.set(incarnation, generation);
-    const [oldest] = this.#incarnations.keys();
-    if (this.#incarnations.size > INCARNATION_COUNT_MAX && oldest !== undefined) this.#incarnations.delete(oldest);
     return generation;
-  }
-
-  /** Opens a new generation; the streams of older ones end, and what they had staged is freed. */
-  #fence(): number {
-    this.#generation += 1;
-    this.#writer?.close(
-      new ShadowkeepError(
-        'GENERATION_FENCED',
-        `generation ${this.#generation} of run ${quote(this.spec.name)} has begun`,
-        {
-          metadata: { generation: this.#generation },
-        },
-      ),
-    );
-    this.#writer = undefined;
-    return this.#generation;
   }
 
   /**
@@ -204,7 +181,7 @@ export class Run {
     onFailure: (error: ShadowkeepError) => void,
   ): Writer {
     if (this.#isDeleted) throw this.deletedError();
-    this.#checkGeneration(generation);
+    this.#lineage.check(generation);
     if (this.#writer !== undefined) {
       throw new ShadowkeepError('WRITER_BUSY', `writer 0 of run ${quote(this.spec.name)} already has a stream`);
     }
@@ -272,68 +249,30 @@ export class Run {
   /** What `restore` needs, as of the head. */
   get state(): RunState {
     const { step, states } = this.#head;
-    return { step, generation: this.#generation, incarnations: [...this.#incarnations], averages: states };
+    return { ...this.#lineage.state, step, averages: states };
   }
 
   /** Puts a saved state in place of the empty one; the caller has filled the head's pages. */
   restore(state: RunState): void {
     assert(this.#head.step === undefined, 'only a fresh run is restored');
-    this.#generation = state.generation;
-    for (const [incarnation, generation] of state.incarnations) this.#incarnations.set(incarnation, generation);
+    this.#lineage.restore(state);
     this.#replaceHead(state.step, state.generation, state.averages, this.#head.tables);
   }
 
-  #checkGeneration(generation: number): void {
-    if (generation === this.#generation) return;
-    const run = quote(this.spec.name);
-    const metadata = { generation, currentGeneration: this.#generation };
-    if (generation < this.#generation) {
-      throw new ShadowkeepError(
-        'GENERATION_FENCED',
-        `generation ${generation} of run ${run} was fenced, ${this.#generation} is open`,
-        { metadata },
-      );
-    }
-    throw new ShadowkeepError(
-      'GENERATION_UNKNOWN',
-      `run ${run} has no generation ${generation}, ${this.#generation} is open`,
-      {
-        metadata,
-      },
-    );
-  }
-
-  /**
-   * Where each plane's fold goes. A page that only the head holds, and no reader, is folded in place; any other gets a
-   * fresh page. When those do not fit, the oldest readers lose their version: a trainer never waits for a reader.
-   */
+  /** Where the fold goes. When its fresh pages do not fit, the oldest readers lose their version: no trainer waits for one. */
   #targets(weights: readonly number[]): FoldTarget[] {
-    const isMovable = (page: Page, weight: number): boolean => weight !== 0 && (page.refs > 1 || this.#head.isPinned);
     for (;;) {
-      const wants = this.planes.flatMap((plane, p) =>
-        this.#table(p).flatMap((page, index) =>
-          isMovable(page, weights[p] ?? 1)
-            ? [{ home: homeOfPage(plane, index), skew: page.skew === SKEW.shadow ? SKEW.shadowCopy : SKEW.shadow }]
-            : [],
-        ),
-      );
       try {
-        const fresh = this.#pool.allocate(wants, 'pages that readers hold').values();
-        return this.planes.map((plane, p): FoldTarget => {
-          const weight = weights[p] ?? 1;
-          const base = this.#table(p);
-          const target = base.map((page) => (isMovable(page, weight) ? takeNext(fresh) : page));
-          return { plane, base, target, weight };
-        });
+        return allocateTargets(this.#pool, this.planes, this.#head, weights);
       } catch (error) {
-        if (!(error instanceof ShadowkeepError) || !this.#evictOldest('MEMORY')) throw error;
+        if (!(error instanceof ShadowkeepError) || !this.#evictOldest()) throw error;
       }
     }
   }
 
-  #evictOldest(why: EvictionReason): boolean {
+  #evictOldest(): boolean {
     const oldest = this.#retired[0] ?? (this.#head.isPinned ? this.#head : undefined);
-    oldest?.evict(why);
+    oldest?.evict('MEMORY');
     this.#retired = this.#retired.filter((version) => version.isPinned);
     return oldest !== undefined;
   }
@@ -361,12 +300,6 @@ export class Run {
     old.retire();
   }
 
-  #table(plane: number): Version['tables'][number] {
-    const table = this.#head.tables[plane];
-    assert(table !== undefined, 'a version has one table per plane');
-    return table;
-  }
-
   #allocateTable(plane: Plane): Page[] {
     const wants = Array.from({ length: plane.pageCount }, (_, index) => ({
       home: homeOfPage(plane, index),
@@ -384,10 +317,4 @@ export class Run {
 export function countFrom(first: number): () => number {
   let next = first;
   return () => next++;
-}
-
-function takeNext(pages: Iterator<Page>): Page {
-  const { value } = pages.next();
-  assert(value !== undefined, 'one fresh page was allocated for each want');
-  return value;
 }

@@ -1,0 +1,80 @@
+import { quote, ShadowkeepError } from '../common/index.js';
+
+/** Lives of a trainer that are remembered, so that a repeated OpenRun gets the answer it had; a run restarts less often. */
+const INCARNATION_COUNT_MAX = 1_024;
+
+/** What is kept of a lineage. */
+export interface LineageState {
+  readonly generation: number;
+  readonly incarnations: readonly (readonly [string, number])[];
+}
+
+/**
+ * Which life of the trainer may write: generations only rise, and the newest one is the only one that counts. It is the
+ * fencing token that a trainer which was thought dead does not have.
+ */
+export class Lineage {
+  readonly #run: string;
+  #generation = 0;
+  readonly #incarnations = new Map<string, number>();
+
+  constructor(run: string) {
+    this.#run = run;
+  }
+
+  get generation(): number {
+    return this.#generation;
+  }
+
+  get state(): LineageState {
+    return { generation: this.#generation, incarnations: [...this.#incarnations] };
+  }
+
+  restore(state: LineageState): void {
+    this.#generation = state.generation;
+    for (const [incarnation, generation] of state.incarnations) this.#incarnations.set(incarnation, generation);
+  }
+
+  /**
+   * The generation of an incarnation: a new one opens the next generation, a known one gets its own again or
+   * GENERATION_FENCED, an empty one takes part in the present generation.
+   */
+  attach(incarnation: string): number {
+    if (incarnation === '') {
+      this.#generation = Math.max(1, this.#generation);
+      return this.#generation;
+    }
+    const known = this.#incarnations.get(incarnation);
+    if (known !== undefined) {
+      this.check(known);
+      return known;
+    }
+    this.#generation += 1;
+    this.#incarnations.set(incarnation, this.#generation);
+    const [oldest] = this.#incarnations.keys();
+    if (this.#incarnations.size > INCARNATION_COUNT_MAX && oldest !== undefined) this.#incarnations.delete(oldest);
+    return this.#generation;
+  }
+
+  /** Throws unless `generation` is the newest one. */
+  check(generation: number): void {
+    if (generation === this.#generation) return;
+    const run = quote(this.#run);
+    const metadata = { generation, currentGeneration: this.#generation };
+    if (generation < this.#generation) {
+      const problem = `generation ${generation} of run ${run} was fenced, ${this.#generation} is open`;
+      throw new ShadowkeepError('GENERATION_FENCED', problem, { metadata });
+    }
+    const problem = `run ${run} has no generation ${generation}, ${this.#generation} is open`;
+    throw new ShadowkeepError('GENERATION_UNKNOWN', problem, { metadata });
+  }
+
+  /** What the stream of an older generation is told. */
+  fencedError(): ShadowkeepError {
+    return new ShadowkeepError(
+      'GENERATION_FENCED',
+      `generation ${this.#generation} of run ${quote(this.#run)} has begun`,
+      { metadata: { generation: this.#generation } },
+    );
+  }
+}
