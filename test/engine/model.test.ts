@@ -8,7 +8,7 @@ import { Sequence } from './model/sequence.js';
 //   SHADOWKEEP_MODEL_SEQUENCES=N  plays so many
 const SEED = 20_250_611;
 const REPLAY = process.env['SHADOWKEEP_MODEL_SEED'];
-const SEQUENCE_COUNT = Number(process.env['SHADOWKEEP_MODEL_SEQUENCES'] ?? 2_000);
+const SEQUENCE_COUNT = Number(process.env['SHADOWKEEP_MODEL_SEQUENCES'] ?? 600);
 const MODE = (process.env['SHADOWKEEP_KERNELS'] ?? 'simd') as KernelMode;
 
 /** Sequences in one test, so that a failure and a hang are told apart. */
