@@ -1,0 +1,91 @@
+import { credentials, loadPackageDefinition } from '@grpc/grpc-js';
+import { afterEach } from 'vitest';
+import type { KernelMode } from '../../src/kernels/index.js';
+import { type RunningServer, type ServerOptions, startServer } from '../../src/server/index.js';
+import type { DeleteRunResponse__Output } from '../../src/wire/gen/shadowkeep/v1/DeleteRunResponse.js';
+import type { ListRunsResponse__Output } from '../../src/wire/gen/shadowkeep/v1/ListRunsResponse.js';
+import type { OpenRunRequest } from '../../src/wire/gen/shadowkeep/v1/OpenRunRequest.js';
+import type { OpenRunResponse__Output } from '../../src/wire/gen/shadowkeep/v1/OpenRunResponse.js';
+import type { Run__Output } from '../../src/wire/gen/shadowkeep/v1/Run.js';
+import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import { packageDefinition } from '../../src/wire/index.js';
+
+/** The leg of the test run: `npm test` runs the suites once with each. */
+export const KERNELS = (process.env['SHADOWKEEP_KERNELS'] ?? 'simd') as KernelMode;
+
+const stops: (() => Promise<void> | void)[] = [];
+
+afterEach(async () => {
+  for (const stop of stops.splice(0).reverse()) await stop();
+});
+
+/** A real server on a free port, stopped after the test. */
+export async function serve(options: Partial<ServerOptions> = {}): Promise<RunningServer> {
+  const server = await startServer({
+    listen: '127.0.0.1:0',
+    dataDir: 'none',
+    logLevel: 'silent',
+    kernels: KERNELS,
+    memoryBytes: 256 << 20,
+    stopGraceMs: 100,
+    ...options,
+  });
+  stops.push(() => server.stop());
+  return server;
+}
+
+/** A bare client made from the proto: it sends whatever a test wants, valid or not. */
+export function rawClient(server: RunningServer, options: Record<string, number> = {}): ShadowWeightsClient {
+  const loaded = loadPackageDefinition(packageDefinition) as unknown as {
+    shadowkeep: { v1: { ShadowWeights: new (...args: unknown[]) => ShadowWeightsClient } };
+  };
+  const client = new loaded.shadowkeep.v1.ShadowWeights(`127.0.0.1:${server.port}`, credentials.createInsecure(), {
+    'grpc.max_receive_message_length': -1,
+    ...options,
+  });
+  stops.push(() => client.close());
+  return client;
+}
+
+/** One F32 tensor `w` of four elements and one EMA with decay ½, unless told otherwise. */
+export const SMALL: OpenRunRequest = {
+  run: 'r',
+  tensors: [{ name: 'w', dtype: 'F32', shape: [4] }],
+  averages: [{ name: 'ema', start: 'FIRST', constant: { decay: 0.5 } }],
+};
+
+/** The unary methods, as promises; a request may be anything that can be encoded. */
+interface UnaryMethods {
+  OpenRun: OpenRunResponse__Output;
+  GetRun: Run__Output;
+  ListRuns: ListRunsResponse__Output;
+  DeleteRun: DeleteRunResponse__Output;
+}
+
+export async function ask<Method extends keyof UnaryMethods>(
+  client: ShadowWeightsClient,
+  method: Method,
+  request: object = { run: 'r' },
+): Promise<UnaryMethods[Method]> {
+  type Call = (request: object, done: (error: Error | null, response?: UnaryMethods[Method]) => void) => void;
+  return await new Promise((resolve, reject) => {
+    const call = (client[method] as unknown as Call).bind(client);
+    call(request, (error, response) => (error ? reject(error) : resolve(response as UnaryMethods[Method])));
+  });
+}
+
+export async function openRun(
+  client: ShadowWeightsClient,
+  request: OpenRunRequest = SMALL,
+): Promise<OpenRunResponse__Output> {
+  return await ask(client, 'OpenRun', request);
+}
+
+/** Does `look` again and again until what it gives is not undefined; the test's own timeout bounds it. */
+export async function eventually<Found>(look: () => Promise<Found | undefined> | Found | undefined): Promise<Found> {
+  for (;;) {
+    const found = await look();
+    if (found !== undefined) return found;
+    await new Promise((resolve) => setTimeout(resolve, 5));
+  }
+}

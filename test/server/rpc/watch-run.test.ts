@@ -1,0 +1,109 @@
+import type { ClientReadableStream } from '@grpc/grpc-js';
+import { describe, expect, test } from 'vitest';
+import type { RunEvent__Output } from '../../../src/wire/gen/shadowkeep/v1/RunEvent.js';
+import { BareCall, frame } from '../bare-http2.js';
+import { expectError } from '../expect-error.js';
+import { ask, eventually, openRun, rawClient, serve } from '../harness.js';
+import { f32Space } from '../read.js';
+import { Upload } from '../upload.js';
+
+/** The events of a watch, one by one. */
+function follow(stream: ClientReadableStream<RunEvent__Output>): { next: () => Promise<RunEvent__Output> } {
+  const events = stream[Symbol.asyncIterator]();
+  return { next: async () => (await events.next()).value };
+}
+
+describe('WatchRun', () => {
+  test('the present state, then each commit', async () => {
+    const client = rawClient(await serve());
+    const { generation } = await openRun(client);
+    const watch = follow(client.watchRun({ run: 'r' }));
+    expect(await watch.next()).toEqual({ run: 'r', generation, averages: [{ name: 'ema', num_updates: 0 }] });
+    const upload = new Upload(client).open(generation);
+    for (const step of [1, 4, 9]) {
+      await upload.push(step, f32Space([1, 2, 3, 4])).ack();
+      expect(await watch.next()).toMatchObject({ run: 'r', generation, committed_step: step });
+    }
+    expect(await follow(client.watchRun({ run: 'r' })).next()).toMatchObject({
+      committed_step: 9,
+      averages: [{ name: 'ema', num_updates: 3, weight: 0.5 }],
+    });
+  });
+
+  test('only the steps that are asked for', async () => {
+    const client = rawClient(await serve());
+    const { generation } = await openRun(client);
+    const watch = follow(client.watchRun({ run: 'r', every: 4 }));
+    await watch.next();
+    const upload = new Upload(client).open(generation);
+    for (let step = 1; step <= 9; step++) {
+      await upload.push(step, f32Space([1, 2, 3, 4])).ack();
+      if (step % 4 === 0) expect((await watch.next()).committed_step).toBe(step);
+    }
+  });
+
+  test('a duplicate is no commit', async () => {
+    const client = rawClient(await serve());
+    const { generation } = await openRun(client);
+    const watch = follow(client.watchRun({ run: 'r' }));
+    await watch.next();
+    const upload = new Upload(client).open(generation);
+    for (const step of [1, 1, 2]) await upload.push(step, f32Space([1, 2, 3, 4])).ack();
+    expect([await watch.next(), await watch.next()].map(({ committed_step }) => committed_step)).toEqual([1, 2]);
+  });
+
+  test('a follower that does not read costs nothing per commit, and then gets the newest', async () => {
+    const server = await serve();
+    const client = rawClient(server);
+    const { generation } = await openRun(client);
+    // A window of one byte: not even the first event leaves.
+    const stalled = new BareCall(server.port, 'WatchRun', { initialWindowSize: 1 });
+    stalled.stream.end(frame(Buffer.from('0a0172', 'hex')));
+    const upload = new Upload(client).open(generation);
+    for (let step = 1; step <= 200; step++) upload.push(step, f32Space([1, 2, 3, 4]));
+    for (let step = 1; step <= 200; step++) expect((await upload.ack()).step).toBe(step);
+    const received: Buffer[] = [];
+    stalled.stream.on('data', (data: Buffer) => received.push(data));
+    stalled.session.setLocalWindowSize(1 << 20);
+    stalled.session.settings({ initialWindowSize: 1 << 20 });
+    const newest = Buffer.from([0x18, 200, 1]);
+    await eventually(() => (Buffer.concat(received).includes(newest) ? true : undefined));
+    // grpc-js holds sixteen messages of a stream; the rest were never made.
+    expect(countMessages(Buffer.concat(received))).toBeLessThan(25);
+    stalled.kill();
+  });
+
+  test('a follower that goes is forgotten', async () => {
+    const client = rawClient(await serve());
+    const { generation } = await openRun(client);
+    const stream = client.watchRun({ run: 'r' });
+    stream.on('error', () => undefined);
+    await new Promise((resolve) => stream.once('data', resolve));
+    stream.cancel();
+    expect(
+      (
+        await new Upload(client)
+          .open(generation)
+          .push(1, f32Space([1, 2, 3, 4]))
+          .ack()
+      ).state,
+    ).toBe('COMMITTED');
+  });
+
+  test('an unknown run', async () => {
+    const client = rawClient(await serve());
+    await expectError(
+      follow(client.watchRun({ run: 'nope' })).next(),
+      'NOT_FOUND',
+      'RUN_NOT_FOUND',
+      /^run "nope" does not exist$/,
+    );
+    expect((await ask(client, 'ListRuns', {})).runs).toEqual([]);
+  });
+});
+
+function countMessages(bytes: Buffer): number {
+  let count = 0;
+  for (let at = 0; at < bytes.length; at += 5 + bytes.readUInt32BE(at + 1)) count += 1;
+  return count;
+}

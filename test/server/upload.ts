@@ -1,0 +1,89 @@
+import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
+import type { Ack__Output } from '../../src/wire/gen/shadowkeep/v1/Ack.js';
+import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { UpdateRequest } from '../../src/wire/gen/shadowkeep/v1/UpdateRequest.js';
+import type { UpdateResponse__Output } from '../../src/wire/gen/shadowkeep/v1/UpdateResponse.js';
+
+/** An Update stream whose answers are awaited one by one; it throws the stream's error when that comes first. */
+export class Upload {
+  readonly stream: ClientDuplexStream<UpdateRequest, UpdateResponse__Output>;
+  readonly #answers: UpdateResponse__Output[] = [];
+  #error: ServiceError | undefined;
+  #hasEnded = false;
+  #wake: (() => void) | undefined;
+
+  constructor(client: ShadowWeightsClient) {
+    this.stream = client.update();
+    this.stream.on('data', (answer) => {
+      this.#answers.push(answer);
+      this.#wake?.();
+    });
+    this.stream.on('error', (error: ServiceError) => {
+      this.#error = error;
+      this.#wake?.();
+    });
+    this.stream.on('end', () => {
+      this.#hasEnded = true;
+      this.#wake?.();
+    });
+  }
+
+  send(message: UpdateRequest): this {
+    this.stream.write(message);
+    return this;
+  }
+
+  open(generation: number, rest: object = {}): this {
+    return this.send({ open: { run: 'r', generation, ...rest } });
+  }
+
+  chunk(step: number, offset: number, data: Uint8Array, rest: object = {}): this {
+    return this.send({ chunk: { step, offset, data: Buffer.from(data), ...rest } });
+  }
+
+  commit(step: number, bytes: number, rest: object = {}): this {
+    return this.send({ commit: { step, bytes, ...rest } });
+  }
+
+  /** Pushes a whole step of one chunk. */
+  push(step: number, data: Uint8Array, rest: object = {}): this {
+    return this.chunk(step, 0, data).commit(step, data.length, rest);
+  }
+
+  async next(): Promise<UpdateResponse__Output> {
+    for (;;) {
+      const answer = this.#answers.shift();
+      if (answer !== undefined) return answer;
+      if (this.#error !== undefined) throw this.#error;
+      if (this.#hasEnded) throw new Error('the stream has ended');
+      await this.#news();
+    }
+  }
+
+  async ack(): Promise<Ack__Output> {
+    for (;;) {
+      const { ack } = await this.next();
+      if (ack) return ack;
+    }
+  }
+
+  /** Rejects with the error that ends the stream, whatever is answered before. */
+  async failure(): Promise<never> {
+    for (;;) await this.next();
+  }
+
+  /** Half-closes and waits for the server's end; what is answered until then is left out. */
+  async end(): Promise<void> {
+    this.stream.end();
+    while (!this.#hasEnded) {
+      if (this.#error !== undefined) throw this.#error;
+      await this.#news();
+    }
+  }
+
+  async #news(): Promise<void> {
+    await new Promise<void>((resolve) => {
+      this.#wake = resolve;
+    });
+  }
+}
