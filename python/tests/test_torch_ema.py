@@ -194,6 +194,23 @@ def test_weights_may_change_at_once_after_update(client: Client, run_name: str) 
         assert (model.weight == ((0.5 * 0.5 + 1) * 0.5 + 1.5) * 0.5 + 2).all()
 
 
+def test_replaced_parameters_are_followed(client: Client, run_name: str) -> None:
+    model = torch.nn.Linear(3, 2)
+    with EMA(model, client, run=run_name, decay=0.0) as ema:
+        ema.register()
+        model.weight.data = torch.full((2, 3), 7.0)
+        model.bias = torch.nn.Parameter(torch.full((2,), 8.0))
+        ema.update()
+        shadow = client.get_shadow(run_name, min_step=1)
+        assert (shadow.tensors["weight"] == 7).all()
+        assert (shadow.tensors["bias"] == 8).all()
+        model.weight = torch.nn.Parameter(torch.zeros(1, 3))
+        with pytest.raises(RuntimeError, match=r"'weight' has shape \[1, 3\]"):
+            ema.update()
+        model.weight = torch.nn.Parameter(torch.zeros(2, 3))
+        ema.update()
+
+
 def test_a_resumed_trainer_goes_on(client: Client, run_name: str) -> None:
     model = make_model()
     with EMA(model, client, run=run_name, decay=0.5) as ema:

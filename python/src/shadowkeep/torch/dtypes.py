@@ -1,10 +1,16 @@
-"""torch's dtypes by safetensors' names."""
+"""torch's dtypes by safetensors' names, and which of them a model's run and its reads have."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 
+from ..averages import PrecisionName
+from ..dtypes import FloatName
+from ..layout import TensorSpec
 from ..wire import DType
+from .names import NamedTensor
 
 _TORCH_DTYPES = {
     DType.BOOL: torch.bool, DType.U8: torch.uint8, DType.I8: torch.int8, DType.U16: torch.uint16,
@@ -20,8 +26,32 @@ def torch_dtype(dtype: DType) -> torch.dtype:
     return _TORCH_DTYPES[dtype]
 
 
-def dtype_of(tensor: torch.Tensor, name: str) -> DType:
-    """Return a tensor's dtype. Raises TypeError, which names the tensor, for one that cannot travel."""
-    if tensor.dtype not in _NAMES:
-        raise TypeError(f"tensor {name!r} has dtype {tensor.dtype}, which cannot be sent")
-    return _NAMES[tensor.dtype]
+def tensor_specs(tensors: Sequence[NamedTensor]) -> dict[str, TensorSpec]:
+    """Return the layout of a run. Raises TypeError, which names the tensor, for a dtype that cannot travel."""
+    specs = {}
+    for named in tensors:
+        tensor = named.tensor
+        if tensor.dtype not in _NAMES:
+            raise TypeError(f"tensor {named.name!r} has dtype {tensor.dtype}, which cannot be sent")
+        specs[named.name] = TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape), named.policy)
+    return specs
+
+
+def average_precision(tensors: Sequence[NamedTensor]) -> PrecisionName:
+    """float64 weights are averaged in float64, as the textbook class does; all others in float32."""
+    return "F64" if torch.float64 in _averaged_dtypes(tensors) else "F32"
+
+
+def read_dtype(tensors: Sequence[NamedTensor]) -> FloatName | None:
+    """Return the dtype to read a shadow in: a model of one 16-bit dtype takes that and half of the bytes.
+
+    The service rounds to it just as the copy into the model would.
+    """
+    dtypes = _averaged_dtypes(tensors)
+    if dtypes == {torch.bfloat16}:
+        return "BF16"
+    return "F16" if dtypes == {torch.float16} else None
+
+
+def _averaged_dtypes(tensors: Sequence[NamedTensor]) -> set[torch.dtype]:
+    return {named.tensor.dtype for named in tensors if named.policy == "AVERAGE"}

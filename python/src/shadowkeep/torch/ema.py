@@ -9,19 +9,18 @@ from contextlib import contextmanager
 from types import TracebackType
 from typing import Literal, Self
 
-import torch
 from torch import nn
 
-from ..averages import Average, PrecisionName
+from ..averages import Average
 from ..client import Client, connect
 from ..dtypes import FloatName
-from ..layout import TensorSpec
 from ..run import Run
 from .background import BackgroundSender
-from .dtypes import dtype_of
-from .load import Pairs, copy_into, match
-from .names import BuffersPolicy, NamedTensor, named_tensors
+from .dtypes import average_precision, read_dtype, tensor_specs
+from .load import match
+from .names import BuffersPolicy, named_tensors
 from .snapshot import Snapshot
+from .swap import WeightSwap
 
 logger = logging.getLogger("shadowkeep")
 
@@ -83,7 +82,7 @@ class EMA:
         self._snapshot: Snapshot | None = None
         self._sender: BackgroundSender | None = None
         self._pushed_step: int | None = None
-        self._backup: Pairs | None = None
+        self._swap = WeightSwap()
 
     def register(self, step: int = 0) -> None:
         """Open the run and push the weights as they are now; the shadow starts from them.
@@ -97,12 +96,12 @@ class EMA:
         if self._sender is not None:
             raise RuntimeError("register() was called before")
         tensors = named_tensors(self.model, self._buffers)
-        average = Average.ema(self._average, decay=self._decay, start="INITIAL", precision=_precision(tensors))
-        specs = {named.name: _spec(named) for named in tensors}
+        average = Average.ema(self._average, decay=self._decay, start="INITIAL", precision=average_precision(tensors))
+        specs = tensor_specs(tensors)
         run = self._client.open_run(
             self._run_name, specs, [average], wire_dtype=self._wire_dtype, incarnation=self._incarnation
         )
-        snapshot = Snapshot([named.tensor for named in tensors], run.layout)
+        snapshot = Snapshot(tensors, run.layout)
         if run.committed_step is None:
             snapshot.take()
             snapshot.wait()
@@ -123,7 +122,7 @@ class EMA:
         Raises:
             ShadowkeepError: an earlier step has failed.
         """
-        if self._backup is not None:
+        if self._swap.applied:
             raise RuntimeError("update() while the shadow is applied would push it as weights: call restore() first")
         sender, snapshot = self._registered()
         following = self.step + 1 if step is None else step
@@ -157,29 +156,27 @@ class EMA:
         self.flush(timeout)
         wanted = self._pushed_step if min_step is None else min_step
         shadow = self._client.get_shadow(
-            self._run_name, self._average, min_step=wanted, timeout=timeout, dtype=self._read_dtype()
+            self._run_name,
+            self._average,
+            min_step=wanted,
+            timeout=timeout,
+            dtype=read_dtype(named_tensors(self.model, self._buffers)),
         )
-        pairs = match(shadow, self.model, self._buffers, strict=True)
-        if self._backup is None:
-            self._backup = [(tensor, tensor.detach().clone()) for tensor, _ in pairs]
-        copy_into(pairs)
+        self._swap.apply(match(shadow, self.model, self._buffers, strict=True))
 
     def restore(self) -> None:
         """Put the raw weights back. Raises RuntimeError when no shadow is applied."""
-        if self._backup is None:
-            raise RuntimeError("restore() without apply_shadow(): there are no raw weights to put back")
-        copy_into(self._backup)
-        self._backup = None
+        self._swap.restore()
 
     @contextmanager
     def average_parameters(self, min_step: int | None = None) -> Iterator[None]:
         """Apply the shadow for a `with` block; expands to `apply_shadow(min_step)`, try, finally `restore()`."""
-        was_applied = self._backup is not None
+        was_applied = self._swap.applied
         self.apply_shadow(min_step)
         try:
             yield
         finally:
-            if not was_applied and self._backup is not None:
+            if not was_applied and self._swap.applied:
                 self.restore()
 
     def close(self) -> None:
@@ -223,23 +220,6 @@ class EMA:
         if self._sender is None or self._snapshot is None:
             raise RuntimeError("call register() first")
         return self._sender, self._snapshot
-
-    def _read_dtype(self) -> FloatName | None:
-        """A model of one 16-bit dtype reads that and halves the bytes; rounding on either side is the same."""
-        dtypes = {named.tensor.dtype for named in named_tensors(self.model, self._buffers) if named.policy == "AVERAGE"}
-        if dtypes == {torch.bfloat16}:
-            return "BF16"
-        return "F16" if dtypes == {torch.float16} else None
-
-
-def _spec(named: NamedTensor) -> TensorSpec:
-    return TensorSpec(dtype_of(named.tensor, named.name), tuple(named.tensor.shape), named.policy)
-
-
-def _precision(tensors: list[NamedTensor]) -> PrecisionName:
-    """float64 weights are averaged in float64, as the textbook class does; all others in float32."""
-    averaged_in_float64 = any(named.policy == "AVERAGE" and named.tensor.dtype == torch.float64 for named in tensors)
-    return "F64" if averaged_in_float64 else "F32"
 
 
 def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -47,7 +47,8 @@ def match(shadow: Shadow, module: nn.Module, buffers: BuffersPolicy, *, strict: 
     sources = shadow_tensors(shadow)
     parameters = {id(parameter) for parameter in module.parameters()}
     pairs: Pairs = []
-    for name, tensor, _ in named_tensors(module, buffers):
+    for named in named_tensors(module, buffers):
+        name, tensor = named.name, named.tensor
         source = sources.pop(name, None)
         if source is None:
             if strict and id(tensor) in parameters:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal, NamedTuple
+from dataclasses import dataclass
+from typing import Literal
 
 import torch
 from torch import nn
@@ -18,12 +19,22 @@ WRAPPER_PARTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wra
 PARALLEL_PART = "module"
 
 
-class NamedTensor(NamedTuple):
-    """A parameter or buffer that takes part."""
+@dataclass(frozen=True, slots=True)
+class NamedTensor:
+    """A place in the model: the tensor that stands there may be another one later (`p.data = …`, `m.weight = …`)."""
 
     name: str
-    tensor: torch.Tensor
     policy: PolicyName
+    owner: dict[str, torch.Tensor | None]
+    leaf: str
+
+    @property
+    def tensor(self) -> torch.Tensor:
+        """The parameter or buffer that stands there now."""
+        tensor = self.owner.get(self.leaf)
+        if tensor is None:
+            raise RuntimeError(f"tensor {self.name!r} is not in the model any more")
+        return tensor
 
 
 def canonical_name(name: str) -> str:
@@ -45,27 +56,35 @@ def named_tensors(model: nn.Module, buffers: BuffersPolicy) -> list[NamedTensor]
     """
     found: dict[str, NamedTensor] = {}
     seen: set[tuple[object, ...]] = set()
-    for name, tensor, policy in _candidates(model, buffers):
-        identity = _identity(tensor)
+    for named in _candidates(model, buffers):
+        identity = _identity(named.tensor)
         if identity in seen:
             continue
         seen.add(identity)
-        canonical = canonical_name(name)
-        if canonical in found:
-            raise ValueError(f"tensor {name!r}: another one is called {canonical!r} without the wrappers' parts too")
-        found[canonical] = NamedTensor(canonical, tensor, policy)
+        if named.name in found:
+            raise ValueError(f"two tensors of the model are called {named.name!r} without the wrappers' parts")
+        found[named.name] = named
     return list(found.values())
 
 
-def _candidates(model: nn.Module, buffers: BuffersPolicy) -> Iterator[tuple[str, torch.Tensor, PolicyName]]:
-    for name, parameter in model.named_parameters():
-        yield name, parameter, "AVERAGE" if parameter.is_floating_point() else "COPY"
+def _candidates(model: nn.Module, buffers: BuffersPolicy) -> Iterator[NamedTensor]:
+    for prefix, module in model.named_modules():
+        yield from _owned(prefix, module._parameters, "AVERAGE")
     if buffers == "ignore":
         return
     for prefix, module in model.named_modules():
-        for leaf, buffer in module.named_buffers(prefix, recurse=False):
-            if leaf.rpartition(".")[2] not in module._non_persistent_buffers_set:
-                yield leaf, buffer, "AVERAGE" if buffers == "average" and buffer.is_floating_point() else "COPY"
+        persistent = (leaf for leaf in module._buffers if leaf not in module._non_persistent_buffers_set)
+        yield from _owned(prefix, module._buffers, "AVERAGE" if buffers == "average" else "COPY", persistent)
+
+
+def _owned(
+    prefix: str, owner: dict[str, torch.Tensor | None], policy: PolicyName, leaves: Iterator[str] | None = None
+) -> Iterator[NamedTensor]:
+    for leaf in owner if leaves is None else leaves:
+        tensor = owner[leaf]
+        if tensor is not None:
+            name = canonical_name(f"{prefix}.{leaf}" if prefix else leaf)
+            yield NamedTensor(name, policy if tensor.is_floating_point() else "COPY", owner, leaf)
 
 
 def _identity(tensor: torch.Tensor) -> tuple[object, ...]:
