@@ -1,4 +1,5 @@
 export { type ByteChunk, type ByteSpace, ChunkCutter, ChunkScatter, layOut, type TensorPiece } from './chunking.js';
+export { requestDecoder } from './decode-request.js';
 export { completeOpenRun, PROTO_DIR, packageDefinition, SERVICE_NAME, shadowWeightsDefinition } from './definition.js';
 export { type ChunkFrame, frameShadowChunk } from './frames.js';
 export type { Ack__Output } from './gen/shadowkeep/v1/Ack.js';

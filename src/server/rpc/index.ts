@@ -1,5 +1,6 @@
 import type { handleUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { shadowWeightsDefinition } from '../../wire/index.js';
+import { ShadowkeepError } from '../../common/index.js';
+import { requestDecoder, shadowWeightsDefinition } from '../../wire/index.js';
 import { PeerGone } from '../call-signal.js';
 import { endCall } from '../end-call.js';
 import { toStatus } from '../error-status.js';
@@ -13,15 +14,24 @@ import { openRun } from './open-run.js';
 import { type UpdateCall, update } from './update.js';
 import { type WatchRunCall, watchRun } from './watch-run.js';
 
-/** The service's methods; a GetShadow message that is a Buffer is encoded already. */
+/** The service's methods: a request is its error when it cannot be decoded, an answer of GetShadow may be encoded already. */
 export const definition = {
-  ...shadowWeightsDefinition,
+  OpenRun: decoding(shadowWeightsDefinition.OpenRun),
+  GetRun: decoding(shadowWeightsDefinition.GetRun),
+  ListRuns: decoding(shadowWeightsDefinition.ListRuns),
+  DeleteRun: decoding(shadowWeightsDefinition.DeleteRun),
+  Update: decoding(shadowWeightsDefinition.Update),
+  WatchRun: decoding(shadowWeightsDefinition.WatchRun),
   GetShadow: {
-    ...shadowWeightsDefinition.GetShadow,
+    ...decoding(shadowWeightsDefinition.GetShadow),
     responseSerialize: (message: Parameters<typeof shadowWeightsDefinition.GetShadow.responseSerialize>[0] | Buffer) =>
       Buffer.isBuffer(message) ? message : shadowWeightsDefinition.GetShadow.responseSerialize(message),
   },
 };
+
+function decoding<Request, Method extends Parameters<typeof requestDecoder<Request>>[0]>(method: Method) {
+  return { ...method, requestDeserialize: requestDecoder(method) };
+}
 
 /** Each handler throws or returns; here is the one place that turns both into a status. */
 export function handlers(service: Service): UntypedServiceImplementation {
@@ -41,7 +51,7 @@ function unary<Request, Response>(
   handle: (service: Service, request: Request) => Promise<Response>,
 ): handleUnaryCall<Request, Response> {
   return (call, callback) => {
-    handle(service, call.request).then(
+    answer(call, () => handle(service, call.request)).then(
       (response) => callback(null, response),
       (error) => callback(toStatus(error, service.log)),
     );
@@ -53,11 +63,17 @@ function streaming<Call extends ResponseStream<never>>(
   handle: (service: Service, call: Call) => Promise<void>,
 ): (call: Call) => void {
   return (call) => {
-    handle(service, call).then(
+    answer(call, () => handle(service, call)).then(
       () => call.end(),
       (error) => {
         if (!(error instanceof PeerGone)) endCall(call, toStatus(error, service.log));
       },
     );
   };
+}
+
+/** Handles a call unless its one request is an error. The requests of a stream are looked at as they come. */
+async function answer<Response>(call: object, handle: () => Promise<Response>): Promise<Response> {
+  if ('request' in call && call.request instanceof ShadowkeepError) throw call.request;
+  return await handle();
 }

@@ -16,7 +16,8 @@ import type { Service } from '../service.js';
 import { StreamInput } from '../stream-input.js';
 import { writeMessage } from '../write-message.js';
 
-export type UpdateCall = ServerDuplexStream<UpdateRequest__Output, UpdateResponse>;
+/** A request that cannot be decoded comes as its error. */
+export type UpdateCall = ServerDuplexStream<UpdateRequest__Output | ShadowkeepError, UpdateResponse>;
 
 /** One writer's stream: stages chunks, folds a step when its commit arrives, acknowledges it. Returns at half-close. */
 export async function update(service: Service, call: UpdateCall): Promise<void> {
@@ -25,6 +26,7 @@ export async function update(service: Service, call: UpdateCall): Promise<void> 
   let session: UpdateSession | undefined;
   try {
     for await (const request of input) {
+      if (request instanceof ShadowkeepError) throw request;
       const message = validateUpdate(request);
       if (session === undefined) session = await openSession(service, call, message, (error) => input.fail(error));
       else await session.take(message);
