@@ -1,0 +1,267 @@
+import { status } from '@grpc/grpc-js';
+import { describe, expect, test } from 'vitest';
+import { ERROR_TABLE } from '../../src/common/index.js';
+import { expectError } from '../server/expect-error.js';
+import { ask, openRun, rawClient, SMALL, serve } from '../server/harness.js';
+import { type Attack, INEXACT, VICTIM, Victim } from './victim.js';
+
+const NAN = Number.NaN;
+const LONG = 'x'.repeat(10_240);
+
+const tensor = (rest: object): object => ({ tensors: [{ name: 'v', dtype: 'F32', shape: [4], ...rest }] });
+const average = (rest: object): object => ({ averages: [{ name: 'e', start: 'FIRST', mean: {}, ...rest }] });
+const schedule = (rest: object): object => ({ averages: [{ name: 'e', start: 'FIRST', ...rest }] });
+const tensors = (count: number): object => ({
+  tensors: Array.from({ length: count }, (_, index) => ({ name: index.toString(36), dtype: 12, shape: [] })),
+});
+
+const BAD_RUN_NAMES = ['', '.', '..', 'a..b', '../r', 'a/b', 'a\\b', '/etc', '-r', 'r\0', 'a b', 'ä', '__proto__'];
+const BAD_TENSOR_NAMES = ['', '..', 'a..b', '../w', 'w\0', 'w\n', '\u007f', '__proto__', '__metadata__', LONG];
+
+const RUN: Attack<object>[] = [
+  ...BAD_RUN_NAMES.map(
+    (run): Attack<object> => [`run ${JSON.stringify(run)}`, { run }, 'INVALID_NAME', /^run ".*" must match /],
+  ),
+  ['run of 129 characters', { run: 'r'.repeat(129) }, 'INVALID_NAME', /^run "r{80}…" has 129 characters, at most 128/],
+  ['run of 10 KB', { run: LONG }, 'INVALID_NAME', /has 10240 characters, at most 128 are allowed$/],
+  ['writers 2', { writers: 2 }, 'UNIMPLEMENTED', /^writers = "2" is not served yet$/],
+  ['writers 2^32 − 1', { writers: 4_294_967_295 }, 'UNIMPLEMENTED', /^writers = "4294967295"/],
+  [
+    'incarnation of 129',
+    { incarnation: 'i'.repeat(129) },
+    'INVALID_FIELD',
+    /^incarnation length .* 0 to 128, got 129$/,
+  ],
+  ['non_finite REJECT_STEP', { non_finite: 'REJECT_STEP' }, 'UNIMPLEMENTED', /^non_finite = "REJECT_STEP"/],
+  ['non_finite SKIP_TENSOR', { non_finite: 'SKIP_TENSOR' }, 'UNIMPLEMENTED', /^non_finite = "SKIP_TENSOR"/],
+  ['non_finite 99', { non_finite: 99 }, 'INVALID_FIELD', /^non_finite must be one of .*SKIP_TENSOR, got 99$/],
+  ['non_finite −1', { non_finite: -1 }, 'INVALID_FIELD', /^non_finite must be one of .*, got -1$/],
+  ['resume_step 0', { resume_step: 0 }, 'UNIMPLEMENTED', /^resume_step = "0"/],
+  ['resume_step 2^64 − 1', { resume_step: INEXACT[2] }, 'UNIMPLEMENTED', /^resume_step = /],
+  ['no tensors', { tensors: [] }, 'INVALID_FIELD', /^tensors length must be an integer from 1 to 65536, got 0$/],
+  ['no averages', { averages: [] }, 'INVALID_AVERAGE', /^averages length must be an integer from 1 to 16, got 0$/],
+  [
+    '17 averages',
+    { averages: Array.from({ length: 17 }, (_, index) => ({ name: `e${index}`, start: 'FIRST', mean: {} })) },
+    'INVALID_AVERAGE',
+    /^averages length must be an integer from \d+ to 16, got 17$/,
+  ],
+  ['65,537 tensors', tensors(65_537), 'TOO_MANY_TENSORS', /^tensors length .* to 65536, got 65537$/],
+];
+
+const TENSOR: Attack<object>[] = [
+  ...BAD_TENSOR_NAMES.map(
+    (name): Attack<object> => [
+      `name ${JSON.stringify(name).slice(0, 20)}`,
+      tensor({ name }),
+      'INVALID_NAME',
+      /^tensors\[0\]\.name ".*" (has \d+ bytes, 1 to 512 are allowed|contains|is reserved)/,
+    ],
+  ),
+  ['name of 513 bytes in 171 characters', tensor({ name: '€'.repeat(171) }), 'INVALID_NAME', /has 513 bytes, 1 to 512/],
+  [
+    'a name twice',
+    {
+      tensors: [
+        { name: 'v', dtype: 'F32' },
+        { name: 'v', dtype: 'F32' },
+      ],
+    },
+    'INVALID_TENSOR',
+    /^tensors\[1\] "v" is declared twice$/,
+  ],
+  ['dtype unspecified', tensor({ dtype: 0 }), 'INVALID_TENSOR', /"v" has dtype DTYPE_UNSPECIFIED, one of BOOL,/],
+  ['dtype 16', tensor({ dtype: 16 }), 'INVALID_TENSOR', /"v" has dtype 16, one of/],
+  ['dtype −1', tensor({ dtype: -1 }), 'INVALID_TENSOR', /"v" has dtype -1, one of/],
+  ['rank 65', tensor({ shape: Array(65).fill(1) }), 'INVALID_TENSOR', /"v" has rank 65, at most 64 is allowed$/],
+  ['rank 100,000', tensor({ shape: Array(100_000).fill(1) }), 'INVALID_TENSOR', /"v" has rank 100000, at most 64/],
+  ...INEXACT.map(
+    (extent): Attack<object> => [
+      `extent ${extent}`,
+      tensor({ shape: [extent] }),
+      'INVALID_TENSOR',
+      /"v" has shape \[\d+\], at most 1125899906842624 elements are allowed$/,
+    ],
+  ),
+  ['extent 2^50 + 1', tensor({ shape: [2 ** 50 + 1] }), 'INVALID_TENSOR', /shape \[1125899906842625\], at most/],
+  [
+    'shape of 2^64 elements',
+    tensor({ shape: [2 ** 32, 2 ** 32] }),
+    'INVALID_TENSOR',
+    /shape \[4294967296,4294967296\]/,
+  ],
+  ['shape that overflows to ∞', tensor({ shape: Array(64).fill(2 ** 50) }), 'INVALID_TENSOR', /has shape \[1125/],
+  [
+    'shape that overflows before its 0',
+    tensor({ shape: [2 ** 50, 2 ** 50, 0, INEXACT[2]] }),
+    'INVALID_TENSOR',
+    /has shape/,
+  ],
+  [
+    'tensors of 2^51 elements together',
+    { tensors: ['a', 'b'].map((name) => ({ name, dtype: 'U8', shape: [2 ** 50] })) },
+    'INVALID_TENSOR',
+    /^tensors\[1\] "b" brings the run over 1125899906842624 elements$/,
+  ],
+  [
+    'a tensor that no machine holds',
+    tensor({ shape: [2 ** 50] }),
+    'MEMORY_EXHAUSTED',
+    /needs \d+ bytes, \d+ of the server's/,
+  ],
+  ['policy 4', tensor({ policy: 4 }), 'INVALID_FIELD', /^tensors\[0\]\.policy must be one of .*IGNORE, got 4$/],
+  ['policy −1', tensor({ policy: -1 }), 'INVALID_FIELD', /^tensors\[0\]\.policy must be one of .*, got -1$/],
+  ...['BOOL', 'U8', 'I64', 'F8_E4M3'].map(
+    (dtype): Attack<object> => [
+      `AVERAGE of ${dtype}`,
+      tensor({ dtype, policy: 'AVERAGE' }),
+      'INVALID_TENSOR',
+      /has dtype \w+, only F16, BF16, F32 and F64 can be averaged$/,
+    ],
+  ),
+];
+
+const AVERAGE: Attack<object>[] = [
+  ...[...BAD_RUN_NAMES, 'a'.repeat(65), LONG].map(
+    (name): Attack<object> => [
+      `name ${JSON.stringify(name).slice(0, 20)}`,
+      average({ name }),
+      'INVALID_NAME',
+      /^averages\[0\]\.name ".*" (must match|has \d+ characters, at most 64)/,
+    ],
+  ),
+  [
+    'a name twice',
+    { averages: Array(2).fill({ name: 'e', start: 'FIRST', mean: {} }) },
+    'INVALID_AVERAGE',
+    /^averages\[1\] "e" is declared twice$/,
+  ],
+  ['no start', average({ start: 0 }), 'INVALID_AVERAGE', /^averages\[0\]\.start must be ZEROS, INITIAL or FIRST$/],
+  ['start 4', average({ start: 4 }), 'INVALID_FIELD', /^averages\[0\]\.start must be one of .*, got 4$/],
+  [
+    'precision BF16',
+    average({ precision: 'BF16' }),
+    'INVALID_AVERAGE',
+    /precision of "e" must be F32 or F64, got BF16$/,
+  ],
+  ['precision I64', average({ precision: 'I64' }), 'INVALID_AVERAGE', /must be F32 or F64, got I64$/],
+  ['precision 99', average({ precision: 99 }), 'INVALID_AVERAGE', /must be F32 or F64, got 99$/],
+  ['no schedule', schedule({}), 'INVALID_AVERAGE', /^averages\[0\]\.schedule is required$/],
+  ...[NAN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -0.1, -Number.MIN_VALUE, 1.5].map(
+    (decay): Attack<object> => [
+      `decay ${decay}`,
+      schedule({ constant: { decay } }),
+      'INVALID_AVERAGE',
+      new RegExp(`^averages\\[0\\]\\.constant\\.decay must be from 0 to 1, got ${decay}$`),
+    ],
+  ),
+  ...Object.entries({
+    delay_updates: 1,
+    delay_mode: 'HOLD_UNTIL',
+    every: 2,
+    decay_unit: 'PER_STEP',
+    include: ['*'],
+    exclude: [''],
+    bias_correction: true,
+    preset: 'textbook',
+  }).map(
+    ([field, value]): Attack<object> => [
+      field,
+      average({ [field]: value }),
+      'UNIMPLEMENTED',
+      new RegExp(`^averages\\[0\\]\\.${field} = .* is not served yet$`),
+    ],
+  ),
+  [
+    'delay_updates 2^64 − 1',
+    average({ delay_updates: INEXACT[2] }),
+    'UNIMPLEMENTED',
+    /delay_updates = "1844674407370955/,
+  ],
+  ['delay_mode 99', average({ delay_mode: 99 }), 'UNIMPLEMENTED', /delay_mode = "99"/],
+  ['decay_unit 99', average({ decay_unit: 99 }), 'INVALID_FIELD', /decay_unit must be one of .*PER_STEP, got 99$/],
+  ...[
+    'half_life',
+    'ratio_warmup',
+    'inverse_power',
+    'exponential_ramp',
+    'half_life_fraction',
+    'annealed_momentum',
+    'cosine',
+    'power_function',
+    'half_life_ramp_up',
+  ].map(
+    (name): Attack<object> => [
+      `schedule ${name}`,
+      schedule({ [name]: {} }),
+      'UNIMPLEMENTED',
+      new RegExp(`^averages\\[0\\]\\.schedule = "${name}" is not served yet$`),
+    ],
+  ),
+];
+
+describe.each([
+  ['OpenRunRequest', RUN],
+  ['Tensor', TENSOR],
+  ['Average', AVERAGE],
+])('%s', (_, attacks) => {
+  test('each field is checked, and the runs stay as they are', async () => {
+    const victim = await Victim.create();
+    for (const [what, change, reason, text] of attacks) {
+      const request = { ...VICTIM, run: 'new', ...change };
+      await expectError(openRun(victim.client, request), ERROR_TABLE[reason].code, reason, text).catch((error) => {
+        throw new Error(`${what}: ${error.message}`, { cause: error });
+      });
+    }
+    await victim.expectUnharmed();
+  });
+});
+
+test('what is odd but legal is taken', async () => {
+  const victim = await Victim.create();
+  const legal = {
+    '65,536 tensors': tensors(65_536),
+    'rank 64': tensor({ shape: Array(64).fill(1) }),
+    'a name of 512 bytes': tensor({ name: 'n'.repeat(512) }),
+    'names that only look special': {
+      tensors: ['constructor', 'toString', 'a.b', '.', 'ä €'].map((name) => ({ name, dtype: 'U8' })),
+    },
+    'a decay of 0': schedule({ constant: { decay: 0 } }),
+    'a decay of 1': schedule({ constant: { decay: 1 } }),
+    'defaults that are said': average({ every: 1, decay_unit: 'PER_UPDATE' }),
+    'an overflow that a 0 undoes': tensor({ shape: [2 ** 40, 0] }),
+    'one writer, ACCEPT': { writers: 1, non_finite: 'ACCEPT' },
+  };
+  for (const [what, change] of Object.entries(legal)) {
+    const opened = await openRun(victim.client, { ...VICTIM, run: 'new', ...change });
+    expect(opened.created, what).toBe(true);
+    await ask(victim.client, 'DeleteRun', { run: 'new' });
+  }
+  await victim.expectUnharmed();
+});
+
+test('a million tensors in one message are counted, not decoded', async () => {
+  const victim = await Victim.create();
+  // 7 bytes each: all that fits under the limit of a message.
+  const million = openRun(victim.client, { ...VICTIM, tensors: Array(1_000_000).fill({ name: 'n', dtype: 12 }) });
+  await expectError(million, 'INVALID_ARGUMENT', 'TOO_MANY_TENSORS', /^tensors length .* to 65536, got 1000000$/);
+  await victim.expectUnharmed();
+});
+
+test('a message over the limit is refused by gRPC', async () => {
+  const victim = await Victim.create();
+  const refused = openRun(victim.client, { ...VICTIM, incarnation: 'i'.repeat(8 << 20) });
+  await expect(refused).rejects.toMatchObject({ code: status.RESOURCE_EXHAUSTED });
+  await victim.expectUnharmed();
+});
+
+test('one run more than 1,000 is refused, and a deletion makes room', async () => {
+  const client = rawClient(await serve());
+  const empty = { ...SMALL, tensors: [{ name: 'w', dtype: 'F32' as const, shape: [0] }] };
+  await Promise.all(Array.from({ length: 1_000 }, (_, index) => openRun(client, { ...empty, run: `r${index}` })));
+  const more = { ...empty, run: 'more' };
+  await expectError(openRun(client, more), 'RESOURCE_EXHAUSTED', 'TOO_MANY_RUNS', /holds 1000 runs, at most 1000 are/);
+  expect(await openRun(client, { ...empty, run: 'r7' }), 'one that is there').toMatchObject({ created: false });
+  await ask(client, 'DeleteRun', { run: 'r7' });
+  expect(await openRun(client, more)).toMatchObject({ created: true });
+});
