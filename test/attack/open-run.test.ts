@@ -219,7 +219,7 @@ describe.each([
 
 test('what is odd but legal is taken', async () => {
   const victim = await Victim.create();
-  const legal = {
+  const legal: Record<string, object> = {
     '65,536 tensors': tensors(65_536),
     'rank 64': tensor({ shape: Array(64).fill(1) }),
     'a name of 512 bytes': tensor({ name: 'n'.repeat(512) }),
