@@ -1,0 +1,36 @@
+import { type ClientHttp2Session, connect, type Settings } from 'node:http2';
+import { expect, test } from 'vitest';
+import { eventually, serve } from './harness.js';
+
+// The windows are set through private fields of grpc-js: this reads what a client is really told.
+
+const MIB = 1 << 20;
+
+/** A bare HTTP/2 connection, and the settings that the server advertised on it. */
+async function connectTo(port: number): Promise<{ session: ClientHttp2Session; settings: Settings }> {
+  const session = connect(`http://127.0.0.1:${port}`);
+  const settings = await new Promise<Settings>((resolve) => session.once('remoteSettings', resolve));
+  return { session, settings };
+}
+
+test('a connection is told of windows of 8 MiB, frames of 1 MiB and 128 streams', async () => {
+  const { session, settings } = await connectTo((await serve()).port);
+  expect(settings).toMatchObject({ initialWindowSize: 8 * MIB, maxFrameSize: MIB, maxConcurrentStreams: 128 });
+  // The session's own window has no setting: it grows by a WINDOW_UPDATE from the protocol's 65,535.
+  await eventually(() => (session.state.remoteWindowSize === 8 * MIB ? true : undefined));
+  session.destroy();
+});
+
+test('windows follow the option', async () => {
+  const { session, settings } = await connectTo((await serve({ windowBytes: 3 * MIB })).port);
+  expect(settings).toMatchObject({ initialWindowSize: 3 * MIB, maxFrameSize: MIB });
+  await eventually(() => (session.state.remoteWindowSize === 3 * MIB ? true : undefined));
+  session.destroy();
+});
+
+test('without the option the stock windows stay', async () => {
+  const { session, settings } = await connectTo((await serve({ windowBytes: 0 })).port);
+  expect(settings).toMatchObject({ initialWindowSize: 65_535, maxFrameSize: 16_384 });
+  expect(session.state.remoteWindowSize).toBe(65_535);
+  session.destroy();
+});

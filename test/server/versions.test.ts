@@ -1,0 +1,140 @@
+import { describe, expect, test } from 'vitest';
+import { stalledReader } from './bare-http2.js';
+import { expectError } from './expect-error.js';
+import { ask, eventually, KERNELS, openRun, rawClient, SMALL, serve } from './harness.js';
+import { f32Space, f32Values, read } from './read.js';
+import { Upload } from './upload.js';
+
+/** Each element is the step: bytes of two steps in one read show. */
+const ASSIGN = { ...SMALL, averages: [{ name: 'ema', start: 'FIRST', constant: { decay: 0 } }] } as const;
+
+describe('one read is one step', () => {
+  test('readers that come while small steps are committed as fast as they can', async () => {
+    const client = rawClient(await serve());
+    const { generation } = await openRun(client, { ...ASSIGN, averages: [...ASSIGN.averages] });
+    const upload = new Upload(client).open(generation);
+    const stepCount = 1_000;
+    for (let step = 1; step <= stepCount; step++) upload.push(step, f32Space([step, step, step, step]));
+    const readers = Array.from({ length: 4 }, async () => {
+      const steps: number[] = [];
+      let last = 0;
+      while (last < stepCount) {
+        const { header, bytes } = await read(client, { min_step: last + 1, wait_ms: 60_000 });
+        last = Number(header.step);
+        expect(f32Values(bytes, 4)).toEqual([last, last, last, last]);
+        expect(Number(header.num_updates)).toBe(last);
+        steps.push(last);
+      }
+      return steps;
+    });
+    for (let step = 1; step <= stepCount; step++) expect((await upload.ack()).step).toBe(step);
+    for (const steps of await Promise.all(readers)) expect(steps).toEqual(steps.toSorted((a, b) => a - b));
+  });
+
+  test('ten commits under a reader that stands still: the trainer goes on, the bytes are those of one step, memory is bounded', async () => {
+    const server = await serve();
+    const client = rawClient(server, { 'grpc-node.flow_control_window': 1 << 16 });
+    const elements = 1 << 20;
+    const { generation } = await openRun(client, {
+      ...ASSIGN,
+      averages: [...ASSIGN.averages],
+      tensors: [{ name: 'w', dtype: 'F32', shape: [elements] }],
+    });
+    const upload = new Upload(client).open(generation);
+    const pushAll = async (step: number): Promise<void> => {
+      const bytes = Buffer.from(new Float32Array(elements).fill(step).buffer);
+      for (let offset = 0; offset < bytes.length; offset += 1 << 20)
+        upload.chunk(step, offset, bytes.subarray(offset, offset + (1 << 20)));
+      expect((await upload.commit(step, bytes.length).ack()).state).toBe('COMMITTED');
+    };
+    await pushAll(1);
+    const reader = client.getShadow({ run: 'r', chunk_bytes: 4_096 });
+    await new Promise((resolve) => reader.once('readable', resolve));
+    const sentBytes = await untilStill(async () => Number((await ask(client, 'GetRun')).bytes_sent));
+    expect(sentBytes).toBeLessThan(elements);
+    for (let step = 2; step <= 11; step++) await pushAll(step);
+    const run = await ask(client, 'GetRun');
+    expect({ sent: run.bytes_sent, readers: run.readers_connected, pinned: run.memory?.pinned_bytes }).toEqual({
+      sent: sentBytes,
+      readers: 1,
+      pinned: elements * 4,
+    });
+    const parts: Buffer[] = [];
+    let step: unknown;
+    for await (const { header, chunk } of reader) {
+      step = header?.step ?? step;
+      if (chunk) parts.push(chunk.data);
+    }
+    const bytes = Buffer.concat(parts);
+    expect(step).toBe(1);
+    expect(bytes.equals(Buffer.from(new Float32Array(elements).fill(1).buffer))).toBe(true);
+    await eventually(async () => ((await ask(client, 'GetRun')).memory?.pinned_bytes === 0 ? true : undefined));
+    expect((await read(client)).header.step).toBe(11);
+  });
+
+  test('a reader whose memory the trainer needs is told, and the trainer never waits', async () => {
+    const server = await serve({ memoryBytes: 64 << 20, kernels: KERNELS });
+    const client = rawClient(server, { 'grpc-node.flow_control_window': 1 << 16 });
+    // A shadow and a step in flight take 48 MiB: no room for a second shadow.
+    const elements = 6 << 20;
+    const { generation } = await openRun(client, {
+      ...ASSIGN,
+      averages: [...ASSIGN.averages],
+      tensors: [{ name: 'w', dtype: 'F32', shape: [elements] }],
+    });
+    const upload = new Upload(client).open(generation);
+    const chunk = Buffer.alloc(1 << 20);
+    const pushAll = async (step: number): Promise<void> => {
+      for (let offset = 0; offset < elements * 4; offset += chunk.length) upload.chunk(step, offset, chunk);
+      expect((await upload.commit(step, elements * 4).ack()).state).toBe('COMMITTED');
+    };
+    await pushAll(1);
+    const reader = client.getShadow({ run: 'r', chunk_bytes: 4_096 });
+    await new Promise((resolve) => reader.once('readable', resolve));
+    await pushAll(2);
+    await expectError(
+      new Promise((_, reject) => reader.on('error', reject).resume()),
+      'ABORTED',
+      'VERSION_EVICTED',
+      /^step 1 of run "r" was evicted: a new step needed its memory$/,
+    );
+    expect((await read(client)).header.step).toBe(2);
+  });
+});
+
+test('a reader that vanishes is let go after the lease', async () => {
+  const server = await serve({ readLeaseMs: 50 });
+  const client = rawClient(server);
+  const { generation } = await openRun(client, { ...SMALL, tensors: [{ name: 'w', dtype: 'F32', shape: [128] }] });
+  const upload = new Upload(client).open(generation);
+  const readers = (count: number) => async () =>
+    (await ask(client, 'GetRun')).readers_connected === count ? true : undefined;
+  const push = async (step: number): Promise<void> => {
+    await upload.push(step, f32Space(new Array(128).fill(step))).ack();
+  };
+  await push(1);
+  const call = stalledReader(server.port, { run: 'r', chunk_bytes: 16 });
+  await eventually(readers(1));
+  await push(2);
+  expect((await ask(client, 'GetRun')).memory?.pinned_bytes).toBe(4_096);
+  call.kill();
+  await eventually(readers(0));
+  await eventually(async () => ((await ask(client, 'GetRun')).memory?.pinned_bytes === 0 ? true : undefined));
+  await expectError(
+    read(client, { step: 1 }),
+    'NOT_FOUND',
+    'VERSION_NOT_FOUND',
+    /^step 1 of run "r" is no longer held/,
+  );
+});
+
+/** The value that a poll gives several times in a row. */
+async function untilStill(look: () => Promise<number>): Promise<number> {
+  for (let last = await look(), count = 0; ; ) {
+    await new Promise((resolve) => setTimeout(resolve, 20));
+    const now = await look();
+    count = now === last ? count + 1 : 0;
+    last = now;
+    if (count === 10) return last;
+  }
+}
