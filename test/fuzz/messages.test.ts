@@ -12,7 +12,10 @@ const SEED = Number(process.env['SHADOWKEEP_SEED'] ?? 20_260_801);
 /** Enough for each mutation of each method; few enough for a small machine. */
 const CALLS = 1_500;
 const PARALLEL_CALLS = 8;
-const DEADLINE_MS = 30_000;
+
+/** A wait that a mutation made long is given up soon; anything else has an answer, however slow the machine is. */
+const WAIT_DEADLINE_MS = 2_000;
+const ANSWER_DEADLINE_MS = 50_000;
 
 type Method = keyof typeof VALID;
 
@@ -58,7 +61,6 @@ const ALLOWED = new Set([
   status.ABORTED,
   status.DATA_LOSS,
   status.RESOURCE_EXHAUSTED,
-  status.DEADLINE_EXCEEDED,
   status.UNIMPLEMENTED,
 ]);
 
@@ -66,7 +68,8 @@ const ALLOWED = new Set([
 async function call(client: Client, method: Method, messages: readonly Buffer[]): Promise<status> {
   const { path } = shadowWeightsDefinition[method];
   const identity = (bytes: Buffer): Buffer => bytes;
-  const stream = client.makeBidiStreamRequest(path, identity, identity, { deadline: Date.now() + DEADLINE_MS });
+  const deadline = Date.now() + (method === 'GetShadow' ? WAIT_DEADLINE_MS : ANSWER_DEADLINE_MS);
+  const stream = client.makeBidiStreamRequest(path, identity, identity, { deadline });
   return await new Promise((resolve) => {
     let hasAnswered = false;
     stream.on('data', () => {
@@ -115,6 +118,7 @@ test(`random and mutated messages are refused and harm nothing, seed ${SEED}`, a
       const code = await call(fuzzer, method, messages);
       codes.get(method)?.add(code);
       const sent = messages.map((message) => message.subarray(0, 200).toString('hex')).join(' ');
+      if (method === 'GetShadow' && code === status.DEADLINE_EXCEEDED) continue;
       expect(ALLOWED, `${method} of ${sent} was answered ${status[code]}`).toContain(code);
     }
   };
