@@ -53,10 +53,11 @@ interface Method<Request> {
  */
 export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer) => Request | ShadowkeepError {
   const { name } = method.requestType.type as { name: string };
-  const bounds = ENTRY_BOUNDS[name];
+  const bounds = ENTRY_BOUNDS[name] ?? {};
   return (bytes) => {
     try {
-      if (bounds !== undefined) checkEntries(bytes, bounds);
+      // Of every message: protobufjs takes a string that ends past its message's end for a shorter string.
+      checkEntries(bytes, bounds);
       return method.requestDeserialize(bytes);
     } catch (error) {
       if (error instanceof ShadowkeepError) return error;

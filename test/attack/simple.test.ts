@@ -1,8 +1,9 @@
-import type { ServiceError } from '@grpc/grpc-js';
-import { test } from 'vitest';
+import { type ServiceError, status } from '@grpc/grpc-js';
+import { expect, test } from 'vitest';
 import { ERROR_TABLE } from '../../src/common/index.js';
 import type { WatchRunRequest } from '../../src/wire/gen/shadowkeep/v1/WatchRunRequest.js';
 import type { ShadowWeightsClient } from '../../src/wire/index.js';
+import { BareCall, frame } from '../server/bare-http2.js';
 import { expectError } from '../server/expect-error.js';
 import { ask } from '../server/harness.js';
 import { type Attack, INEXACT, Victim } from './victim.js';
@@ -69,5 +70,14 @@ test('WatchRunRequest', async () => {
   );
   await expectAll(every, (request) => watch(victim.client, request));
   await watch(victim.client, { run: 'r', every: 2 ** 53 - 1 });
+  await victim.expectUnharmed();
+});
+
+test('a DeleteRunRequest that was cut off deletes no run of a shorter name', async () => {
+  const victim = await Victim.create();
+  const cut = new BareCall(victim.port, 'DeleteRun').send(frame(Buffer.from([0x0a, 5, 'r'.charCodeAt(0)])));
+  cut.stream.end();
+  expect(await cut.closed()).toMatchObject({ status: status.INVALID_ARGUMENT });
+  cut.kill();
   await victim.expectUnharmed();
 });

@@ -29,22 +29,25 @@ export const STEP_BYTES = 256;
 /** A run with one committed step, and the proof that attacks left it as it was. */
 export class Victim {
   readonly client: ShadowWeightsClient;
+  readonly port: number;
   readonly generation: number;
   readonly #picture: object;
 
-  private constructor(client: ShadowWeightsClient, generation: number, picture: object) {
+  private constructor(client: ShadowWeightsClient, port: number, generation: number, picture: object) {
     this.client = client;
+    this.port = port;
     this.generation = generation;
     this.#picture = picture;
   }
 
   static async create(): Promise<Victim> {
-    const client = rawClient(await serve({ memoryBytes: 128 << 20 }));
+    const server = await serve({ memoryBytes: 128 << 20 });
+    const client = rawClient(server);
     const { generation } = await openRun(client, VICTIM);
     const upload = new Upload(client).open(generation).push(1, stepOf(1));
     await upload.ack();
     await upload.end();
-    return new Victim(client, generation, await pictureOf(client));
+    return new Victim(client, server.port, generation, await pictureOf(client));
   }
 
   /** The run is what it was, no other one was made, and the next step is folded right. */
