@@ -102,6 +102,23 @@ def test_tensors_are_aligned_views_of_one_buffer(client: Client, run_name: str, 
             assert tensor.ctypes.data % 64 == 0
 
 
+def test_memory_of_an_earlier_shadow_is_reused(client: Client, run_name: str) -> None:
+    weights: dict[str, F32] = {"a": np.ones(100, np.float32), "b": np.ones(70_000, np.float32)}
+    with client.open_run(run_name, weights, [Average.mean("mean")]) as run:
+        run.update(1, weights)
+        first = client.get_shadow(run_name)
+        run.update(2, {name: value * 3 for name, value in weights.items()})
+        second = client.get_shadow(run_name, min_step=2, reuse=first)
+    part = client.get_shadow(run_name, names=["a"], reuse=second)
+    whole = client.get_shadow(run_name, reuse=part)
+    assert np.shares_memory(whole.buffer, first.buffer)
+    assert part.buffer.nbytes == 448
+    assert (whole.step, (whole.tensors["b"] == 2).all(), (part.tensors["a"] == 2).all()) == (2, True, True)
+    larger = client.get_shadow(run_name, dtype="F64", reuse=whole)
+    assert not np.shares_memory(larger.buffer, whole.buffer)
+    assert (larger.tensors["b"] == 2).all()
+
+
 def test_policies(client: Client, run_name: str) -> None:
     specs = {
         "averaged": TensorSpec("F32", (2,)),

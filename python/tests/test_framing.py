@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+
 import numpy as np
 import pytest
 from support import Stubs
@@ -21,9 +23,11 @@ def parts_of(sizes: list[int], rng: np.random.Generator) -> list[Bytes1D]:
 def test_chunk_message_is_protobufs(
     stubs: Stubs, rng: np.random.Generator, step: int, offset: int, sizes: list[int], checksums: bool
 ) -> None:
+    if checksums:
+        pytest.importorskip("google_crc32c", reason="google-crc32c is not installed: checksums are not tested")
     parts = parts_of(sizes, rng)
     data = b"".join(part.tobytes() for part in parts)
-    checksum = find_checksum(True) if checksums else None
+    checksum = find_checksum(checksums)
     message = chunk_message(step, offset, parts, len(data), checksum)
     expected = stubs.types.UpdateRequest(chunk=stubs.types.Chunk(step=step, offset=offset, data=data))
     if checksum is not None:
@@ -39,7 +43,8 @@ def test_chunk_message_is_what_the_codec_reads(rng: np.random.Generator) -> None
 
 
 def test_checksum_is_castagnoli() -> None:
-    checksum = find_checksum(None)
+    pytest.importorskip("google_crc32c", reason="google-crc32c is not installed: checksums are not tested")
+    checksum = find_checksum(True)
     assert checksum is not None
     digits = np.frombuffer(b"123456789", np.uint8)
     assert checksum(digits, 0) == 0xE3069283
@@ -48,6 +53,14 @@ def test_checksum_is_castagnoli() -> None:
 
 def test_checksums_off() -> None:
     assert find_checksum(False) is None
+
+
+def test_checksums_without_a_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("google_crc32c", "crc32c"):
+        monkeypatch.setitem(sys.modules, module, None)
+    assert find_checksum(None) is None
+    with pytest.raises(ImportError, match=r"shadowkeep\[crc\]"):
+        find_checksum(True)
 
 
 def test_received_data_is_a_view_of_the_message(stubs: Stubs) -> None:

@@ -91,6 +91,7 @@ class Client:
         timeout: float = WAIT_SECONDS_DEFAULT,
         dtype: FloatName | None = None,
         names: Sequence[str] | None = None,
+        reuse: Shadow | None = None,
     ) -> Shadow:
         """Read the averaged weights of one exact step.
 
@@ -102,6 +103,8 @@ class Client:
             timeout: seconds to wait for that step, or for the first commit; at most 3,600.
             dtype: averaged tensors are cast to it, rounded once to nearest even. None: the shadow's precision.
             names: tensor names, in which "*" matches any run of characters. None: all.
+            reuse: an earlier shadow that is not needed any more. Its memory is written over, also when the read fails,
+                and its arrays with it; fresh memory can cost as much time as the transfer.
 
         Raises:
             NotFoundError: no such run, average or version.
@@ -121,7 +124,7 @@ class Client:
             checksums=self._checksum is not None,
         )
         with _streaming(self._stub.get_shadow(request)) as responses:
-            return receive(responses, self._checksum)
+            return receive(responses, self._checksum, reuse)
 
     def watch_run(self, name: str, *, every: int = 1) -> Generator[wire.RunEvent, None, None]:
         """Yield the run's present state, then each commit whose step is a multiple of `every`.

@@ -32,7 +32,7 @@ class Shadow:
         buffer: the bytes, 64-byte aligned.
     """
 
-    def __init__(self, header: wire.ShadowHeader) -> None:
+    def __init__(self, header: wire.ShadowHeader, reuse: Shadow | None = None) -> None:
         self.run = header.run
         self.average = header.average
         self.step = header.step
@@ -42,7 +42,9 @@ class Shadow:
         self.version = header.version
         self.durable_step = header.durable_step
         self.specs = tuple(header.tensors)
-        self.buffer = _aligned(header.total_bytes)
+        fits = reuse is not None and reuse._space.nbytes >= header.total_bytes
+        self._space: wire.Bytes1D = reuse._space if reuse is not None and fits else _aligned(header.total_bytes)
+        self.buffer = self._space[: header.total_bytes]
 
     @cached_property
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
@@ -60,12 +62,14 @@ class Shadow:
         )
 
 
-def receive(responses: Iterator[wire.GetShadowResponse], checksum: wire.Checksum | None) -> Shadow:
+def receive(
+    responses: Iterator[wire.GetShadowResponse], checksum: wire.Checksum | None, reuse: Shadow | None = None
+) -> Shadow:
     """Assemble a read: one header, chunks in rising offset, one end."""
     first = next(responses, None)
     if first is None or first.header is None:
         raise InternalError("the read does not begin with a header")
-    shadow = Shadow(first.header)
+    shadow = Shadow(first.header, reuse)
     _check_places(shadow)
     received = 0
     for response in responses:
