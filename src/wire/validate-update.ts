@@ -71,6 +71,7 @@ export function validateBoxes(boxes: readonly Box__Output[], tensors: readonly P
   for (const [position, box] of boxes.entries()) {
     const field = `open.boxes[${position}]`;
     integer(`${field}.tensor`, box.tensor, 0, tensors.length - 1);
+    checkRank(field, box, tensors[box.tensor]);
     const expected = sent[position];
     const isWhole =
       (box.offset.length === 0 && box.extent.length === 0) ||
@@ -78,4 +79,14 @@ export function validateBoxes(boxes: readonly Box__Output[], tensors: readonly P
     if (box.tensor !== expected?.index || !isWhole || box.replica_group !== 0) throw unimplemented(field, box);
   }
   if (boxes.length !== sent.length) throw unimplemented('open.boxes length', boxes.length);
+}
+
+/** A box has an offset and an extent for each dimension, or neither for any. */
+function checkRank(field: string, { offset, extent }: Box__Output, tensor: PlacedTensor | undefined): void {
+  if (offset.length === 0 && extent.length === 0) return;
+  const rank = tensor?.shape.length;
+  if (offset.length !== rank || extent.length !== rank) {
+    const found = `${offset.length} offsets and ${extent.length} extents`;
+    throw invalidField(field, `must have ${rank} offsets and extents, or none, got ${found}`);
+  }
 }

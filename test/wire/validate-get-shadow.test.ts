@@ -1,0 +1,82 @@
+import { describe, expect, test } from 'vitest';
+import { CHUNK_BYTES, CHUNK_BYTES_MAX, PATTERN_COUNT_MAX, WAIT_MS_MAX } from '../../src/common/index.js';
+import { selectNames, validateGetShadow } from '../../src/wire/index.js';
+import { arrived, refused } from './requests.js';
+
+const validate = (request: object) => validateGetShadow(arrived('GetShadow', { run: 'r', ...request }));
+
+describe('a GetShadowRequest', () => {
+  test('asks for the newest version of everything unless it says otherwise', () => {
+    expect(validate({})).toEqual({
+      run: 'r',
+      average: '',
+      wish: { kind: 'latest' },
+      waitMs: 0,
+      names: [],
+      dtype: undefined,
+      chunkBytes: CHUNK_BYTES,
+      checksums: false,
+    });
+  });
+
+  test.each([
+    [{ step: 0 }, { kind: 'step', step: 0 }],
+    [{ min_step: 7 }, { kind: 'min_step', step: 7 }],
+    [{ resume: { version: 3, offset: 32 } }, { kind: 'resume', version: 3, offset: 32 }],
+    [{ resume: {} }, { kind: 'resume', version: 0, offset: 0 }],
+  ])('%j is a wish', (request, wish) => {
+    expect(validate(request).wish).toEqual(wish);
+  });
+
+  test('has bounds that are reached and not passed', () => {
+    expect(
+      validate({
+        wait_ms: WAIT_MS_MAX,
+        chunk_bytes: CHUNK_BYTES_MAX,
+        dtype: 'BF16',
+        names: new Array(PATTERN_COUNT_MAX).fill('*'),
+      }),
+    ).toMatchObject({
+      waitMs: WAIT_MS_MAX,
+      chunkBytes: CHUNK_BYTES_MAX,
+      dtype: 'BF16',
+    });
+    expect(validate({ chunk_bytes: 16 }).chunkBytes).toBe(16);
+    for (const [field, request] of [
+      ['wait_ms', { wait_ms: WAIT_MS_MAX + 1 }],
+      ['chunk_bytes', { chunk_bytes: CHUNK_BYTES_MAX + 16 }],
+      ['chunk_bytes', { chunk_bytes: 8 }],
+      ['chunk_bytes', { chunk_bytes: 40 }],
+      ['dtype', { dtype: 'I8' }],
+      ['resume.offset', { resume: { offset: 8 } }],
+      ['names length', { names: new Array(PATTERN_COUNT_MAX + 1).fill('*') }],
+      ['names[1] length', { names: ['a', 'x'.repeat(1_025)] }],
+    ] as const) {
+      expect(refused(() => validate(request))).toMatchObject({ reason: 'INVALID_FIELD', field });
+    }
+  });
+});
+
+describe('a selection by names', () => {
+  const names = ['a.weight', 'a.bias', 'b.weight'];
+
+  test('without patterns is everything', () => {
+    expect(names.filter(selectNames([], names))).toEqual(names);
+  });
+
+  test('is what any pattern matches', () => {
+    expect(names.filter(selectNames(['*.bias', 'b*'], names))).toEqual(['a.bias', 'b.weight']);
+    expect(names.filter(selectNames(['a.weight'], names))).toEqual(['a.weight']);
+    expect(names.filter(selectNames(['a.weight', '*bias', 'a.weight'], names))).toEqual(['a.weight', 'a.bias']);
+  });
+
+  test('with a pattern that matches nothing is refused, a starred one and a plain one alike', () => {
+    for (const pattern of ['c*', 'a.weights']) {
+      expect(refused(() => selectNames(['a*', pattern], names))).toEqual({
+        reason: 'INVALID_FIELD',
+        message: `names[1] "${pattern}" matches no tensor of the run`,
+        field: 'names[1]',
+      });
+    }
+  });
+});

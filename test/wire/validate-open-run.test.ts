@@ -1,0 +1,81 @@
+import { describe, expect, test } from 'vitest';
+import { validateOpenRun } from '../../src/wire/index.js';
+import { arrived, refused } from './requests.js';
+
+const average = { name: 'ema', start: 'INITIAL', constant: { decay: 0.999 } };
+const validate = (request: object) =>
+  validateOpenRun(arrived('OpenRun', { run: 'r', averages: [average], ...request }));
+
+describe('an OpenRunRequest', () => {
+  test('becomes a run’s spec, with the policy that each dtype has by default', () => {
+    const { spec, incarnation } = validate({
+      tensors: [
+        ...['F16', 'BF16', 'F32', 'F64'].map((dtype) => ({ name: dtype, dtype, shape: [2, 3] })),
+        ...['BOOL', 'U8', 'I8', 'U16', 'I16', 'U32', 'I32', 'U64', 'I64', 'F8_E4M3', 'F8_E5M2'].map((dtype) => ({
+          name: dtype,
+          dtype,
+        })),
+        { name: 'kept', dtype: 'F32', shape: [0], policy: 'COPY' },
+        { name: 'left out', dtype: 'I64', policy: 'IGNORE' },
+      ],
+      incarnation: 'life',
+    });
+    expect(incarnation).toBe('life');
+    expect(spec.name).toBe('r');
+    expect(spec.tensors.map(({ name, policy }) => `${name} ${policy}`).join(', ')).toBe(
+      'F16 AVERAGE, BF16 AVERAGE, F32 AVERAGE, F64 AVERAGE, BOOL COPY, U8 COPY, I8 COPY, U16 COPY, I16 COPY, U32 COPY, I32 COPY, U64 COPY, I64 COPY, F8_E4M3 COPY, F8_E5M2 COPY, kept COPY, left out IGNORE',
+    );
+    expect(spec.tensors[0]).toEqual({ name: 'F16', dtype: 'F16', shape: [2, 3], policy: 'AVERAGE' });
+    expect(spec.tensors[4]?.shape).toEqual([]);
+    expect(spec.averages).toEqual([
+      { name: 'ema', start: 'INITIAL', precision: 'F32', schedule: { kind: 'constant', decay: 0.999 } },
+    ]);
+  });
+
+  test('names the first thing that is wrong, and where', () => {
+    const good = { name: 'a', dtype: 'F32', shape: [1] };
+    expect(
+      refused(() =>
+        validate({ tensors: [good, { ...good, name: 'b', dtype: 'I8', policy: 'AVERAGE' }, { ...good, name: '' }] }),
+      ),
+    ).toEqual({
+      reason: 'INVALID_TENSOR',
+      message: 'tensors[1] "b" has dtype I8, only F16, BF16, F32 and F64 can be averaged',
+      field: 'tensors[1]',
+    });
+    expect(refused(() => validate({ tensors: [good, good] }))).toMatchObject({
+      message: 'tensors[1] "a" is declared twice',
+    });
+    expect(refused(() => validate({ tensors: [good], writers: 3 }))).toMatchObject({
+      reason: 'UNIMPLEMENTED',
+      field: 'writers',
+    });
+    expect(refused(() => validate({ tensors: [good], averages: [average, average] }))).toMatchObject({
+      reason: 'INVALID_AVERAGE',
+      message: 'averages[1] "ema" is declared twice',
+    });
+  });
+
+  test('has bounds that are reached and not passed', () => {
+    const tensors = (shape: number[]): object => ({ tensors: [{ name: 'w', dtype: 'U8', shape }] });
+    expect(refused(() => validate(tensors(new Array(64).fill(1))))).toBeUndefined();
+    expect(refused(() => validate(tensors(new Array(65).fill(1))))?.message).toMatch(
+      /has rank 65, at most 64 is allowed$/,
+    );
+    expect(refused(() => validate(tensors([2 ** 50])))).toBeUndefined();
+    expect(refused(() => validate(tensors([2 ** 50 + 1])))?.reason).toBe('INVALID_TENSOR');
+    const averages = (count: number): object => ({
+      tensors: [{ name: 'w', dtype: 'U8' }],
+      averages: Array.from({ length: count }, (_, i) => ({ ...average, name: `a${i}` })),
+    });
+    expect(refused(() => validate(averages(16)))).toBeUndefined();
+    expect(refused(() => validate(averages(17)))?.reason).toBe('INVALID_AVERAGE');
+    expect(refused(() => validate(averages(0)))?.reason).toBe('INVALID_AVERAGE');
+    const incarnation = (length: number): object => ({
+      tensors: [{ name: 'w', dtype: 'U8' }],
+      incarnation: 'i'.repeat(length),
+    });
+    expect(refused(() => validate(incarnation(128)))).toBeUndefined();
+    expect(refused(() => validate(incarnation(129)))?.reason).toBe('INVALID_FIELD');
+  });
+});
