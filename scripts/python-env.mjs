@@ -41,8 +41,7 @@ export function pythonForTests(root) {
   const made = run(base, ['-m', 'venv', '--clear', venv]);
   if (!made.ok) return { error: `Cannot make ${venv}:\n${made.output}` };
   // PyTorch is gigabytes: its tests run where SHADOWKEEP_PYTHON names a Python that has it, and say that they skip here.
-  const requirements = run(python, ['-c', TEST_REQUIREMENTS], root).output.trim().split('\n');
-  const wanted = requirements.filter((requirement) => !/^torch\b/.test(requirement));
+  const wanted = run(python, ['-c', TEST_REQUIREMENTS], root).output.trim().split('\n');
   const installed = run(python, ['-m', 'pip', 'install', '--quiet', '--editable', join(root, 'python'), ...wanted]);
   if (!installed.ok) return { error: `Cannot install the Python package:\n${installed.output}` };
   writeFileSync(stamp, pyproject);

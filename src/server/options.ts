@@ -30,8 +30,11 @@ const MIB = 1 << 20;
 /** The least budget: a small run with its step in flight. */
 export const MEMORY_BYTES_MIN = 64 * MIB;
 
-/** Share of the machine (or of the container's limit) that the ledger may use; the rest is Node, buffers and the kernel. */
+/** Share of the machine (or of the container's limit) that the ledger may use; the rest is for others and for the kernel. */
 const MEMORY_SHARE = 0.8;
+
+/** What the process itself takes beside the ledger: Node 90 MB, messages and windows up to as much again (measured: 145 to 176 MB). */
+const PROCESS_BYTES = 256 * MIB;
 
 /** Node keeps timers in 32 bits. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
@@ -46,7 +49,7 @@ const WINDOW_BYTES_DEFAULT = 8 * MIB;
 export function defaultMemoryBytes(): number {
   const constrained = process.constrainedMemory?.() ?? 0;
   const limit = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
-  return Math.max(MEMORY_BYTES_MIN, Math.floor(limit * MEMORY_SHARE));
+  return Math.max(MEMORY_BYTES_MIN, Math.floor(Math.min(limit * MEMORY_SHARE, limit - PROCESS_BYTES)));
 }
 
 export function compileServerOptions(options: Partial<ServerOptions> = {}): ServerOptions {

@@ -4,6 +4,7 @@ import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
 import { createLogger, MESSAGE_BYTES_MAX } from '../common/index.js';
 import { packageDefinition, SERVICE_NAME } from '../wire/index.js';
+import { Connections } from './connections.js';
 import { enlargeWindows } from './http2-windows.js';
 import { compileServerOptions, parseListen, type ServerOptions } from './options.js';
 import { definition, handlers } from './rpc/index.js';
@@ -41,9 +42,10 @@ export async function startServer(options: Partial<ServerOptions> = {}): Promise
     const loaded = (await files?.load(service)) ?? [];
     const health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
     const server = buildServer(service, compiled, health);
+    const connections = new Connections(server);
     const boundPort = await bind(server, host, port);
     log.info({ host, port: boundPort, memoryBytes: compiled.memoryBytes, kernels: compiled.kernels }, 'listening');
-    return { host, port: boundPort, loaded, stop: once(() => stop(service, server, health)) };
+    return { host, port: boundPort, loaded, stop: once(() => stop(service, connections, health)) };
   } catch (error) {
     await files?.close();
     throw error;
@@ -88,24 +90,14 @@ async function checkPortFree(host: string, port: number): Promise<void> {
 }
 
 /** Steps that arrived whole are folded, streams end with SHUTTING_DOWN, runs are saved, connections close. */
-async function stop(service: Service, server: Server, health: HealthImplementation): Promise<void> {
+async function stop(service: Service, connections: Connections, health: HealthImplementation): Promise<void> {
   health.setStatus('', 'NOT_SERVING');
   health.setStatus(SERVICE_NAME, 'NOT_SERVING');
   service.beginStop();
-  await closeConnections(server, service.options.stopGraceMs);
+  await connections.close(service.options.stopGraceMs);
   for (const run of service.table.list()) await run.whenSettled(() => undefined);
   await service.files?.save(service);
   await service.files?.close();
-}
-
-async function closeConnections(server: Server, graceMs: number): Promise<void> {
-  await new Promise<void>((resolve) => {
-    const timer = setTimeout(() => server.forceShutdown(), graceMs);
-    server.tryShutdown(() => {
-      clearTimeout(timer);
-      resolve();
-    });
-  });
 }
 
 function once(action: () => Promise<void>): () => Promise<void> {

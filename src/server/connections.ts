@@ -1,0 +1,37 @@
+import type { Socket } from 'node:net';
+import type { Server } from '@grpc/grpc-js';
+import { onHttp2Server } from './grpc-internals.js';
+
+/** The connections of a server, so that a stop ends even when a peer does not answer. */
+export class Connections {
+  readonly #server: Server;
+  readonly #sockets = new Set<Socket>();
+
+  /** Before the server is bound. */
+  constructor(server: Server) {
+    this.#server = server;
+    onHttp2Server(server, (http2Server) => {
+      http2Server.on('connection', (socket: Socket) => {
+        this.#sockets.add(socket);
+        socket.once('close', () => this.#sockets.delete(socket));
+      });
+    });
+  }
+
+  /**
+   * Waits until every call has ended, at most `graceMs`; then cuts what is left. gRPC's own shutdown waits for the peer
+   * to close, and a peer that is frozen or cut off never does.
+   */
+  async close(graceMs: number): Promise<void> {
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(() => {
+        this.#server.forceShutdown();
+        for (const socket of this.#sockets) socket.destroy();
+      }, graceMs);
+      this.#server.tryShutdown(() => {
+        clearTimeout(timer);
+        resolve();
+      });
+    });
+  }
+}
