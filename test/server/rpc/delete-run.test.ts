@@ -21,7 +21,8 @@ describe('DeleteRun', () => {
   });
 
   test('its writer, its reader, who waits for a step and who watches are told', async () => {
-    const client = rawClient(await serve());
+    const server = await serve();
+    const client = rawClient(server);
     const { generation } = await openRun(client, {
       ...SMALL,
       tensors: [{ name: 'w', dtype: 'F32', shape: [1 << 20] }],
@@ -36,7 +37,10 @@ describe('DeleteRun', () => {
     const watched = new Promise((_, reject) => watch.on('error', reject));
     const waiting = read(client, { min_step: 9, wait_ms: 60_000 });
     // A reader that has begun and does not read on; small chunks, so that most are still to come.
-    const reading = client.getShadow({ run: 'r', chunk_bytes: 4_096 });
+    const reading = rawClient(server, { 'grpc-node.flow_control_window': 1 << 16 }).getShadow({
+      run: 'r',
+      chunk_bytes: 4_096,
+    });
     await new Promise((resolve) => reading.once('readable', resolve));
     await eventually(async () => ((await ask(client, 'GetRun')).readers_connected === 2 ? true : undefined));
     const isTold = (failing: Promise<unknown>): Promise<unknown> =>
