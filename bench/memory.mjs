@@ -28,7 +28,7 @@ export const memory = {
     const model = quick ? { count: 10, elements: 100_000 } : { count: 100, elements: 1_000_000 };
     const measure = (cell) => () => bytesPerParameter(context, CELLS[cell], model);
     const contenders = Object.fromEntries(CELL_NAMES.map((cell) => [cell, measure(cell)]));
-    const measured = await interleave(pairs, contenders, progress);
+    const measured = await interleave(pairs, contenders, progress, { warmUp: false });
     const samples = {};
     for (const cell of CELL_NAMES) samples[`bytes_per_parameter.${cell}`] = measured[cell];
     for (const cell of CELL_NAMES) samples[`design_bytes.${cell}`] = measured[cell].map(() => designBytes(CELLS[cell]));

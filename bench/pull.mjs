@@ -3,10 +3,14 @@ import { compareTransfers } from './harness/transfer.mjs';
 /** Reads of one measurement: a few seconds of work. */
 const READS = 3;
 
-/** An evaluator reads the shadow of a 1 GiB model; gigabytes per second. */
+/**
+ * An evaluator reads the shadow of a 1 GiB model, gigabytes per second. All read into memory that is there, as one who
+ * follows a training does; `fresh_memory` is Shadowkeep where the system must find and clear new memory for each read.
+ */
 export const pull = {
   name: 'pull',
-  needs: ['numpy', 'grpcio', 'torch'],
+  needs: ['numpy', 'grpcio', 'protobuf', 'torch'],
   targets: [{ figure: 'vs_tcp', at_least: 0.35 }],
-  run: (context) => compareTransfers(context, 'pull', READS, ['shadowkeep', 'tcp', 'python_grpc']),
+  run: (context) =>
+    compareTransfers(context, 'pull', READS, ['shadowkeep', 'tcp', 'python_grpc', 'bare_grpc', 'fresh_memory']),
 };

@@ -1,15 +1,16 @@
 /**
  * Measures contenders in turns (A B C A B C …), so that whatever else the machine does falls on all of them alike.
  *
- * @param {number} pairs rounds; the first, unmeasured one warms everything up
+ * @param {number} pairs rounds
  * @param {Record<string, () => Promise<number>>} contenders
  * @param {(text: string) => void} progress
+ * @param {{ warmUp?: boolean }} [options] one more round before, which is not measured; unless told otherwise
  * @returns {Promise<Record<string, number[]>>} one value per round
  */
-export async function interleave(pairs, contenders, progress) {
+export async function interleave(pairs, contenders, progress, { warmUp = true } = {}) {
   const names = Object.keys(contenders);
   const samples = Object.fromEntries(names.map((name) => [name, []]));
-  for (let round = 0; round <= pairs; round++) {
+  for (let round = warmUp ? 0 : 1; round <= pairs; round++) {
     for (const name of names) {
       progress(round === 0 ? `warming up ${name}` : `round ${round} of ${pairs}: ${name}`);
       const value = await contenders[name]();

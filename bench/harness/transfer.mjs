@@ -22,8 +22,8 @@ export async function compareTransfers(context, command, count, names) {
     const contenders = {};
     for (const name of names) {
       context.progress(`starting ${name}`);
-      const client = await SYSTEMS[name](start, model);
-      contenders[name] = async () => gbps(await client.call(command, { count }));
+      const { client, options } = await SYSTEMS[name](start, model);
+      contenders[name] = async () => gbps(await client.call(command, { count, ...options }));
     }
     const measured = await interleave(context.pairs, contenders, context.progress);
     const samples = {};
@@ -33,25 +33,27 @@ export async function compareTransfers(context, command, count, names) {
   });
 }
 
-/** Each starts a server and a client, makes them ready, and gives the client. */
+/** Each starts a server and a client, makes them ready, and gives the client and options for its command. */
 const SYSTEMS = {
-  shadowkeep: (start, model) => startShadowkeep(start, model, []),
+  shadowkeep: (start, model) => startShadowkeep(start, model),
   stock_window: (start, model) => startShadowkeep(start, model, ['--window-bytes', '0']),
+  fresh_memory: async (start, model) => ({ ...(await startShadowkeep(start, model)), options: { reuse: false } }),
   tcp: (start, model) => startPeer(start, model, 'tcp.py', 'tcp.py'),
-  python_grpc: (start, model) => startPeer(start, model, 'grpc_server.py', 'grpc_client.py'),
+  python_grpc: (start, model) => startPeer(start, model, 'grpc_server.py', 'grpc_client.py', { kind: 'stubs' }),
+  bare_grpc: (start, model) => startPeer(start, model, 'grpc_server.py', 'grpc_client.py', { kind: 'bare' }),
 };
 
-async function startShadowkeep(start, model, flags) {
+async function startShadowkeep(start, model, flags = []) {
   const { target } = await start.server(flags);
   const client = start.peer('shadowkeep_client.py');
   await client.call('connect', { target });
   await client.call('open_mixed', model);
-  return client;
+  return { client };
 }
 
-async function startPeer(start, { total_bytes }, serverScript, clientScript) {
-  const port = await start.peer(serverScript).call('listen', { total_bytes });
+async function startPeer(start, { total_bytes }, serverScript, clientScript, kind = {}) {
+  const port = await start.peer(serverScript).call('listen', { total_bytes, ...kind });
   const client = start.peer(clientScript);
-  await client.call('connect', { port, total_bytes });
-  return client;
+  await client.call('connect', { port, total_bytes, ...kind });
+  return { client };
 }

@@ -12,6 +12,7 @@ from commands import serve
 client: shadowkeep.Client
 run: shadowkeep.Run
 tensors: weights.Weights = {}
+shadow: shadowkeep.Shadow | None = None
 step = 0
 
 
@@ -69,10 +70,16 @@ def push_timed(count: int) -> list[list[float]]:
     return times
 
 
-def pull(count: int) -> dict[str, float]:
-    """Read the shadow; return seconds and bytes."""
+def pull(count: int, reuse: bool = True) -> dict[str, float]:
+    """Read the shadow, by default into the memory of the read before; return seconds and bytes."""
+    global shadow
+    size = 0
     began = time.perf_counter()
-    size = sum(client.get_shadow("bench").buffer.nbytes for _ in range(count))
+    for _ in range(count):
+        if not reuse:
+            shadow = None
+        shadow = client.get_shadow("bench", reuse=shadow)
+        size += shadow.buffer.nbytes
     return {"seconds": time.perf_counter() - began, "bytes": size}
 
 

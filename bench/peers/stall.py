@@ -56,7 +56,8 @@ def begin(target: str, parameters: int) -> dict[str, int]:
         "textbook": TextbookEMA(model).update,
         "foreach_lerp": ForeachEMA(model).update,
     }
-    return {"parameters": sum(parameter.numel() for parameter in model.parameters()), "threads": torch.get_num_threads()}
+    count = sum(parameter.numel() for parameter in model.parameters())
+    return {"parameters": count, "threads": torch.get_num_threads()}
 
 
 def stall(system: str, steps: int, step_seconds: float) -> float:

@@ -11,7 +11,6 @@ import struct
 import threading
 import time
 
-import numpy as np
 from commands import serve
 from weights import random_elements
 
