@@ -4,31 +4,18 @@ import { type EventEmitter, once } from 'node:events';
 export interface ResponseStream<Message> extends EventEmitter {
   readonly destroyed: boolean;
   readonly writableEnded: boolean;
-  write(message: Message): boolean;
+  write(message: Message, written?: (error?: Error | null) => void): boolean;
   end(): void;
 }
 
-/**
- * Writes and, when the stream's buffer is full, waits until it has drained or the peer is gone. With `timeoutMs`,
- * resolves false when that takes longer.
- */
-export async function writeMessage<Message>(
-  call: ResponseStream<Message>,
-  message: Message,
-  timeoutMs?: number,
-): Promise<boolean> {
-  if (call.destroyed || call.writableEnded || call.write(message)) return true;
+/** Writes and, when the stream's buffer is full, waits until it has drained or the peer is gone. */
+export async function writeMessage<Message>(call: ResponseStream<Message>, message: Message): Promise<void> {
+  if (call.destroyed || call.writableEnded || call.write(message)) return;
   const done = new AbortController();
-  const { signal } = done;
-  const waits: Promise<unknown>[] = [once(call, 'drain', { signal }), once(call, 'close', { signal })];
-  let timer: NodeJS.Timeout | undefined;
-  const timeout = new Promise<false>((resolve) => {
-    if (timeoutMs !== undefined) timer = setTimeout(() => resolve(false), timeoutMs);
-  });
+  const waits = ['drain', 'close'].map((event) => once(call, event, { signal: done.signal }));
   try {
-    return (await Promise.race([...waits.map((wait) => wait.then(() => true)), timeout])) !== false;
+    await Promise.race(waits);
   } finally {
-    clearTimeout(timer);
     for (const wait of waits) wait.catch(() => undefined);
     done.abort();
   }

@@ -13,8 +13,8 @@ import {
 } from '../../wire/index.js';
 import { callSignal } from '../call-signal.js';
 import { findVersion } from '../find-version.js';
+import { PacedWriter } from '../paced-writer.js';
 import type { Service } from '../service.js';
-import { writeMessage } from '../write-message.js';
 
 /** Chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
 export type GetShadowCall = ServerWritableStream<GetShadowRequest__Output, GetShadowResponse | Buffer>;
@@ -79,8 +79,9 @@ async function sendVersion(
   firstOffset: number,
   signal: AbortSignal,
 ): Promise<void> {
+  const writer = new PacedWriter(call, service.options.readStallTimeoutMs);
   const send = async (message: GetShadowResponse | Buffer): Promise<void> => {
-    const inTime = await writeMessage(call, message, service.options.readStallTimeoutMs);
+    const inTime = await writer.write(message);
     signal.throwIfAborted();
     if (!inTime) {
       throw new ShadowkeepError(
