@@ -60,6 +60,21 @@ class Peer {
   }
 }
 
+/** Processes that run now. */
+const running = new Set();
+
+let endsChildrenAtExit = false;
+
+/** A benchmark that is interrupted must not leave servers with gigabytes behind. */
+function endChildrenAtExit() {
+  if (endsChildrenAtExit) return;
+  endsChildrenAtExit = true;
+  process.once('exit', () => {
+    for (const child of running) child.kill('SIGKILL');
+  });
+  for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
+}
+
 /** A process whose standard output is read line by line; what it says on standard error is seen by the user. */
 class Child {
   #process;
@@ -67,7 +82,10 @@ class Child {
   #exited;
 
   constructor(command, args) {
+    endChildrenAtExit();
     this.#process = spawn(command, args, { stdio: ['pipe', 'pipe', 'inherit'], env: environment() });
+    running.add(this.#process);
+    this.#process.once('exit', () => running.delete(this.#process));
     this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
     // A child that is gone is noticed when its output ends.
     this.#process.stdin.on('error', () => undefined);

@@ -1,5 +1,5 @@
 import { spawn } from 'node:child_process';
-import { existsSync } from 'node:fs';
+import { existsSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { describe, expect, test } from 'vitest';
 import { ROOT } from '../support/source-files.js';
@@ -75,7 +75,8 @@ const PAIRS = 2;
 /** All benchmarks start Python, most of them import torch. */
 const TIMEOUT_MS = 300_000;
 
-async function bench(...args: string[]): Promise<Ended> {
+/** `onProgress` sees standard error grow; when it says true the benchmark is told to end. */
+async function bench(args: string[], onProgress?: (stderr: string, pid: number) => boolean): Promise<Ended> {
   const env = { ...process.env, SHADOWKEEP_PYTHON: python };
   const child = spawn(process.execPath, ['bench/run.mjs', ...args], { cwd: ROOT, env });
   let stdout = '';
@@ -85,6 +86,7 @@ async function bench(...args: string[]): Promise<Ended> {
   });
   child.stderr.on('data', (text) => {
     stderr += text;
+    if (onProgress?.(stderr, child.pid ?? 0)) child.kill('SIGTERM');
   });
   const code = await new Promise<number | null>((resolve, reject) => {
     child.on('close', resolve);
@@ -93,13 +95,27 @@ async function bench(...args: string[]): Promise<Ended> {
   return { code, stdout, stderr };
 }
 
+/** Processes that `pid` has started and that are still there, from Linux's /proc. */
+function childrenOf(pid: number): number[] {
+  const children = readFileSync(`/proc/${pid}/task/${pid}/children`, 'utf8');
+  return children.split(' ').filter(Boolean).map(Number);
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^State:\s+Z/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+}
+
 function at(root: unknown, path: string): unknown {
   return path.split('.').reduce<unknown>((value, name) => (value as Record<string, unknown> | undefined)?.[name], root);
 }
 
 describe.skipIf(!existsSync(python))('npm run bench, with tiny sizes', { timeout: TIMEOUT_MS }, () => {
   test.for(Object.keys(FIGURES))('%s prints one object with its figures on the last line', async (name, context) => {
-    const { code, stdout, stderr } = await bench(name, '--quick', '--json', '--pairs', String(PAIRS));
+    const { code, stdout, stderr } = await bench([name, '--quick', '--json', '--pairs', String(PAIRS)]);
     expect(code, stderr).toBe(0);
     const result = JSON.parse(stdout.trimEnd().split('\n').at(-1) ?? '') as Result;
     expect(result.benchmark).toBe(name);
@@ -132,10 +148,21 @@ describe.skipIf(!existsSync(python))('npm run bench, with tiny sizes', { timeout
   });
 
   test('without --json prints a table with targets', async () => {
-    const { code, stdout, stderr } = await bench('kernel', '--quick', '--pairs', '1');
+    const { code, stdout, stderr } = await bench(['kernel', '--quick', '--pairs', '1']);
     expect(code, stderr).toBe(0);
     expect(stdout).toMatch(/^benchmark +figure +median +min – max +target/);
     if (!stdout.includes('skipped')) expect(stdout).toMatch(/^kernel +vs_js_loop\.F32 .* ≥ 4 +(met|MISSED)$/m);
+  });
+
+  test.skipIf(!existsSync('/proc/self/task'))('leaves no process behind when it is told to end', async () => {
+    let children: number[] = [];
+    const { code } = await bench(['health', '--quick', '--pairs', '50'], (stderr, pid) => {
+      if (children.length === 0 && stderr.includes('round 1')) children = childrenOf(pid);
+      return children.length > 0;
+    });
+    expect(code).toBe(1);
+    expect(children.length, 'a server, a trainer and a prober').toBeGreaterThanOrEqual(2);
+    await expect.poll(() => children.filter(isAlive)).toEqual([]);
   });
 
   test.each([
@@ -143,7 +170,7 @@ describe.skipIf(!existsSync(python))('npm run bench, with tiny sizes', { timeout
     { args: ['kernel', '--pairs', '0'], problem: '--pairs must be an integer from 1 to 100, got 0' },
     { args: ['--what'], problem: '--what' },
   ])('refuses $args', async ({ args, problem }) => {
-    const { code, stdout, stderr } = await bench(...args);
+    const { code, stdout, stderr } = await bench(args);
     expect(code).toBe(2);
     expect(stdout).toBe('');
     expect(stderr).toContain(problem);
