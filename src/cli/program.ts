@@ -1,9 +1,11 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
+import { averageCommand } from './commands/average.js';
 import { deleteCommand } from './commands/delete.js';
 import { demoCommand } from './commands/demo.js';
 import { describeCommand } from './commands/describe.js';
 import { healthCommand } from './commands/health.js';
+import { presetsCommand } from './commands/presets.js';
 import { pullCommand } from './commands/pull.js';
 import { pushCommand } from './commands/push.js';
 import { runsCommand } from './commands/runs.js';
@@ -28,11 +30,20 @@ export function buildProgram(): Command {
     watchCommand(),
     pullCommand(),
     pushCommand(),
+    presetsCommand(),
+    averageCommand(),
     deleteCommand(),
     healthCommand(),
   ];
-  for (const command of commands) program.addCommand(command.copyInheritedSettings(program));
+  for (const command of commands) program.addCommand(inheritSettings(command, program));
   return program;
+}
+
+/** Commands that are made by themselves, and those below them, know nothing of the program that they are put into. */
+function inheritSettings(command: Command, parent: Command): Command {
+  command.copyInheritedSettings(parent);
+  for (const child of command.commands) inheritSettings(child, command);
+  return command;
 }
 
 /** `src` and `dist` lie beside package.json alike. */

@@ -1,4 +1,11 @@
-import { type AverageSpec, type AverageStart, averageEma, averageMean } from '../client/index.js';
+import {
+  type AverageSpec,
+  type AverageStart,
+  averageEma,
+  averageMean,
+  parseAverage,
+  ShadowkeepError,
+} from '../client/index.js';
 import { quote } from '../common/index.js';
 import { UsageError } from './exit.js';
 
@@ -15,10 +22,32 @@ export function emaFlag(text: string): EmaFlag {
   throw new UsageError(`--ema must be NAME=DECAY with a decay from 0 to 1, as ema=0.999, got ${quote(text)}`);
 }
 
-/** The averages that the flags ask for: EMAs first, then means, each in the order of the command line. */
-export function averagesOf(emas: readonly EmaFlag[], means: readonly string[], start: AverageStart): AverageSpec[] {
+/** `[NAME=]PRESET[:option=value,…]`; a text that is wrong is wrong usage. */
+export function averagesFromText(text: string): AverageSpec[] {
+  try {
+    return parseAverage(text);
+  } catch (error) {
+    throw error instanceof ShadowkeepError ? new UsageError(error.message) : error;
+  }
+}
+
+/** Collects a repeated flag. A text has commas of its own, so they do not part one from the next. */
+export function collectAverages(text: string, before: readonly AverageSpec[] = []): AverageSpec[] {
+  return [...before, ...averagesFromText(text)];
+}
+
+export interface AverageFlags {
+  average?: readonly AverageSpec[];
+  ema?: readonly EmaFlag[];
+  mean?: readonly string[];
+  start?: AverageStart;
+}
+
+/** The averages that the flags ask for: texts first, then EMAs, then means, each in the order of the command line. */
+export function averagesOf({ average = [], ema = [], mean = [], start = 'FIRST' }: AverageFlags): AverageSpec[] {
   return [
-    ...emas.map(({ name, decay }) => averageEma(name, { decay, start })),
-    ...means.map((name) => averageMean(name)),
+    ...average,
+    ...ema.map(({ name, decay }) => averageEma(name, { decay, start })),
+    ...mean.map((name) => averageMean(name)),
   ];
 }

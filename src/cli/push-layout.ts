@@ -21,7 +21,7 @@ export async function layoutFor(
   const run = await findRun(client, name);
   const first = files[0]!;
   if (run === undefined && averages.length === 0) {
-    throw new UsageError(`run ${quote(name)} does not exist: name its averages with --ema NAME=DECAY or --mean NAME`);
+    throw new UsageError(`run ${quote(name)} does not exist: name its averages with --average, --ema or --mean`);
   }
   const tensors = run?.tensors ?? first.tensors.map(({ name, dtype, shape }) => ({ name, dtype, shape }));
   const wireDtype = commonFloat(tensors, first);

@@ -1,11 +1,13 @@
 import type { ClientUnaryCall, requestCallback } from '@grpc/grpc-js';
 import {
+  type AddAverageResponse__Output,
   type DeleteRunResponse__Output,
   type ListRunsResponse__Output,
   layOut,
   type OpenRunResponse__Output,
   type Run__Output,
   type ShadowWeightsClient,
+  type Snapshots,
   type Tensor,
 } from '../wire/index.js';
 import { createStub } from './channel.js';
@@ -14,8 +16,18 @@ import { toRunEvent, toRunInfo } from './messages.js';
 import { ResponseReader } from './response-reader.js';
 import { RunHandle } from './run-handle.js';
 import { getShadow, readShadow } from './shadow-read.js';
-import { sentTensors } from './step-source.js';
-import type { OpenRunOptions, ReadOptions, RunEvent, RunInfo, Shadow, ShadowRead, TensorSpec } from './types.js';
+import { sentLayout } from './step-source.js';
+import type {
+  AverageSpec,
+  OpenRunOptions,
+  ReadOptions,
+  RunEvent,
+  RunInfo,
+  Shadow,
+  ShadowRead,
+  SnapshotOptions,
+  TensorSpec,
+} from './types.js';
 import { UpdateStream } from './update-stream.js';
 
 export interface ConnectOptions {
@@ -61,6 +73,9 @@ export class ShadowkeepClient {
           run: options.run,
           tensors: options.tensors.map(toTensorMessage),
           averages: [...options.averages],
+          policies: Object.entries(options.policies ?? {}).map(([pattern, policy]) => ({ pattern, policy })),
+          non_finite: options.nonFinite ?? 'NON_FINITE_UNSPECIFIED',
+          ...(options.snapshots && { snapshots: toSnapshotsMessage(options.snapshots) }),
           incarnation: options.incarnation ?? '',
         },
         this.#callOptions(),
@@ -68,20 +83,22 @@ export class ShadowkeepClient {
       ),
     );
     const stream = new UpdateStream(this.#calls().Update());
-    const { step_bytes: stepBytes, committed_step: committedStep } = await stream.open({
+    const answer = await stream.open({
       run: options.run,
       generation: opened.generation,
       wire_dtype: options.wireDtype ?? 'DTYPE_UNSPECIFIED',
     });
-    const tensors = sentTensors(options);
-    const { totalBytes } = layOut(tensors.map((tensor) => tensor.bytes));
-    if (stepBytes !== totalBytes) {
-      const failure = protocolError(`a step of ${stepBytes} bytes where the layout has ${totalBytes}`);
+    const { step_bytes: stepBytes, first_step_bytes: firstStepBytes, committed_step: committedStep } = answer;
+    const layout = sentLayout(options);
+    const { totalBytes } = layOut([...layout.eachStep, ...layout.once].map((tensor) => tensor.bytes));
+    if (firstStepBytes !== totalBytes) {
+      const failure = protocolError(`a step of ${firstStepBytes} bytes where the layout has ${totalBytes}`);
       stream.cancel(failure);
       throw failure;
     }
     const { run, generation, created } = opened;
-    return new RunHandle({ run, generation, created, committedStep, stepBytes }, stream, tensors, this.#checksums);
+    const state = { run, generation, created, committedStep, stepBytes, firstStepBytes };
+    return new RunHandle(state, stream, layout, this.#checksums);
   }
 
   /**
@@ -127,6 +144,26 @@ export class ShadowkeepClient {
     return runs.map(toRunInfo);
   }
 
+  /**
+   * Adds an average to a run that is under way: it starts with the next step and knows nothing of `addedAtStep`, the step
+   * that was committed (undefined: none), and those before it. Rejects with RUN_NOT_FOUND, INVALID_AVERAGE (the second time
+   * too: the name is taken), FAILED_PRECONDITION for a start from INITIAL, MEMORY_EXHAUSTED.
+   */
+  async addAverage(run: string, average: AverageSpec): Promise<{ addedAtStep: number | undefined }> {
+    const { added_at_step: addedAtStep } = await this.#unary<AddAverageResponse__Output>((callback) =>
+      this.#calls().AddAverage({ run, average }, this.#callOptions(), callback),
+    );
+    return { addedAtStep };
+  }
+
+  /**
+   * Removes an average and its memory; reads under way end undisturbed. Rejects with RUN_NOT_FOUND, AVERAGE_NOT_FOUND, and
+   * FAILED_PRECONDITION for a run's last one.
+   */
+  async removeAverage(run: string, name: string): Promise<void> {
+    await this.#unary((callback) => this.#calls().RemoveAverage({ run, average: name }, this.#callOptions(), callback));
+  }
+
   /** Deletes a run, its memory and its files; its streams end with RUN_DELETED. Rejects with RUN_NOT_FOUND. */
   async deleteRun(run: string): Promise<{ freedBytes: number }> {
     const { freed_bytes: freedBytes } = await this.#unary<DeleteRunResponse__Output>((callback) =>
@@ -163,4 +200,13 @@ export class ShadowkeepClient {
 
 function toTensorMessage({ name, dtype, shape, policy }: TensorSpec): Tensor {
   return { name, dtype, shape: [...shape], policy: policy ?? 'POLICY_UNSPECIFIED' };
+}
+
+function toSnapshotsMessage({ everySteps, countMax, bytesMax, dtype }: SnapshotOptions): Snapshots {
+  return {
+    every_steps: everySteps,
+    count_max: countMax,
+    bytes_max: bytesMax ?? 0,
+    dtype: dtype ?? 'DTYPE_UNSPECIFIED',
+  };
 }

@@ -18,10 +18,45 @@
  * @module
  */
 export { ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../common/index.js';
-export { type AverageOptions, type AverageStart, averageEma, averageMean, type EmaOptions } from './averages.js';
+export {
+  type AnnealedMomentumOptions,
+  type AverageOptions,
+  type AverageStart,
+  averageAnnealedMomentum,
+  averageCosine,
+  averageEma,
+  averageExponentialRamp,
+  averageHalfLife,
+  averageHalfLifeFraction,
+  averageHalfLifeRampUp,
+  averageInversePower,
+  averageMean,
+  averagePowerFunction,
+  averageRatioWarmup,
+  type CosineOptions,
+  type EmaOptions,
+  type ExponentialRampOptions,
+  type HalfLifeFractionOptions,
+  type HalfLifeOptions,
+  type HalfLifeRampUpOptions,
+  type InversePowerOptions,
+  type PowerFunctionOptions,
+  type RatioWarmupOptions,
+  SCHEDULE_FIELDS,
+  type ScheduleField,
+} from './averages/index.js';
 export { type ConnectOptions, connect, type ShadowkeepClient } from './client.js';
 export { ClientError, type Failure } from './errors.js';
 export { checkHealth, type ServingStatus } from './health.js';
+export {
+  commonPresetOptions,
+  type GivenOptions,
+  listPresets,
+  type PresetInfo,
+  type PresetOption,
+  parseAverage,
+  preset,
+} from './presets/index.js';
 export type { RunHandle } from './run-handle.js';
 export type {
   Ack,

@@ -3,6 +3,7 @@ import type {
   Ack__Output,
   AverageState__Output,
   Memory__Output,
+  Movement__Output,
   Run__Output,
   RunEvent__Output,
   ShadowHeader__Output,
@@ -13,6 +14,7 @@ import { protocolError } from './errors.js';
 import type {
   Ack,
   AverageState,
+  Movement,
   RunEvent,
   RunInfo,
   RunMemory,
@@ -23,7 +25,9 @@ import type {
 
 export function toAck(ack: Ack__Output): Ack {
   if (ack.state === 'STEP_STATE_UNSPECIFIED') throw protocolError(`an ack of step ${ack.step} without a state`);
-  return { step: ack.step, state: ack.state, committedStep: ack.committed_step, durableStep: ack.durable_step };
+  const { step, state } = ack;
+  const detail = ack.detail === '' ? undefined : ack.detail;
+  return { step, state, detail, committedStep: ack.committed_step, durableStep: ack.durable_step };
 }
 
 export function toRunEvent(event: RunEvent__Output): RunEvent {
@@ -58,6 +62,9 @@ export function toRunInfo(run: Run__Output): RunInfo {
     commitsPerSecond: run.commits_per_second,
     receivedBytesPerSecond: run.received_bytes_per_second,
     sinceCommitMs: run.since_commit_ms,
+    nonFinite: run.non_finite === 'NON_FINITE_UNSPECIFIED' ? 'REJECT_STEP' : run.non_finite,
+    nonFiniteSteps: run.non_finite_steps,
+    snapshots: run.snapshots_held,
   };
 }
 
@@ -87,6 +94,9 @@ export function toShadowHeader(header: ShadowHeader__Output): ShadowHeader {
     weight: header.weight,
     version: header.version,
     durableStep: header.durable_step,
+    movement: toMovement(header.movement),
+    contributions: header.contributions,
+    fitError: header.fit_error,
     totalBytes: header.total_bytes,
     tensors,
   };
@@ -104,7 +114,13 @@ function toDType(dtype: string): DType {
 }
 
 function toAverageState(state: AverageState__Output): AverageState {
-  return { name: state.name, numUpdates: state.num_updates, weight: state.weight };
+  const { name, num_updates: numUpdates, weight, added_at_step: addedAtStep } = state;
+  return { name, numUpdates, weight, movement: toMovement(state.movement), addedAtStep };
+}
+
+function toMovement(movement: Movement__Output | null): Movement | undefined {
+  if (movement === null) return undefined;
+  return { distanceRel: movement.distance_rel, changedShare: movement.changed_share };
 }
 
 function toMemory(memory: Memory__Output | null): RunMemory {
@@ -114,6 +130,7 @@ function toMemory(memory: Memory__Output | null): RunMemory {
     stagingBytes: memory.staging_bytes,
     pinnedBytes: memory.pinned_bytes,
     freeBytes: memory.free_bytes,
+    snapshotBytes: memory.snapshot_bytes,
     budgetBytes: memory.budget_bytes,
     budgetFreeBytes: memory.budget_free_bytes,
   };

@@ -1,7 +1,7 @@
 import { CHUNK_BYTES, crc32c } from '../common/index.js';
-import { type ByteChunk, ChunkCutter } from '../wire/index.js';
+import { type ByteChunk, ChunkCutter, type Commit } from '../wire/index.js';
 import { ClientError, toFailure } from './errors.js';
-import { readTensor, type SentTensor, viewTensors } from './step-source.js';
+import { readTensor, type SentLayout, viewTensors } from './step-source.js';
 import type { Ack, PendingStep, TensorBytes, TensorReader } from './types.js';
 import type { UpdateStream } from './update-stream.js';
 
@@ -11,8 +11,9 @@ export interface OpenedRun {
   generation: number;
   created: boolean;
   committedStep: number | undefined;
-  /** Length of one step of this writer, bytes. */
+  /** Length of one step of this writer, bytes: without the tensors that are sent once, and with them. */
   stepBytes: number;
+  firstStepBytes: number;
 }
 
 type Pieces = Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
@@ -28,10 +29,11 @@ export class RunHandle {
   readonly generation: number;
   /** Whether opening it created the run. */
   readonly created: boolean;
-  /** Bytes of one step on the wire. */
+  /** Bytes of one step on the wire, without the tensors of policy COPY_ONCE. */
   readonly stepBytes: number;
+  readonly #firstStepBytes: number;
   readonly #stream: UpdateStream;
-  readonly #tensors: readonly SentTensor[];
+  readonly #layout: SentLayout;
   readonly #checksums: boolean;
   #lastCommitted: number | undefined;
   /** Settles when the step before has been sent, well or not. */
@@ -40,14 +42,15 @@ export class RunHandle {
   #closing: Promise<void> | undefined;
 
   /** Made by `ShadowkeepClient.openRun`. */
-  constructor(opened: OpenedRun, stream: UpdateStream, tensors: readonly SentTensor[], checksums: boolean) {
+  constructor(opened: OpenedRun, stream: UpdateStream, layout: SentLayout, checksums: boolean) {
     this.#stream = stream;
-    this.#tensors = tensors;
+    this.#layout = layout;
     this.#checksums = checksums;
     this.run = opened.run;
     this.generation = opened.generation;
     this.created = opened.created;
     this.stepBytes = opened.stepBytes;
+    this.#firstStepBytes = opened.firstStepBytes;
     this.#lastCommitted = opened.committedStep;
   }
 
@@ -73,6 +76,14 @@ export class RunHandle {
     return this.#push(step, tensors, false);
   }
 
+  /**
+   * Tells the service that the optimizer skipped this step, as a gradient scaler does: readers see the step, the averages
+   * stay. Sends no weights. Otherwise as `update`.
+   */
+  skip(step: number): PendingStep {
+    return this.#enqueue(() => this.#commit(step, { step, bytes: 0, skipped: true }));
+  }
+
   /** Waits until every step is acknowledged; rejects with the failure that ended the stream. */
   async flush(): Promise<void> {
     await Promise.all(this.#unacknowledged);
@@ -91,9 +102,16 @@ export class RunHandle {
   }
 
   #push(step: number, tensors: TensorBytes | TensorReader, initial: boolean): PendingStep {
+    // Until a step is known to be committed each may be the first.
+    const isFirst = this.#lastCommitted === undefined;
+    const sources = this.#toSources(tensors, isFirst);
+    const bytes = isFirst ? this.#firstStepBytes : this.stepBytes;
+    return this.#enqueue(() => this.#send(sources, { step, bytes, initial }));
+  }
+
+  #enqueue(send: () => Promise<{ ack: Promise<Ack> }>): PendingStep {
     if (this.#closing !== undefined) throw new ClientError('FAILED_PRECONDITION', 'the run handle is closed');
-    const sources = this.#toSources(tensors);
-    const commit = this.#previous.then(() => this.#send(step, sources, initial));
+    const commit = this.#previous.then(send);
     const sent = commit.then(() => {});
     this.#previous = sent.catch(() => {});
     const acked = commit.then(({ ack }) => ack);
@@ -112,13 +130,19 @@ export class RunHandle {
   }
 
   /** One source of bytes for each tensor that travels. */
-  #toSources(tensors: TensorBytes | TensorReader): (() => Pieces)[] {
-    if (typeof tensors === 'function') return this.#tensors.map((tensor) => () => readTensor(tensor, tensors));
-    return viewTensors(this.#tensors, tensors).map((view) => () => [view]);
+  #toSources(tensors: TensorBytes | TensorReader, isFirst: boolean): (() => Pieces)[] {
+    const { eachStep, once } = this.#layout;
+    const sent = isFirst ? [...eachStep, ...once] : eachStep;
+    if (typeof tensors === 'function') return sent.map((tensor) => () => readTensor(tensor, tensors));
+    return viewTensors(sent, tensors, once).map((view) => () => [view]);
   }
 
-  /** Sends a whole step. The ack is wrapped: resolving with a promise would wait for it. */
-  async #send(step: number, sources: readonly (() => Pieces)[], initial: boolean): Promise<{ ack: Promise<Ack> }> {
+  /** Sends a whole step. */
+  async #send(
+    sources: readonly (() => Pieces)[],
+    commit: { step: number; bytes: number; initial: boolean },
+  ): Promise<{ ack: Promise<Ack> }> {
+    const { step } = commit;
     try {
       const cutter = new ChunkCutter(CHUNK_BYTES);
       for (const pieces of sources) {
@@ -126,15 +150,20 @@ export class RunHandle {
         await this.#sendChunks(step, cutter.endTensor());
       }
       await this.#sendChunks(step, cutter.end());
-      const ack = this.#stream.ack(step);
-      await this.#stream.sendWhole({ commit: { step, bytes: this.stepBytes, initial } });
-      return { ack };
+      return await this.#commit(step, commit);
     } catch (error) {
       // The service may have a part of the step, and only a new stream can follow that.
       const failure = toFailure(error);
       this.#stream.cancel(failure);
       throw failure;
     }
+  }
+
+  /** The ack is wrapped: resolving with a promise would wait for it. */
+  async #commit(step: number, commit: Commit): Promise<{ ack: Promise<Ack> }> {
+    const ack = this.#stream.ack(step);
+    await this.#stream.sendWhole({ commit });
+    return { ack };
   }
 
   async #sendChunks(step: number, chunks: Iterable<ByteChunk>): Promise<void> {

@@ -64,9 +64,17 @@ function toRequest(options: ReadOptions, checksums: boolean): GetShadowRequest {
       metadata: { field: 'step' },
     });
   }
+  const { sigmaRel, gamma } = options;
+  if (sigmaRel !== undefined && gamma !== undefined) {
+    throw new ShadowkeepError('INVALID_FIELD', `sigmaRel ${sigmaRel} and gamma ${gamma} exclude each other`, {
+      metadata: { field: 'sigma_rel' },
+    });
+  }
   return {
     run: options.run,
     average: options.average ?? '',
+    ...(sigmaRel === undefined ? {} : { sigma_rel: sigmaRel }),
+    ...(gamma === undefined ? {} : { gamma }),
     ...(step === undefined ? {} : { step }),
     ...(minStep === undefined ? {} : { min_step: minStep }),
     wait_ms: options.waitMs ?? 0,

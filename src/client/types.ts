@@ -2,7 +2,7 @@ import type { DType, FloatDType, Precision } from '../common/index.js';
 import type { Average } from '../wire/index.js';
 
 /** What is done with a tensor at each commit; see `Policy` in proto/shadowkeep/v1/types.proto. */
-export type TensorPolicy = 'AVERAGE' | 'COPY' | 'IGNORE';
+export type TensorPolicy = 'AVERAGE' | 'COPY' | 'COPY_ONCE' | 'IGNORE';
 
 /** A tensor of a run. */
 export interface TensorSpec {
@@ -26,6 +26,15 @@ export interface OpenRunOptions {
   tensors: readonly TensorSpec[];
   /** 1 to 16. */
   averages: readonly AverageSpec[];
+  /**
+   * Policies by name pattern (`*` matches any run of characters) for the tensors without one of their own; the last
+   * pattern that matches wins, one that matches nothing is refused.
+   */
+  policies?: Readonly<Record<string, TensorPolicy>> | undefined;
+  /** What is done with infinities and NaN in averaged tensors. Default REJECT_STEP. */
+  nonFinite?: NonFinitePolicy | undefined;
+  /** Keeps snapshots of the power-function averages, for reads of any `sigmaRel` or `gamma`. Default: none. */
+  snapshots?: SnapshotOptions | undefined;
   /** The dtype in which averaged tensors travel: their views then hold elements of it. Default: each tensor's own. */
   wireDtype?: FloatDType | undefined;
   /**
@@ -33,6 +42,21 @@ export interface OpenRunOptions {
    * nothing. Default: none, nobody is fenced, and a writer that is still connected is an error (WRITER_BUSY).
    */
   incarnation?: string | undefined;
+}
+
+/** ACCEPT folds them, REJECT_STEP acknowledges the step and changes nothing, SKIP_TENSOR keeps those tensors' shadows. */
+export type NonFinitePolicy = 'ACCEPT' | 'REJECT_STEP' | 'SKIP_TENSOR';
+
+/** See `Snapshots` in proto/shadowkeep/v1/types.proto. */
+export interface SnapshotOptions {
+  /** Cadence in the trainer's steps; it doubles whenever `countMax` is reached, and every second snapshot goes. */
+  everySteps: number;
+  /** Of each average; of all together at most 256. */
+  countMax: number;
+  /** Of all together. Default: what the server's memory budget leaves. */
+  bytesMax?: number | undefined;
+  /** Default F32. */
+  dtype?: FloatDType | undefined;
 }
 
 /** The bytes of a step by tensor name: little-endian, row-major, packed, as many as dtype and shape say. */
@@ -47,8 +71,13 @@ export type TensorReader = (tensor: TensorSpec) => AsyncIterable<Uint8Array> | I
 /** What became of a step. */
 export interface Ack {
   step: number;
-  /** COMMITTED: folded or assigned. ALREADY_COMMITTED: the run has this step or a later one; nothing was folded. */
-  state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'DROPPED';
+  /**
+   * COMMITTED: folded or assigned. ALREADY_COMMITTED: the run has this step or a later one; nothing was folded. SKIPPED: as
+   * the trainer said. REJECTED: it is not finite, `detail` says where, and the run is as it was.
+   */
+  state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'REJECTED' | 'DROPPED';
+  /** What was not finite in the step; undefined: nothing. */
+  detail: string | undefined;
   /** The newest step that readers can see. */
   committedStep: number | undefined;
   /** The newest step that a crash cannot take back. */
@@ -65,6 +94,12 @@ export interface ReadOptions {
   run: string;
   /** Required when the run has several averages. */
   average?: string | undefined;
+  /**
+   * The weights that a power-function average of this relative width would have, or of this exponent `gamma`: the best
+   * combination of the run's snapshots and averages. Then `average` is left out, and `step` is that of a snapshot.
+   */
+  sigmaRel?: number | undefined;
+  gamma?: number | undefined;
   /** Exactly this step, while the service holds it. Not together with `minStep`. */
   step?: number | undefined;
   /** The newest version once it is at or past this step. */
@@ -104,9 +139,31 @@ export interface ShadowHeader {
   weight: number;
   version: number;
   durableStep: number | undefined;
+  /** How the last folded update moved the average; undefined before it. */
+  movement: Movement | undefined;
+  /** The parts of a combination; their weights sum to 1. Otherwise empty. */
+  contributions: readonly Contribution[];
+  /** Distance of a combination's profile from the one asked for, relative to that one's norm. */
+  fitError: number | undefined;
   /** Length of the byte space, gaps included. */
   totalBytes: number;
   tensors: readonly ShadowTensor[];
+}
+
+/** Measured on a sample of the elements during a fold. */
+export interface Movement {
+  /** ‖p − s‖ / ‖s‖ of the weights that came and the shadow before; undefined when that is no number. */
+  distanceRel: number | undefined;
+  /** Of the elements that are not zero, the share that changed: near 0 the average has stopped moving. */
+  changedShare: number;
+}
+
+/** One part of a combination: a snapshot, or an average as it is. */
+export interface Contribution {
+  average: string;
+  step: number;
+  gamma: number;
+  weight: number;
 }
 
 /** A piece of one tensor: `begin` counts bytes from the tensor's start. */
@@ -135,8 +192,11 @@ export interface Shadow extends Omit<ShadowHeader, 'tensors'> {
 export interface AverageState {
   name: string;
   numUpdates: number;
-  /** w of the last folded update; undefined before it. */
+  /** w of the last folded update; undefined before it, as is `movement`. */
   weight: number | undefined;
+  movement: Movement | undefined;
+  /** The committed step at which it was added to the run; undefined: the run was opened with it. */
+  addedAtStep: number | undefined;
 }
 
 /** A commit, or the state when the watch began. */
@@ -157,6 +217,7 @@ export interface RunMemory {
   pinnedBytes: number;
   /** Free inside the run's arenas. */
   freeBytes: number;
+  snapshotBytes: number;
   /** The server's budget and what is left of it. */
   budgetBytes: number;
   budgetFreeBytes: number;
@@ -189,6 +250,10 @@ export interface RunInfo {
   commitsPerSecond: number;
   receivedBytesPerSecond: number;
   sinceCommitMs: number | undefined;
+  nonFinite: NonFinitePolicy;
+  /** Steps in which a value was not finite, since the server started. */
+  nonFiniteSteps: number;
+  snapshots: readonly { average: string; step: number; bytes: number }[];
 }
 
 export type { DType, FloatDType, Precision };

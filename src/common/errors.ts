@@ -38,6 +38,8 @@ export const ERROR_TABLE = {
   VERSION_NOT_FOUND: { code: 'NOT_FOUND', permanent: true },
   LAYOUT_MISMATCH: { code: 'FAILED_PRECONDITION', permanent: true },
   AVERAGES_MISMATCH: { code: 'FAILED_PRECONDITION', permanent: true },
+  LAST_AVERAGE: { code: 'FAILED_PRECONDITION', permanent: true },
+  NOTHING_TO_COMBINE: { code: 'FAILED_PRECONDITION', permanent: false },
   INITIAL_REQUIRED: { code: 'FAILED_PRECONDITION', permanent: true },
   INITIAL_TOO_LATE: { code: 'FAILED_PRECONDITION', permanent: true },
   NOTHING_COMMITTED: { code: 'FAILED_PRECONDITION', permanent: false },

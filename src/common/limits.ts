@@ -52,6 +52,12 @@ export const INCARNATION_CHARS_MAX = 128;
 /** Name patterns in one read; each is matched against each tensor. */
 export const PATTERN_COUNT_MAX = 1_024;
 
+/** Longest text of the preset that an average was expanded from. */
+export const PRESET_BYTES_MAX = 512;
+
+/** Snapshots of all averages together: the system that a combination solves has as many unknowns. */
+export const SNAPSHOT_COUNT_MAX = 256;
+
 /** Twice the longest name: stars need no more. */
 export const PATTERN_CHARS_MAX = 1_024;
 

@@ -1,44 +1,61 @@
-import { assert } from '../common/index.js';
 import { SKEW } from './arena.js';
+import type { Advance } from './averages/index.js';
 import type { FoldTarget } from './fold.js';
+import { MovementMeter } from './movement.js';
 import type { Page, PagePool, PageWant } from './page-pool.js';
-import { homeOfPage, type Plane } from './plane.js';
+import { homeOfPage, type PageTable, type Plane } from './plane.js';
+import { takeNext } from './tables.js';
 import type { Version } from './version.js';
 
 /**
- * Where each plane's fold goes, given the weight of each: a page that only the head holds, and no reader, is folded in
- * place; any other gets a fresh page; what is held (weight 0) stays. Throws MEMORY_EXHAUSTED and allocates nothing when
- * the fresh pages do not fit.
+ * Where each plane's fold goes, given the weight of each average, the copied plane last: a page that only the head
+ * holds, and no reader, is folded in place; any other gets a fresh page; what is held (weight 0), or lies behind the
+ * `copiedBytes` that the step writes, stays. Throws MEMORY_EXHAUSTED and allocates nothing when the fresh pages do not fit.
  */
 export function allocateTargets(
   pool: PagePool,
-  planes: readonly Plane[],
   head: Version,
-  weights: readonly number[],
+  advances: readonly Advance[],
+  copiedBytes: number,
 ): FoldTarget[] {
-  const isCopied = (page: Page, weight: number): boolean => weight !== 0 && (page.refs > 1 || head.isPinned);
-  const plans = planes.map((plane, index) => {
-    const base = head.tables[index];
-    assert(base !== undefined, 'a version has one table per plane');
+  const plans = [
+    ...head.shadows.map(({ plane, table }, index): Written => {
+      const weight = advances[index]?.weight ?? 0;
+      return { plane, base: table, weight, pageCount: weight === 0 ? 0 : table.length };
+    }),
     // Copied tensors are always assigned.
-    return { plane, base, weight: weights[index] ?? 1 };
-  });
-  const wants = plans.flatMap(({ plane, base, weight }) =>
-    base.flatMap((page, index): PageWant[] =>
-      isCopied(page, weight)
-        ? [{ home: homeOfPage(plane, index), skew: page.skew === SKEW.shadow ? SKEW.shadowCopy : SKEW.shadow }]
-        : [],
+    { ...copiedBase(head), weight: 1, pageCount: Math.ceil(copiedBytes / head.copied.plane.pageElements) },
+  ];
+  const isFresh = (page: Page | undefined, index: number, { pageCount }: Written): page is Page =>
+    page !== undefined && index < pageCount && (page.refs > 1 || head.isPinned);
+  const wants = plans.flatMap((plan) =>
+    plan.base.flatMap((page, index): PageWant[] =>
+      isFresh(page, index, plan) ? [freshWant(plan.plane, page, index)] : [],
     ),
   );
   const fresh = pool.allocate(wants, 'pages that readers hold').values();
-  return plans.map((plan) => ({
-    ...plan,
-    target: plan.base.map((page) => (isCopied(page, plan.weight) ? takeNext(fresh) : page)),
-  }));
+  return plans.map((plan): FoldTarget => {
+    const { plane, base, weight } = plan;
+    const target: PageTable = base.map((page, index) => (isFresh(page, index, plan) ? takeNext(fresh) : page));
+    const isBlend = plane.dtype !== undefined && weight > 0 && weight < 1;
+    // Only the planes of averages have a dtype, and that is the precision of their arithmetic.
+    const meter = isBlend ? new MovementMeter(plane.dtype as 'F32' | 'F64', weight) : undefined;
+    return { plane, base, target, weight, meter };
+  });
 }
 
-function takeNext(pages: Iterator<Page>): Page {
-  const { value } = pages.next();
-  assert(value !== undefined, 'one fresh page was allocated for each want');
-  return value;
+/** A table and how many of its first pages are written. */
+interface Written {
+  readonly plane: Plane;
+  readonly base: PageTable;
+  readonly weight: number;
+  readonly pageCount: number;
+}
+
+function copiedBase({ copied }: Version): Pick<Written, 'plane' | 'base'> {
+  return { plane: copied.plane, base: copied.table };
+}
+
+function freshWant(plane: Plane, page: Page, index: number): PageWant {
+  return { home: homeOfPage(plane, index), skew: page.skew === SKEW.shadow ? SKEW.shadowCopy : SKEW.shadow };
 }

@@ -1,17 +1,46 @@
-export { type AverageSpec, type Schedule, type Start, weightAt } from './averages/index.js';
+export {
+  AVERAGE_DEFAULTS,
+  type AverageSpec,
+  advanceInitial,
+  advanceUpdate,
+  gammaOf,
+  type Moment,
+  NO_PROGRESS,
+  type Progress,
+  type Schedule,
+  SIGMA_REL_MAX,
+  type Start,
+  sigmaRelOf,
+  weightAt,
+} from './averages/index.js';
 export {
   type Layout,
   type PlacedTensor,
   type Policy,
   placeTensors,
-  planWire,
   type TensorSpec,
   wireDTypeOf,
 } from './layout.js';
 export type { Ledger } from './ledger.js';
+export type { Movement } from './movement.js';
+export type { NonFinitePolicy } from './non-finite.js';
 export type { Plane } from './plane.js';
-export { planRead, type ReadPlan, type ReadTensor, readBytes, readTensor, writeTensor } from './read.js';
-export { type CommitState, Run, type RunMemory, type RunSpec, type RunState } from './run.js';
+export {
+  bytesOf as snapshotBytes,
+  type Combination,
+  type Contribution,
+  fitProfiles,
+  type Profile,
+  planCombination,
+  profileProduct,
+  Snapshot,
+  type SnapshotsSpec,
+} from './post-hoc/index.js';
+export { planRead, type ReadPlan, type ReadTensor, readBytes, readElements, writeElements } from './read.js';
+export { Run } from './run.js';
+export type { CommitOutcome, RunMemory, RunSpec, RunState } from './run-spec.js';
 export { RunTable } from './run-table.js';
-export type { AverageState, Reader, Version } from './version.js';
+export { copiedTensorsOf, tensorsOf } from './tables.js';
+export type { AverageState, Reader, Shadow, Version } from './version.js';
+export { planWire, type WirePlan } from './wire-plan.js';
 export type { Writer } from './writer.js';

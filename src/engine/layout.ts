@@ -6,13 +6,12 @@ import {
   type DType,
   elementCount,
   type FloatDType,
-  isFloatDType,
   quote,
   roundUp,
   ShadowkeepError,
 } from '../common/index.js';
 
-export type Policy = 'AVERAGE' | 'COPY' | 'IGNORE';
+export type Policy = 'AVERAGE' | 'COPY' | 'COPY_ONCE' | 'IGNORE';
 
 /** A tensor of a run, as declared: checked names, dtypes and extents. */
 export interface TensorSpec {
@@ -37,25 +36,26 @@ export interface Layout {
   readonly tensors: readonly PlacedTensor[];
   /** Length of the averaged space, elements. */
   readonly averagedLength: number;
-  /** Length of the copied space, bytes. */
+  /** Length of the copied space, bytes, and of its first part, which each step writes: what is sent once is behind it. */
   readonly copiedLength: number;
+  readonly copiedEachStepLength: number;
   /** Elements of averaged tensors, without gaps. */
   readonly averagedElements: number;
 }
 
 export function placeTensors(specs: readonly TensorSpec[]): Layout {
   let averagedLength = 0;
-  let copiedLength = 0;
   let averagedElements = 0;
+  const copiedEachStepLength = copiedBytes(specs, 'COPY');
+  const next = { COPY: 0, COPY_ONCE: copiedEachStepLength };
   const tensors = specs.map((spec): PlacedTensor => {
-    const count = elementCount(spec.shape);
-    assert(count !== undefined, 'shapes were checked');
+    const count = countOf(spec);
     const size = DTYPE_BYTES[spec.dtype];
     const placed = { ...spec, count, bytes: count * size };
     if (spec.policy === 'IGNORE') return { ...placed, flat: 0 };
-    if (spec.policy === 'COPY') {
-      const flat = copiedLength;
-      copiedLength += alignedBytes(placed.bytes);
+    if (spec.policy !== 'AVERAGE') {
+      const flat = next[spec.policy];
+      next[spec.policy] += alignedBytes(placed.bytes);
       return { ...placed, flat };
     }
     const alignment = ALIGNMENT_BYTES / size;
@@ -64,62 +64,24 @@ export function placeTensors(specs: readonly TensorSpec[]): Layout {
     averagedElements += count;
     return { ...placed, flat };
   });
-  return { tensors, averagedLength, copiedLength, averagedElements };
+  return { tensors, averagedLength, copiedLength: next.COPY_ONCE, copiedEachStepLength, averagedElements };
+}
+
+function countOf({ shape }: TensorSpec): number {
+  const count = elementCount(shape);
+  assert(count !== undefined, 'shapes were checked');
+  return count;
+}
+
+function copiedBytes(specs: readonly TensorSpec[], policy: Policy): number {
+  return specs
+    .filter((spec) => spec.policy === policy)
+    .reduce((sum, spec) => sum + alignedBytes(countOf(spec) * DTYPE_BYTES[spec.dtype]), 0);
 }
 
 /** The dtype in which a tensor's bytes travel on a stream whose averaged tensors travel as `wireDType`. */
 export function wireDTypeOf(tensor: PlacedTensor, wireDType: FloatDType | undefined): DType {
   return tensor.policy === 'AVERAGE' && wireDType !== undefined ? wireDType : tensor.dtype;
-}
-
-/** A contiguous piece of a byte space and of a flat space. */
-export interface Segment {
-  readonly wireOffset: number;
-  readonly flat: number;
-  /** Elements of the averaged space, or bytes of the copied one. */
-  count: number;
-  /** The elements' dtype on the wire, or undefined for copied bytes. */
-  readonly dtype: FloatDType | undefined;
-}
-
-export interface WirePlan {
-  readonly segments: readonly Segment[];
-  /** Length of the byte space: a multiple of 64. */
-  readonly totalBytes: number;
-}
-
-/** The byte space of one writer that sends the whole layout. Neighbours that run in step become one segment. */
-export function planWire(layout: Layout, wireDType: FloatDType | undefined): WirePlan {
-  const segments: Segment[] = [];
-  let wireOffset = 0;
-  for (const tensor of layout.tensors) {
-    if (tensor.policy === 'IGNORE' || tensor.count === 0) continue;
-    const dtype = wireDTypeOf(tensor, wireDType);
-    const bytes = tensor.count * DTYPE_BYTES[dtype];
-    const copied = tensor.policy === 'COPY';
-    appendSegment(segments, {
-      wireOffset,
-      flat: tensor.flat,
-      count: copied ? bytes : tensor.count,
-      dtype: copied || !isFloatDType(dtype) ? undefined : dtype,
-    });
-    wireOffset += alignedBytes(bytes);
-  }
-  return { segments, totalBytes: wireOffset };
-}
-
-/** Appends, or lengthens the last segment (over the gap between them too) when both spaces advance by the same count. */
-function appendSegment(segments: Segment[], next: Segment): void {
-  const last = segments.at(-1);
-  if (last !== undefined && last.dtype === next.dtype) {
-    const size = last.dtype === undefined ? 1 : DTYPE_BYTES[last.dtype];
-    const advance = next.flat - last.flat;
-    if (advance >= last.count && next.wireOffset - last.wireOffset === advance * size) {
-      last.count = advance + next.count;
-      return;
-    }
-  }
-  segments.push(next);
 }
 
 /** Throws LAYOUT_MISMATCH with the first difference between a run's tensors and the ones of a request. */

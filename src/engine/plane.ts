@@ -1,14 +1,14 @@
-import { assert, DTYPE_BYTES, type Precision } from '../common/index.js';
+import { assert, DTYPE_BYTES, type FloatDType, type Precision } from '../common/index.js';
 import { ARENA_BYTES_MAX } from './arena.js';
 import type { Page } from './page-pool.js';
 
 /**
- * One flat space of a run in one precision: the shadow of one average, or the bytes of the copied tensors. Its tables
- * (one per version) name the page of each piece.
+ * One flat space of a run in one dtype: the shadow of one average, a snapshot of it, or the bytes of the copied tensors.
+ * Its tables (one per version) name the page of each piece.
  */
 export interface Plane {
   /** Undefined: copied bytes. */
-  readonly precision: Precision | undefined;
+  readonly dtype: FloatDType | undefined;
   readonly elementBytes: number;
   readonly pageElements: number;
   readonly pageCount: number;
@@ -16,7 +16,13 @@ export interface Plane {
   readonly homeElements: number;
 }
 
-export type PageTable = readonly Page[];
+/** The plane of an average: its dtype is the precision of its arithmetic. */
+export interface ShadowPlane extends Plane {
+  readonly dtype: Precision;
+}
+
+/** A page for each piece of a plane; undefined where no tensor of it lies. */
+export type PageTable = readonly (Page | undefined)[];
 
 /** Page sizes: 1 MiB keeps a copy-on-write step small and a table short; a small run takes smaller ones. */
 const PAGE_BYTES_MAX = 1 << 20;
@@ -33,29 +39,37 @@ export function pageBytesFor(averagedLength: number, copiedLength: number, bytes
   return bytes;
 }
 
-/** A run's planes: one per precision given, then the copied one. */
-export function createPlanes(
-  precisions: readonly Precision[],
-  averagedLength: number,
-  copiedLength: number,
-  pageBytes: number,
-  arenaBytesMax = ARENA_BYTES_MAX,
-): Plane[] {
-  // Per element: every shadow, its copy while a reader pins it, and one step in flight.
-  const shadowBytes = precisions.reduce((sum, precision) => sum + DTYPE_BYTES[precision], 0);
-  const fillBytes = ARENA_FILL * arenaBytesMax;
-  const share = fillBytes / (2 * shadowBytes + DTYPE_BYTES.F64);
-  const homeElements = Math.floor(share / pageBytes) * pageBytes;
-  const plane = (precision: Precision | undefined, length: number, home: number): Plane => {
-    const elementBytes = precision === undefined ? 1 : DTYPE_BYTES[precision];
-    const pageElements = pageBytes / elementBytes;
-    return { precision, elementBytes, pageElements, pageCount: Math.ceil(length / pageElements), homeElements: home };
-  };
-  assert(homeElements > 0, 'an arena holds at least one page of each plane');
-  return [
-    ...precisions.map((precision) => plane(precision, averagedLength, homeElements)),
-    plane(undefined, copiedLength, fillBytes),
-  ];
+/** How a run cuts its flat spaces into pages and spreads them over arenas. */
+export class PlaneShape {
+  readonly pageBytes: number;
+  readonly #fillBytes: number;
+  readonly #homeElements: number;
+
+  /** `precisions` are those of the averages that the run is opened with; one that is added later spills into free room. */
+  constructor(precisions: readonly Precision[], pageBytes: number, arenaBytesMax = ARENA_BYTES_MAX) {
+    this.pageBytes = pageBytes;
+    this.#fillBytes = ARENA_FILL * arenaBytesMax;
+    // Per element: every shadow, its copy while a reader pins it, and one step in flight.
+    const shadowBytes = precisions.reduce((sum, precision) => sum + DTYPE_BYTES[precision], 0);
+    const share = this.#fillBytes / (2 * shadowBytes + DTYPE_BYTES.F64);
+    this.#homeElements = Math.floor(share / pageBytes) * pageBytes;
+    assert(this.#homeElements > 0, 'an arena holds at least one page of each plane');
+  }
+
+  /** A plane of `length` elements. */
+  plane<DType extends FloatDType>(dtype: DType, length: number): Plane & { readonly dtype: DType } {
+    const elementBytes = DTYPE_BYTES[dtype];
+    return { dtype, elementBytes, homeElements: this.#homeElements, ...this.#pages(elementBytes, length) };
+  }
+
+  copiedPlane(lengthBytes: number): Plane {
+    return { dtype: undefined, elementBytes: 1, homeElements: this.#fillBytes, ...this.#pages(1, lengthBytes) };
+  }
+
+  #pages(elementBytes: number, length: number): { pageElements: number; pageCount: number } {
+    const pageElements = this.pageBytes / elementBytes;
+    return { pageElements, pageCount: Math.ceil(length / pageElements) };
+  }
 }
 
 /** The arena where the element at `flat` should live. */

@@ -1,16 +1,9 @@
-import {
-  alignedBytes,
-  assert,
-  DTYPE_BYTES,
-  type DType,
-  type FloatDType,
-  isFloatDType,
-  type Precision,
-} from '../common/index.js';
+import { alignedBytes, assert, DTYPE_BYTES, type DType, type FloatDType, isFloatDType } from '../common/index.js';
 import { SCRATCH_BYTES } from './arena.js';
 import type { Layout, PlacedTensor } from './layout.js';
-import type { Plane } from './plane.js';
-import type { Version } from './version.js';
+import type { PageTable, Plane } from './plane.js';
+import { copiedTensorsOf, pageAt, tensorsOf } from './tables.js';
+import type { Shadow, Version } from './version.js';
 
 /** A tensor of a read, and where its bytes start in the read's byte space. */
 export interface ReadTensor {
@@ -20,42 +13,57 @@ export interface ReadTensor {
   readonly bytes: number;
 }
 
-/** What a reader gets: which plane, which tensors, in which dtype. */
+/** Where elements of a flat space come from: fills `target` with those from `flat`, as many as fit. */
+export type ElementSource = (flat: number, target: Uint8Array) => void;
+
+/** What a reader gets: which tensors, in which dtype, from where. The version must be pinned while it is used. */
 export interface ReadPlan {
   readonly tensors: readonly ReadTensor[];
   readonly totalBytes: number;
-  readonly averagedPlane: number;
-  readonly copiedPlane: number;
-  readonly planes: readonly Plane[];
+  readonly averaged: ElementSource;
+  readonly copied: ElementSource;
 }
 
-/** Plans the read of `tensors` of the average at `averageIndex`; averaged ones are cast to `dtype` where it is given. */
+/** Plans the read of one average of a version and of its copied tensors; averaged ones are cast to `dtype`. */
 export function planRead(
   layout: Layout,
-  planes: readonly Plane[],
-  averageIndex: number,
+  version: Version,
+  { spec, plane, table }: Shadow,
   isWanted: (name: string) => boolean,
-  dtype: FloatDType | undefined,
+  dtype: FloatDType = plane.dtype,
 ): ReadPlan {
-  const precision = planes[averageIndex]?.precision;
-  assert(precision !== undefined, 'each average has a plane of its precision');
+  const averaged: ElementSource = (flat, target) => readElements(table, plane, flat, dtype, target);
+  return planFrom(layout, version, tensorsOf(layout, spec), isWanted, dtype, averaged);
+}
+
+/** Plans a read of `averagedTensors` from any source, and of the copied tensors of the version. */
+export function planFrom(
+  layout: Layout,
+  { copied }: Version,
+  averagedTensors: readonly PlacedTensor[],
+  isWanted: (name: string) => boolean,
+  dtype: FloatDType,
+  averaged: ElementSource,
+): ReadPlan {
+  const served = new Set([...averagedTensors, ...copiedTensorsOf(layout)]);
   let offset = 0;
   const tensors: ReadTensor[] = [];
   for (const tensor of layout.tensors) {
-    if (tensor.policy === 'IGNORE' || !isWanted(tensor.name)) continue;
-    const as = tensor.policy === 'AVERAGE' ? (dtype ?? precision) : tensor.dtype;
+    if (!served.has(tensor) || !isWanted(tensor.name)) continue;
+    const as = tensor.policy === 'AVERAGE' ? dtype : tensor.dtype;
     const bytes = tensor.count * DTYPE_BYTES[as];
     tensors.push({ tensor, dtype: as, offset, bytes });
     offset += alignedBytes(bytes);
   }
-  return { tensors, totalBytes: offset, averagedPlane: averageIndex, copiedPlane: planes.length - 1, planes };
+  const source: ElementSource = (flat, target) => readElements(copied.table, copied.plane, flat, undefined, target);
+  return { tensors, totalBytes: offset, averaged, copied: source };
 }
 
 /**
  * Fills `target` with the bytes from `offset` of the byte space of a plan, gaps with zeros. `offset` and the length are
- * multiples of 16 (the last piece ends with the space), so no element is cut. The version must be pinned.
+ * multiples of 16 (the last piece ends with the space), so no element is cut.
  */
-export function readBytes(version: Version, plan: ReadPlan, offset: number, target: Uint8Array): void {
+export function readBytes(plan: ReadPlan, offset: number, target: Uint8Array): void {
   const end = offset + target.length;
   let filled = offset;
   for (let index = firstTensorAt(plan.tensors, offset); index < plan.tensors.length; index++) {
@@ -65,60 +73,55 @@ export function readBytes(version: Version, plan: ReadPlan, offset: number, targ
     const to = Math.min(entry.offset + entry.bytes, end);
     if (to <= from) continue;
     target.fill(0, filled - offset, from - offset);
-    readTensor(version, plan, entry, from - entry.offset, target.subarray(from - offset, to - offset));
+    readTensor(plan, entry, from - entry.offset, target.subarray(from - offset, to - offset));
     filled = to;
   }
   target.fill(0, filled - offset);
 }
 
 /** Fills `target` with the bytes from `offset` of one tensor. */
-export function readTensor(
-  version: Version,
-  plan: ReadPlan,
-  entry: ReadTensor,
-  offset: number,
+function readTensor(plan: ReadPlan, { tensor, dtype }: ReadTensor, offset: number, target: Uint8Array): void {
+  if (tensor.policy === 'AVERAGE') plan.averaged(tensor.flat + offset / DTYPE_BYTES[dtype], target);
+  else plan.copied(tensor.flat + offset, target);
+}
+
+/** Fills `target` with the elements of a plane from `flat`, cast to `dtype` where that is another one. */
+export function readElements(
+  table: PageTable,
+  plane: Plane,
+  flat: number,
+  dtype: FloatDType | undefined,
   target: Uint8Array,
 ): void {
-  const isAveraged = entry.tensor.policy === 'AVERAGE';
-  const planeIndex = isAveraged ? plan.averagedPlane : plan.copiedPlane;
-  const plane = plan.planes[planeIndex];
-  const table = version.tables[planeIndex];
-  assert(plane !== undefined && table !== undefined, 'a version has one table per plane');
-  const outBytes = isAveraged ? DTYPE_BYTES[entry.dtype] : 1;
-  const cast =
-    plane.precision !== undefined && entry.dtype !== plane.precision ? castTo(plane.precision, entry.dtype) : undefined;
-  let flat = entry.tensor.flat + offset / outBytes;
+  const outBytes = dtype === undefined ? 1 : DTYPE_BYTES[dtype];
+  const isCast = plane.dtype !== dtype;
+  const room = isCast ? SCRATCH_BYTES / DTYPE_BYTES.F64 : plane.pageElements;
+  let element = flat;
   for (let done = 0; done < target.length; ) {
-    const page = table[Math.floor(flat / plane.pageElements)];
-    assert(page !== undefined, 'a tensor lies inside its plane');
-    const within = flat % plane.pageElements;
-    const room = cast === undefined ? plane.pageElements : SCRATCH_BYTES / DTYPE_BYTES.F64;
+    const page = pageAt(table, plane, element);
+    const within = element % plane.pageElements;
     const count = Math.min((target.length - done) / outBytes, plane.pageElements - within, room);
     const address = page.address + within * plane.elementBytes;
-    if (cast !== undefined) page.arena.kernels.cast[cast.from][cast.to](0, address, count);
-    target.set(page.arena.bytes(cast === undefined ? address : 0, count * outBytes), done);
-    flat += count;
+    if (isCast) {
+      assert(isFloatDType(plane.dtype) && dtype !== undefined, 'only floats are cast');
+      page.arena.kernels.cast[plane.dtype][dtype](0, address, count);
+    }
+    target.set(page.arena.bytes(isCast ? 0 : address, count * outBytes), done);
+    element += count;
     done += count * outBytes;
   }
 }
 
-/** Puts saved bytes of one tensor back, in the plane's own precision; the version is not yet seen by anybody. */
-export function writeTensor(version: Version, plane: Plane, planeIndex: number, flat: number, data: Uint8Array): void {
-  const table = version.tables[planeIndex];
+/** Puts elements into a table from `flat`, in the plane's own dtype; nobody sees the table yet. */
+export function writeElements(table: PageTable, plane: Plane, flat: number, data: Uint8Array): void {
   for (let done = 0; done < data.length; ) {
     const element = flat + done / plane.elementBytes;
-    const page = table?.[Math.floor(element / plane.pageElements)];
-    assert(page !== undefined, 'a tensor lies inside its plane');
+    const page = pageAt(table, plane, element);
     const within = (element % plane.pageElements) * plane.elementBytes;
     const count = Math.min(data.length - done, plane.pageElements * plane.elementBytes - within);
     page.arena.bytes(page.address + within, count).set(data.subarray(done, done + count));
     done += count;
   }
-}
-
-function castTo(from: Precision, to: DType): { from: Precision; to: FloatDType } {
-  assert(isFloatDType(to), 'averaged tensors are cast to floats');
-  return { from, to };
 }
 
 /** Index of the last tensor that starts at or before `offset`: binary search, because a read asks for each chunk. */

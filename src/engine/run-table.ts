@@ -1,9 +1,10 @@
 import { quote, RUN_COUNT_MAX, ShadowkeepError } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
-import { checkSameAverages } from './averages/index.js';
+import { type AverageSpec, checkSameAverages, firstDifference } from './averages/index.js';
 import { checkSameTensors } from './layout.js';
 import { Ledger } from './ledger.js';
-import { countFrom, Run, type RunSpec } from './run.js';
+import { countFrom, Run } from './run.js';
+import type { RunSpec } from './run-spec.js';
 
 /** All runs of one server, and the ledger that they share. */
 export class RunTable {
@@ -37,12 +38,15 @@ export class RunTable {
     return run;
   }
 
-  /** Makes the run, or finds it and proves that it is the same one: LAYOUT_MISMATCH, AVERAGES_MISMATCH. */
-  open(spec: RunSpec): { run: Run; created: boolean } {
+  /**
+   * Makes the run, or finds it and proves that it is the same one: LAYOUT_MISMATCH, AVERAGES_MISMATCH. `averages` are the
+   * present ones of a run that is restored; default: those of the spec.
+   */
+  open(spec: RunSpec, averages?: readonly AverageSpec[]): { run: Run; created: boolean } {
     const existing = this.#runs.get(spec.name);
     if (existing !== undefined) {
       checkSameTensors(spec.name, existing.spec.tensors, spec.tensors);
-      checkSameAverages(spec.name, existing.spec.averages, spec.averages);
+      checkSameRules(existing, spec);
       return { run: existing, created: false };
     }
     if (this.#runs.size >= RUN_COUNT_MAX) {
@@ -51,7 +55,8 @@ export class RunTable {
         `the server holds ${this.#runs.size} runs, at most ${RUN_COUNT_MAX} are allowed`,
       );
     }
-    const run = new Run(spec, this.ledger, this.#mode, { nextVersionId: this.#nextVersionId });
+    const options = { nextVersionId: this.#nextVersionId, ...(averages && { averages }) };
+    const run = new Run(spec, this.ledger, this.#mode, options);
     this.#runs.set(spec.name, run);
     return { run, created: true };
   }
@@ -61,5 +66,18 @@ export class RunTable {
     const run = this.get(name);
     this.#runs.delete(name);
     return run.delete();
+  }
+}
+
+/** A trainer that comes back says what it said when it opened the run, or what the run has become since. */
+function checkSameRules(run: Run, spec: RunSpec): void {
+  if (firstDifference(run.spec.averages, spec.averages) !== undefined) {
+    checkSameAverages(spec.name, run.averages, spec.averages);
+  }
+  for (const field of ['nonFinite', 'snapshots'] as const) {
+    const [ours, theirs] = [JSON.stringify(run.spec[field]), JSON.stringify(spec[field])];
+    if (ours === theirs) continue;
+    const problem = `run ${quote(spec.name)} has ${field} ${ours}, ${theirs} in the request`;
+    throw new ShadowkeepError('AVERAGES_MISMATCH', problem, { metadata: { run: spec.name } });
   }
 }

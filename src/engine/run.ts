@@ -1,48 +1,23 @@
 import { assert, type FloatDType, quote, ShadowkeepError } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
-import { SKEW } from './arena.js';
+import { advanceAll, advanceAllInitial } from './advance-run.js';
 import type { AverageSpec } from './averages/index.js';
-import { type FoldTarget, foldStep } from './fold.js';
+import { type CommitPlan, FoldPlans, foldCommit, foldedShadows } from './commit.js';
+import type { FoldTarget } from './fold.js';
 import { allocateTargets } from './fold-targets.js';
-import { type Layout, placeTensors, planWire, type TensorSpec } from './layout.js';
+import { History } from './history.js';
+import { type Layout, placeTensors } from './layout.js';
 import type { Ledger } from './ledger.js';
-import { Lineage, type LineageState } from './lineage.js';
-import { initialStates, nextStates } from './next-states.js';
-import { type Page, PagePool } from './page-pool.js';
-import { createPlanes, homeOfPage, type Plane, pageBytesFor } from './plane.js';
-import { type AverageState, type Reader, Version } from './version.js';
+import { Lineage } from './lineage.js';
+import { openContent, openShadow } from './open-shadows.js';
+import { PagePool } from './page-pool.js';
+import { PlaneShape, pageBytesFor } from './plane.js';
+import { allocateSnapshot, bytesOf, checkSnapshotBytes, SnapshotKeeper } from './post-hoc/index.js';
+import type { CommitOutcome, RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
+import { pageCountOf } from './tables.js';
+import type { Reader, Version } from './version.js';
+import { planWire } from './wire-plan.js';
 import { Writer } from './writer.js';
-
-/** What a run is made of; fixed when it is opened. */
-export interface RunSpec {
-  readonly name: string;
-  readonly tensors: readonly TensorSpec[];
-  readonly averages: readonly AverageSpec[];
-}
-
-export type CommitState = 'COMMITTED' | 'ALREADY_COMMITTED';
-
-export interface RunOptions {
-  /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
-  readonly nextVersionId?: () => number;
-  /** These have their defaults where they are used; tests make them small to have many pages, arenas and slices. */
-  readonly pageBytesMax?: number;
-  readonly arenaBytesMax?: number;
-  readonly yieldElements?: number;
-}
-
-/** What is kept of a run beside its spec and its planes. */
-export interface RunState extends LineageState {
-  readonly step: number | undefined;
-  readonly averages: readonly AverageState[];
-}
-
-export interface RunMemory {
-  readonly shadowBytes: number;
-  readonly stagingBytes: number;
-  readonly pinnedBytes: number;
-  readonly freeBytes: number;
-}
 
 /**
  * One training run: its planes, the version that readers see, the writer that fills the next one. The single writer of
@@ -51,14 +26,17 @@ export interface RunMemory {
 export class Run {
   readonly spec: RunSpec;
   readonly layout: Layout;
-  readonly planes: readonly Plane[];
+  /** Length of a step in the layout's own dtypes, bytes: without the tensors that are sent once, and with them. */
+  readonly stepBytes: number;
+  readonly firstStepBytes: number;
   readonly #pool: PagePool;
+  readonly #shape: PlaneShape;
   readonly #options: RunOptions;
-  readonly #nextVersionId: () => number;
-  #head: Version;
-  /** Versions that readers still hold, oldest first. */
-  #retired: Version[] = [];
+  readonly #history: History;
   readonly #lineage: Lineage;
+  readonly #foldPlans: FoldPlans;
+  readonly #snapshots: SnapshotKeeper | undefined;
+  #nonFiniteSteps = 0;
   #writer: Writer | undefined;
   #fold: Promise<void> | undefined;
   #isDeleted = false;
@@ -67,28 +45,24 @@ export class Run {
   /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
   constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions = {}) {
     this.spec = spec;
-    this.#lineage = new Lineage(spec.name);
     this.#options = options;
-    this.#nextVersionId = options.nextVersionId ?? countFrom(1);
+    this.#lineage = new Lineage(spec.name);
     this.layout = placeTensors(spec.tensors);
-    const { averagedLength, copiedLength } = this.layout;
-    const pageBytes = pageBytesFor(averagedLength, copiedLength, options.pageBytesMax);
-    const precisions = spec.averages.map((average) => average.precision);
-    this.planes = createPlanes(precisions, averagedLength, copiedLength, pageBytes, options.arenaBytesMax);
-    this.#pool = new PagePool(pageBytes, ledger, mode, `run ${quote(spec.name)}`, options.arenaBytesMax);
-    const pageCount =
-      this.planes.reduce((sum, plane) => sum + plane.pageCount, 0) + Math.ceil(this.stepBytes / pageBytes);
-    ledger.check(this.#pool.bytesOf(pageCount), `run ${quote(spec.name)} with one step in flight`);
+    this.#foldPlans = new FoldPlans(this.layout);
+    const { stepBytes, firstStepBytes } = planWire(this.layout, undefined);
+    this.stepBytes = stepBytes;
+    this.firstStepBytes = firstStepBytes;
+    const averages = options.averages ?? spec.averages;
+    if (spec.snapshots !== undefined) checkSnapshotBytes(spec.snapshots, this.layout, averages);
+    const pageBytes = pageBytesFor(this.layout.averagedLength, this.layout.copiedLength, options.pageBytesMax);
+    const precisions = averages.map((average) => average.precision);
+    this.#shape = new PlaneShape(precisions, pageBytes, options.arenaBytesMax);
+    const what = `run ${quote(spec.name)}`;
+    this.#pool = new PagePool(pageBytes, ledger, mode, what, options.arenaBytesMax);
+    this.#snapshots = spec.snapshots && new SnapshotKeeper(spec.snapshots, this.layout, this.#pool, this.#shape);
     try {
-      const tables = this.planes.map((plane) => this.#allocateTable(plane));
-      const states = spec.averages.map(() => ({ numUpdates: 0, weight: undefined }));
-      this.#head = new Version(this.#pool, {
-        id: this.#nextVersionId(),
-        step: undefined,
-        generation: 0,
-        states,
-        tables,
-      });
+      const content = openContent(this.#pool, this.#shape, this.layout, averages, firstStepBytes, ledger, what);
+      this.#history = new History(this.#pool, options.nextVersionId ?? countFrom(1), content);
     } catch (error) {
       this.#pool.close();
       throw error;
@@ -97,11 +71,15 @@ export class Run {
 
   /** The version that readers see; its step is undefined before the first commit. */
   get head(): Version {
-    return this.#head;
+    return this.#history.head;
+  }
+
+  get averages(): AverageSpec[] {
+    return this.head.shadows.map(({ spec }) => spec);
   }
 
   get committedStep(): number | undefined {
-    return this.#head.step;
+    return this.head.step;
   }
 
   get generation(): number {
@@ -116,16 +94,25 @@ export class Run {
     return this.#writer;
   }
 
-  /** Length of a step in the layout's own dtypes, bytes. */
-  get stepBytes(): number {
-    return planWire(this.layout, undefined).totalBytes;
+  /** The committed versions that readers can get: the newest, then those that other readers hold. */
+  get versions(): readonly Version[] {
+    return this.#history.versions;
+  }
+
+  /** Steps in which a value was not finite, since the run was opened or restored. */
+  get nonFiniteSteps(): number {
+    return this.#nonFiniteSteps;
   }
 
   get memory(): RunMemory {
     const { pageBytes, usedPages, freeBytes } = this.#pool;
-    const shadowBytes = this.#head.tables.reduce((sum, table) => sum + table.length * pageBytes, 0);
+    const { shadows, copied, snapshots } = this.head;
+    const tables = [...shadows.map(({ table }) => table), copied.table];
+    const shadowBytes = tables.reduce((sum, table) => sum + pageCountOf(table) * pageBytes, 0);
     const stagingBytes = this.#writer?.stagingBytes ?? 0;
-    return { shadowBytes, stagingBytes, pinnedBytes: usedPages * pageBytes - shadowBytes - stagingBytes, freeBytes };
+    const snapshotBytes = bytesOf(snapshots);
+    const pinnedBytes = usedPages * pageBytes - shadowBytes - stagingBytes - snapshotBytes;
+    return { shadowBytes, stagingBytes, snapshotBytes, pinnedBytes, freeBytes };
   }
 
   /**
@@ -143,15 +130,9 @@ export class Run {
     return () => this.#listeners.delete(listener);
   }
 
-  /** The committed versions that readers can get: the newest, then those that other readers hold. */
-  get versions(): readonly Version[] {
-    const held = this.#retired.filter((version) => version.isPinned).reverse();
-    return [this.#head, ...held].filter((version) => version.step !== undefined);
-  }
-
   /** Holds a version for a reader; the head only `whenSettled`: a fold under way may be writing on its pages. */
   pin(version: Version): Reader {
-    assert(this.#fold === undefined || version !== this.#head, 'the head is not pinned while it is folded');
+    assert(this.#fold === undefined || version !== this.head, 'the head is not pinned while it is folded');
     return version.pin();
   }
 
@@ -161,8 +142,7 @@ export class Run {
    * in the present generation. Only `whenSettled`: a step that has arrived whole is not torn from its writer.
    */
   attach(incarnation: string): number {
-    assert(this.#fold === undefined, 'nobody is fenced during a fold');
-    if (this.#isDeleted) throw this.deletedError();
+    this.#checkSettled();
     const generation = this.#lineage.attach(incarnation);
     if (this.#writer !== undefined && this.#writer.generation < generation) {
       this.#writer.close(this.#lineage.fencedError());
@@ -185,7 +165,9 @@ export class Run {
     if (this.#writer !== undefined) {
       throw new ShadowkeepError('WRITER_BUSY', `writer 0 of run ${quote(this.spec.name)} already has a stream`);
     }
-    this.#writer = new Writer(this.#pool, this.layout, this.planes, generation, wireDType, onFailure);
+    const settings = { generation, isFirst: this.committedStep === undefined, nonFinite: this.spec.nonFinite };
+    const plan = planWire(this.layout, wireDType);
+    this.#writer = new Writer(this.#pool, plan, this.head.shadows[0]?.plane, settings, onFailure);
     return this.#writer;
   }
 
@@ -197,7 +179,8 @@ export class Run {
 
   /**
    * Folds the writer's staged step into every average and flips the version, all at once. `drive` runs the fold to its
-   * end, letting others run between its slices. A step at or below the committed one is not folded again.
+   * end, letting others run between its slices. A step at or below the committed one is not folded again, one that is
+   * not finite may be refused by the run's policy.
    */
   async commit(
     writer: Writer,
@@ -205,29 +188,59 @@ export class Run {
     bytes: number,
     isInitial: boolean,
     drive: (fold: Iterable<void>) => Promise<void>,
-  ): Promise<CommitState> {
+  ): Promise<CommitOutcome> {
     writer.checkOpen();
     writer.checkStep(step);
-    if (this.committedStep !== undefined && step <= this.committedStep) {
-      writer.reset();
-      return 'ALREADY_COMMITTED';
+    if (this.#isCommitted(step)) return this.#drop(writer, 'ALREADY_COMMITTED');
+    const isFirst = this.committedStep === undefined;
+    writer.checkWhole(step, bytes, isFirst);
+    const advance = isInitial ? advanceAllInitial : advanceAll;
+    const advances = advance(this.spec.name, this.head, step);
+    const { found, detail } = writer.nonFinite;
+    if (found.size > 0) this.#nonFiniteSteps += 1;
+    if (found.size > 0 && this.#isRejected()) return this.#drop(writer, 'REJECTED', detail);
+    const targets = this.#targets(advances, isFirst);
+    const averages = this.head.shadows.map(({ spec, plane, table }, index) => {
+      return { spec, plane, progress: advances[index]!.progress, table: targets[index]?.target ?? table };
+    });
+    const held = this.head.snapshots;
+    const snapshots = this.#snapshots?.plan(held, averages, step) ?? { snapshots: held, fill: [] };
+    const skipped = this.spec.nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
+    await this.#foldAndFlip(writer, step, { targets, advances, snapshots, skipped, isFirst }, drive);
+    return this.#drop(writer, 'COMMITTED', detail);
+  }
+
+  /** Acknowledges a step that the trainer's optimizer skipped: readers see it, its averages are those before. */
+  skip(writer: Writer, step: number): CommitOutcome {
+    writer.checkOpen();
+    writer.checkStep(step);
+    if (this.#isCommitted(step)) return this.#drop(writer, 'ALREADY_COMMITTED');
+    // There is nothing to see before the first commit.
+    if (this.committedStep !== undefined) {
+      this.#history.replace({ step, generation: writer.generation });
+      this.#notify();
     }
-    writer.checkWhole(step, bytes);
-    const states = isInitial ? initialStates(this.spec, step, this.#head) : nextStates(this.spec, this.#head);
-    const targets = this.#targets(states.map((state) => state.weight ?? 0));
-    const { pageBytes } = this.#pool;
-    const fold = foldStep(writer.plan.segments, writer.pages, pageBytes, targets, this.#options.yieldElements);
-    // Said before it begins: `drive` may let others run before the first slice too.
-    this.#fold = Promise.resolve(fold).then(drive);
-    try {
-      await this.#fold;
-    } finally {
-      // In one go with the flip: who sees no fold under way sees the version that it made.
-      this.#fold = undefined;
-    }
-    this.#flip(step, writer.generation, states, targets);
-    writer.reset();
-    return 'COMMITTED';
+    return this.#drop(writer, 'SKIPPED');
+  }
+
+  /** Adds an average, which starts with the next step. Only `whenSettled`. Throws INVALID_AVERAGE, MEMORY_EXHAUSTED. */
+  addAverage(spec: AverageSpec): void {
+    this.#checkSettled();
+    const averages = [...this.averages, spec];
+    if (this.spec.snapshots !== undefined) checkSnapshotBytes(this.spec.snapshots, this.layout, averages);
+    const added = openShadow(this.#pool, this.#shape, this.layout, spec, this.committedStep);
+    this.#history.replace({ shadows: [...this.head.shadows, added] });
+    this.#notify();
+  }
+
+  /** Removes an average with its memory and its snapshots; readers keep what they hold. Only `whenSettled`. */
+  removeAverage(name: string): void {
+    this.#checkSettled();
+    const shadows = this.head.shadows.filter(({ spec }) => spec.name !== name);
+    assert(shadows.length > 0, 'a run keeps an average');
+    const snapshots = this.head.snapshots.filter((snapshot) => snapshot.average !== name);
+    this.#history.replace({ shadows, snapshots });
+    this.#notify();
   }
 
   /** Ends every stream and gives the memory back. */
@@ -235,7 +248,7 @@ export class Run {
     this.#isDeleted = true;
     this.#writer?.close(this.deletedError());
     this.#writer = undefined;
-    for (const version of [...this.#retired, this.#head]) version.evict('DELETED');
+    this.#history.evictAll();
     const freedBytes = this.#pool.reservedBytes;
     this.#pool.close();
     this.#notify();
@@ -248,70 +261,104 @@ export class Run {
 
   /** What `restore` needs, as of the head. */
   get state(): RunState {
-    const { step, states } = this.#head;
-    return { ...this.#lineage.state, step, averages: states };
+    const { step, shadows, snapshots } = this.head;
+    return {
+      ...this.#lineage.state,
+      step,
+      averages: shadows.map(({ state }) => state),
+      snapshotsEverySteps: this.#snapshots?.everySteps,
+      snapshots: snapshots.map(({ average, gamma, step, time }) => ({ average, gamma, step, time })),
+    };
   }
 
-  /** Puts a saved state in place of the empty one; the caller has filled the head's pages. */
+  /** Puts a saved state in place of the empty one, with empty snapshots; the caller fills the head's pages. */
   restore(state: RunState): void {
-    assert(this.#head.step === undefined, 'only a fresh run is restored');
+    assert(this.head.step === undefined, 'only a fresh run is restored');
     this.#lineage.restore(state);
-    this.#replaceHead(state.step, state.generation, state.averages, this.#head.tables);
+    if (state.snapshotsEverySteps !== undefined) this.#snapshots?.restore(state.snapshotsEverySteps);
+    const shadows = this.head.shadows.map((shadow, index) => {
+      const saved = state.averages[index];
+      assert(saved !== undefined, 'each average was saved');
+      return { ...shadow, state: saved };
+    });
+    const snapshots = state.snapshots.map(({ average, gamma, step, time }) => {
+      const spec = shadows.find((shadow) => shadow.spec.name === average)?.spec;
+      const dtype = this.spec.snapshots?.dtype;
+      assert(spec !== undefined && dtype !== undefined, 'a snapshot is of an average of the run');
+      return allocateSnapshot(this.#pool, this.#shape, this.layout, dtype, { spec, gamma, time }, step);
+    });
+    this.#history.replace({ step: state.step, generation: state.generation, shadows, snapshots });
+  }
+
+  #isCommitted(step: number): boolean {
+    return this.committedStep !== undefined && step <= this.committedStep;
+  }
+
+  /** A tensor cannot keep a shadow that it does not have yet. */
+  #isRejected(): boolean {
+    const { nonFinite } = this.spec;
+    if (nonFinite !== 'SKIP_TENSOR') return nonFinite === 'REJECT_STEP';
+    return this.head.shadows.some(({ state }) => state.weight === undefined);
+  }
+
+  #drop(writer: Writer, state: CommitOutcome['state'], detail = ''): CommitOutcome {
+    writer.reset();
+    return { state, detail };
+  }
+
+  async #foldAndFlip(
+    writer: Writer,
+    step: number,
+    plan: CommitPlan,
+    drive: (fold: Iterable<void>) => Promise<void>,
+  ): Promise<void> {
+    const wire = this.#foldPlans.planFor(writer.plan, this.head.shadows, plan.skipped);
+    const fold = foldCommit(wire, writer.pages, plan, this.#pool.pageBytes, this.#options.yieldElements);
+    // Said before it begins: `drive` may let others run before the first slice too.
+    this.#fold = Promise.resolve(fold).then(drive);
+    try {
+      await this.#fold;
+    } finally {
+      // In one go with the flip: who sees no fold under way sees the version that it made.
+      this.#fold = undefined;
+    }
+    if (this.#isDeleted) throw this.deletedError();
+    const { head } = this;
+    this.#history.replace({
+      step,
+      generation: writer.generation,
+      shadows: foldedShadows(head, plan),
+      copied: { ...head.copied, table: plan.targets.at(-1)?.target ?? head.copied.table },
+      snapshots: plan.snapshots.snapshots,
+    });
+    if (plan.isFirst) writer.dropOnce();
+    this.#notify();
   }
 
   /** Where the fold goes. When its fresh pages do not fit, the oldest readers lose their version: no trainer waits for one. */
-  #targets(weights: readonly number[]): FoldTarget[] {
+  #targets(advances: CommitPlan['advances'], isFirst: boolean): FoldTarget[] {
+    const copiedBytes = isFirst ? this.layout.copiedLength : this.layout.copiedEachStepLength;
     for (;;) {
       try {
-        return allocateTargets(this.#pool, this.planes, this.#head, weights);
+        return allocateTargets(this.#pool, this.head, advances, copiedBytes);
       } catch (error) {
-        if (!(error instanceof ShadowkeepError) || !this.#evictOldest()) throw error;
+        if (!(error instanceof ShadowkeepError) || !this.#history.evictOldest()) throw error;
       }
     }
   }
 
-  #evictOldest(): boolean {
-    const oldest = this.#retired[0] ?? (this.#head.isPinned ? this.#head : undefined);
-    oldest?.evict('MEMORY');
-    this.#retired = this.#retired.filter((version) => version.isPinned);
-    return oldest !== undefined;
-  }
-
-  #flip(step: number, generation: number, states: readonly AverageState[], targets: readonly FoldTarget[]): void {
+  #checkSettled(): void {
+    assert(this.#fold === undefined, 'nothing changes a run during a fold');
     if (this.#isDeleted) throw this.deletedError();
-    this.#replaceHead(
-      step,
-      generation,
-      states,
-      targets.map(({ target }) => target),
-    );
-    this.#notify();
-  }
-
-  #replaceHead(
-    step: number | undefined,
-    generation: number,
-    states: readonly AverageState[],
-    tables: Version['tables'],
-  ): void {
-    const old = this.#head;
-    this.#head = new Version(this.#pool, { id: this.#nextVersionId(), step, generation, states, tables });
-    this.#retired = [...this.#retired, old].filter((version) => version.isPinned);
-    old.retire();
-  }
-
-  #allocateTable(plane: Plane): Page[] {
-    const wants = Array.from({ length: plane.pageCount }, (_, index) => ({
-      home: homeOfPage(plane, index),
-      skew: SKEW.shadow,
-    }));
-    return this.#pool.allocate(wants, 'shadows');
   }
 
   #notify(): void {
     for (const listener of [...this.#listeners]) listener();
   }
 }
+
+/** No tensor is left out. */
+const NONE: ReadonlySet<never> = new Set();
 
 /** A counter: its first answer is `first`. */
 export function countFrom(first: number): () => number {

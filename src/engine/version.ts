@@ -1,43 +1,72 @@
-import type { PagePool } from './page-pool.js';
-import type { PageTable } from './plane.js';
+import type { AverageSpec, Progress } from './averages/index.js';
+import type { Movement } from './movement.js';
+import type { Page, PagePool } from './page-pool.js';
+import type { PageTable, Plane, ShadowPlane } from './plane.js';
+import type { Snapshot } from './post-hoc/snapshot.js';
 
 /** What an average has been through, as of one version. */
-export interface AverageState {
-  /** Updates folded. */
-  readonly numUpdates: number;
-  /** w_k of the last commit, 1 when an initial push assigned; undefined before the first. */
-  readonly weight: number | undefined;
+export interface AverageState extends Progress {
+  /** How the last folded update moved it. */
+  readonly movement: Movement | undefined;
+  /** The committed step at which it was added; undefined: the run was opened with it. */
+  readonly addedAtStep: number | undefined;
 }
 
-/**
- * The state of a run after one commit; it never changes. A version holds one reference on each page of its tables. It
- * lives while it is the current one or a reader pins it, and then gives its references back.
- */
-export class Version {
-  readonly id: number;
+/** One average of a version. */
+export interface Shadow {
+  readonly spec: AverageSpec;
+  readonly state: AverageState;
+  readonly plane: ShadowPlane;
+  readonly table: PageTable;
+}
+
+/** What a version is made of. */
+export interface VersionContent {
   /** Undefined: the run as it was opened, before its first commit; nobody reads that. */
   readonly step: number | undefined;
   readonly generation: number;
-  readonly states: readonly AverageState[];
-  /** One per plane. */
-  readonly tables: readonly PageTable[];
+  readonly shadows: readonly Shadow[];
+  readonly copied: { readonly plane: Plane; readonly table: PageTable };
+  readonly snapshots: readonly Snapshot[];
+}
+
+/**
+ * The state of a run after one commit; it never changes. A version holds one reference on each page of its tables and on
+ * each of its snapshots. It lives while it is the current one or a reader pins it, and then gives them back.
+ */
+export class Version implements VersionContent {
+  readonly id: number;
+  readonly step: number | undefined;
+  readonly generation: number;
+  readonly shadows: readonly Shadow[];
+  readonly copied: VersionContent['copied'];
+  readonly snapshots: readonly Snapshot[];
   readonly #pool: PagePool;
   readonly #readers = new Set<Reader>();
   #isCurrent = true;
   #isReleased = false;
 
-  constructor(pool: PagePool, fields: Pick<Version, 'id' | 'step' | 'generation' | 'states' | 'tables'>) {
+  constructor(pool: PagePool, id: number, content: VersionContent) {
     this.#pool = pool;
-    this.id = fields.id;
-    this.step = fields.step;
-    this.generation = fields.generation;
-    this.states = fields.states;
-    this.tables = fields.tables;
-    for (const page of this.tables.flat()) page.refs += 1;
+    this.id = id;
+    this.step = content.step;
+    this.generation = content.generation;
+    this.shadows = content.shadows;
+    this.copied = content.copied;
+    this.snapshots = content.snapshots;
+    for (const page of this.pages()) page.refs += 1;
+    for (const snapshot of this.snapshots) snapshot.hold();
   }
 
   get isPinned(): boolean {
     return this.#readers.size > 0;
+  }
+
+  /** The pages of all tables. */
+  *pages(): Generator<Page> {
+    for (const table of [...this.shadows.map((shadow) => shadow.table), this.copied.table]) {
+      for (const page of table) if (page !== undefined) yield page;
+    }
   }
 
   pin(): Reader {
@@ -63,10 +92,11 @@ export class Version {
   #releaseIfUnused(): void {
     if (this.#isCurrent || this.isPinned || this.#isReleased) return;
     this.#isReleased = true;
-    for (const page of this.tables.flat()) {
+    for (const page of this.pages()) {
       page.refs -= 1;
       if (page.refs === 0) this.#pool.free(page);
     }
+    for (const snapshot of this.snapshots) snapshot.release();
   }
 }
 

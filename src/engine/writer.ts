@@ -1,15 +1,9 @@
-import {
-  assert,
-  CHUNK_BYTES_MAX,
-  CHUNK_CUT_BYTES,
-  DTYPE_BYTES,
-  type FloatDType,
-  ShadowkeepError,
-} from '../common/index.js';
+import { assert, CHUNK_BYTES_MAX, CHUNK_CUT_BYTES, DTYPE_BYTES, ShadowkeepError } from '../common/index.js';
 import { SKEW } from './arena.js';
-import { type Layout, planWire, type WirePlan } from './layout.js';
+import { type NonFinitePolicy, NonFiniteScan } from './non-finite.js';
 import type { Page, PagePool } from './page-pool.js';
 import { homeOf, type Plane } from './plane.js';
+import type { WirePlan } from './wire-plan.js';
 
 /**
  * One writer's stream: stages the bytes of one step at a time as they come, in the wire's dtype, until the step is whole.
@@ -19,6 +13,8 @@ import { homeOf, type Plane } from './plane.js';
 export class Writer {
   readonly generation: number;
   readonly plan: WirePlan;
+  /** What is not finite in the step being received. */
+  readonly nonFinite: NonFiniteScan;
   readonly #pool: PagePool;
   #pages: readonly Page[];
   readonly #onFailure: (error: ShadowkeepError) => void;
@@ -27,19 +23,24 @@ export class Writer {
   #failure: ShadowkeepError | undefined;
   #isOpen = true;
 
+  /**
+   * `isFirst`: nothing is committed, so the tensors of policy COPY_ONCE are staged too. `plane` is one of the planes that
+   * the step is folded into.
+   */
   constructor(
     pool: PagePool,
-    layout: Layout,
-    planes: readonly Plane[],
-    generation: number,
-    wireDType: FloatDType | undefined,
+    plan: WirePlan,
+    plane: Plane | undefined,
+    settings: { readonly generation: number; readonly isFirst: boolean; readonly nonFinite: NonFinitePolicy },
     onFailure: (error: ShadowkeepError) => void,
   ) {
-    this.generation = generation;
+    this.generation = settings.generation;
     this.#onFailure = onFailure;
     this.#pool = pool;
-    this.plan = planWire(layout, wireDType);
-    const homes = stagingHomes(this.plan, pool.pageBytes, planes[0]);
+    this.plan = plan;
+    this.nonFinite = new NonFiniteScan(plan, settings.nonFinite);
+    const stagedBytes = settings.isFirst ? plan.firstStepBytes : plan.stepBytes;
+    const homes = stagingHomes(plan, stagedBytes, pool.pageBytes, plane);
     this.#pages = pool.allocate(
       homes.map((home) => ({ home, skew: SKEW.staging })),
       'one step in flight',
@@ -75,36 +76,53 @@ export class Writer {
     this.checkStep(step);
     this.#checkRange(step, offset, data.length);
     this.#step = step;
-    for (let done = 0; done < data.length; ) {
+    // Tensors of policy COPY_ONCE that the run has already lie past the pages: they are counted and dropped.
+    const staged = Math.min(data.length, this.#pages.length * this.#pool.pageBytes - offset);
+    for (let done = 0; done < staged; ) {
       const at = offset + done;
       const page = this.#pages[Math.floor(at / this.#pool.pageBytes)];
       assert(page !== undefined, 'the range was checked');
       const within = at % this.#pool.pageBytes;
-      const count = Math.min(data.length - done, this.#pool.pageBytes - within);
-      page.arena.bytes(page.address + within, count).set(data.subarray(done, done + count));
-      done += count;
+      const address = page.address + within;
+      const length = Math.min(staged - done, this.#pool.pageBytes - within);
+      page.arena.bytes(address, length).set(data.subarray(done, done + length));
+      this.nonFinite.scan({ page, address, offset: at, length });
+      done += length;
     }
     this.#receivedBytes = offset + data.length;
   }
 
-  /** Throws unless `step` has arrived whole and `bytes` is its length. An empty layout's step has no chunks. */
-  checkWhole(step: number, bytes: number): void {
+  /**
+   * Throws unless `step` has arrived whole and `bytes` is its length: that of the first step while `isFirst`, afterwards
+   * that or the one without the tensors of policy COPY_ONCE. An empty layout's step has no chunks.
+   */
+  checkWhole(step: number, bytes: number, isFirst: boolean): void {
     this.checkOpen();
     this.checkStep(step);
-    const { totalBytes } = this.plan;
-    if (bytes !== totalBytes || this.#receivedBytes !== totalBytes) {
-      throw new ShadowkeepError(
-        'STEP_INCOMPLETE',
-        `commit of step ${step} says ${bytes} bytes and ${this.#receivedBytes} arrived, a step of this writer has ${totalBytes}`,
-        { metadata: { step, saidBytes: bytes, receivedBytes: this.#receivedBytes, stepBytes: totalBytes } },
-      );
-    }
+    const { stepBytes, firstStepBytes } = this.plan;
+    const isLength = bytes === firstStepBytes || (bytes === stepBytes && !isFirst);
+    if (isLength && this.#receivedBytes === bytes) return;
+    const wanted = isFirst ? firstStepBytes : stepBytes;
+    const once = isFirst && firstStepBytes > stepBytes ? ', with the tensors that are sent once' : '';
+    throw new ShadowkeepError(
+      'STEP_INCOMPLETE',
+      `commit of step ${step} says ${bytes} bytes and ${this.#receivedBytes} arrived, a step of this writer has ${wanted}${once}`,
+      { metadata: { step, saidBytes: bytes, receivedBytes: this.#receivedBytes, stepBytes: wanted } },
+    );
+  }
+
+  /** The tensors of policy COPY_ONCE are in the run: gives back what only they were staged on. */
+  dropOnce(): void {
+    const kept = Math.ceil(this.plan.stepBytes / this.#pool.pageBytes);
+    for (const page of this.#pages.slice(kept)) this.#pool.free(page);
+    this.#pages = this.#pages.slice(0, kept);
   }
 
   /** Forgets the step in flight. */
   reset(): void {
     this.#step = undefined;
     this.#receivedBytes = 0;
+    this.nonFinite.reset();
   }
 
   /** Frees the staging; what was staged leaves no trace. Idempotent. `failure` tells the stream's owner why. */
@@ -128,7 +146,7 @@ export class Writer {
   }
 
   #checkRange(step: number, offset: number, length: number): void {
-    const { totalBytes } = this.plan;
+    const { firstStepBytes: totalBytes } = this.plan;
     const end = offset + length;
     const metadata = { step, offset, length, receivedBytes: this.#receivedBytes, stepBytes: totalBytes };
     const fail = (reason: ConstructorParameters<typeof ShadowkeepError>[0], problem: string): never => {
@@ -146,8 +164,8 @@ export class Writer {
 }
 
 /** Each staging page goes where the first averaged element of its bytes lives. */
-function stagingHomes(plan: WirePlan, pageBytes: number, plane: Plane | undefined): number[] {
-  const homes: number[] = new Array(Math.ceil(plan.totalBytes / pageBytes)).fill(0);
+function stagingHomes(plan: WirePlan, stagedBytes: number, pageBytes: number, plane: Plane | undefined): number[] {
+  const homes: number[] = new Array(Math.ceil(stagedBytes / pageBytes)).fill(0);
   if (plane === undefined) return homes;
   let next = 0;
   for (const segment of plan.segments) {

@@ -12,6 +12,11 @@ export interface Kernels {
   readonly lerp: Readonly<Record<Precision, Readonly<Record<FloatDType, LerpKernel>>>>;
   /** Keyed by the dtype it reads, then by the dtype it writes. */
   readonly cast: Readonly<Record<FloatDType, Readonly<Record<FloatDType, CastKernel>>>>;
+  /** Keyed as lerp. */
+  readonly measure: Readonly<Record<Precision, Readonly<Record<FloatDType, MeasureKernel>>>>;
+  /** Keyed by the dtype of the source, as accumulate. */
+  readonly finite: Readonly<Record<FloatDType, FiniteKernel>>;
+  readonly accumulate: Readonly<Record<FloatDType, AccumulateKernel>>;
 }
 
 /**
@@ -24,6 +29,24 @@ export type LerpKernel = (dst: number, base: number, src: number, count: number,
 
 /** dst[i] = src[i], rounded once, to nearest even; NaN stays NaN, overflow becomes ∞. Ranges do not overlap. */
 export type CastKernel = (dst: number, src: number, count: number) => void;
+
+/**
+ * What a lerp with the same operands does, as four F64 at `out`:
+ *
+ *   0  Σ (θ[i] − base[i])²   even i and odd i summed apart, then together
+ *   8  Σ base[i]²            in the same order
+ *  16  how many i have another value after the lerp
+ *  24  how many i have base[i] ≠ 0 or θ[i] ≠ 0
+ *
+ * θ is in the shadow's precision, the sums are of F64. For a sample: it is slower than the lerp.
+ */
+export type MeasureKernel = (out: number, base: number, src: number, count: number, weight: number) => void;
+
+/** 1 when no src[i] is infinite or NaN, else 0. */
+export type FiniteKernel = (src: number, count: number) => number;
+
+/** sums[i] += weight * src[i] in F64: product and sum are rounded each. Ranges do not overlap. */
+export type AccumulateKernel = (sums: number, src: number, count: number, weight: number) => void;
 
 /** `simd` is the WebAssembly build, `scalar` the TypeScript reference: its oracle, and the way out without SIMD. */
 export type KernelMode = 'simd' | 'scalar';

@@ -1,7 +1,7 @@
 import { FLOAT_DTYPES, PRECISIONS } from '../common/index.js';
 import type { KernelMode, Kernels } from './abi.js';
 import { KERNELS_WASM_BASE64 } from './gen/wasm.js';
-import { referenceCast, referenceLerp } from './reference.js';
+import { referenceAccumulate, referenceCast, referenceFinite, referenceLerp, referenceMeasure } from './reference.js';
 
 /**
  * The kernels for one memory; they follow it when it grows.
@@ -16,6 +16,11 @@ function scalarKernels(memory: WebAssembly.Memory): Kernels {
   return {
     lerp: record(PRECISIONS, (precision) => record(FLOAT_DTYPES, (from) => referenceLerp(memory, precision, from))),
     cast: record(FLOAT_DTYPES, (from) => record(FLOAT_DTYPES, (to) => referenceCast(memory, from, to))),
+    measure: record(PRECISIONS, (precision) =>
+      record(FLOAT_DTYPES, (from) => referenceMeasure(memory, precision, from)),
+    ),
+    finite: record(FLOAT_DTYPES, (from) => referenceFinite(memory, from)),
+    accumulate: record(FLOAT_DTYPES, (from) => referenceAccumulate(memory, from)),
   };
 }
 
@@ -30,6 +35,9 @@ function simdKernels(memory: WebAssembly.Memory): Kernels {
   return {
     lerp: record(PRECISIONS, (precision) => record(FLOAT_DTYPES, (from) => find('lerp', precision, from))),
     cast: record(FLOAT_DTYPES, (from) => record(FLOAT_DTYPES, (to) => find('cast', from, to))),
+    measure: record(PRECISIONS, (precision) => record(FLOAT_DTYPES, (from) => find('measure', precision, from))),
+    finite: record(FLOAT_DTYPES, (from) => find('finite', from)),
+    accumulate: record(FLOAT_DTYPES, (from) => find('accumulate', from)),
   };
 }
 

@@ -1,10 +1,16 @@
 import { DTYPE_BYTES, type FloatDType, type Precision } from '../common/index.js';
-import type { CastKernel, LerpKernel } from './abi.js';
+import type { AccumulateKernel, CastKernel, FiniteKernel, LerpKernel, MeasureKernel } from './abi.js';
 import { FLOAT_FORMATS } from './float-formats.js';
 
 // What the kernels mean, one element at a time. A view lasts for one call: growing the memory detaches its buffer.
 
-const ROUND: Readonly<Record<Precision, (value: number) => number>> = { F32: Math.fround, F64: (value) => value };
+const ROUND: Readonly<Record<Precision, Round>> = { F32: Math.fround, F64: (value) => value };
+
+type Round = (value: number) => number;
+
+function lerpOne(round: Round, s: number, theta: number, w: number): number {
+  return round(s + round(w * round(theta - s)));
+}
 
 /** The lerp of abi.ts in plain arithmetic. */
 export function referenceLerp(memory: WebAssembly.Memory, precision: Precision, from: FloatDType): LerpKernel {
@@ -17,8 +23,7 @@ export function referenceLerp(memory: WebAssembly.Memory, precision: Precision, 
     for (let i = 0; i < count; i++) {
       const s = shadowFormat.read(view, base + i * DTYPE_BYTES[precision]);
       const theta = round(sourceFormat.read(view, src + i * DTYPE_BYTES[from]));
-      const step = round(w * round(theta - s));
-      shadowFormat.write(view, dst + i * DTYPE_BYTES[precision], round(s + step));
+      shadowFormat.write(view, dst + i * DTYPE_BYTES[precision], lerpOne(round, s, theta, w));
     }
   };
 }
@@ -32,6 +37,55 @@ export function referenceCast(memory: WebAssembly.Memory, from: FloatDType, to: 
     for (let i = 0; i < count; i++) {
       const value = sourceFormat.read(view, src + i * DTYPE_BYTES[from]);
       targetFormat.write(view, dst + i * DTYPE_BYTES[to], value);
+    }
+  };
+}
+
+/** The measure of abi.ts. */
+export function referenceMeasure(memory: WebAssembly.Memory, precision: Precision, from: FloatDType): MeasureKernel {
+  const round = ROUND[precision];
+  return (out, base, src, count, weight) => {
+    const view = new DataView(memory.buffer);
+    const w = round(weight);
+    const [distances, norms] = [
+      [0, 0],
+      [0, 0],
+    ] as [[number, number], [number, number]];
+    let changed = 0;
+    let nonZero = 0;
+    for (let i = 0; i < count; i++) {
+      const lane = (i & 1) as 0 | 1;
+      const s = FLOAT_FORMATS[precision].read(view, base + i * DTYPE_BYTES[precision]);
+      const theta = round(FLOAT_FORMATS[from].read(view, src + i * DTYPE_BYTES[from]));
+      distances[lane] += (theta - s) * (theta - s);
+      norms[lane] += s * s;
+      if (lerpOne(round, s, theta, w) !== s) changed += 1;
+      if (s !== 0 || theta !== 0) nonZero += 1;
+    }
+    const sums = [distances[0] + distances[1], norms[0] + norms[1], changed, nonZero];
+    for (const [index, sum] of sums.entries()) view.setFloat64(out + index * DTYPE_BYTES.F64, sum, true);
+  };
+}
+
+/** The finite of abi.ts. */
+export function referenceFinite(memory: WebAssembly.Memory, from: FloatDType): FiniteKernel {
+  return (src, count) => {
+    const view = new DataView(memory.buffer);
+    for (let i = 0; i < count; i++) {
+      if (!Number.isFinite(FLOAT_FORMATS[from].read(view, src + i * DTYPE_BYTES[from]))) return 0;
+    }
+    return 1;
+  };
+}
+
+/** The accumulate of abi.ts. */
+export function referenceAccumulate(memory: WebAssembly.Memory, from: FloatDType): AccumulateKernel {
+  return (sums, src, count, weight) => {
+    const view = new DataView(memory.buffer);
+    for (let i = 0; i < count; i++) {
+      const at = sums + i * DTYPE_BYTES.F64;
+      const product = weight * FLOAT_FORMATS[from].read(view, src + i * DTYPE_BYTES[from]);
+      FLOAT_FORMATS.F64.write(view, at, FLOAT_FORMATS.F64.read(view, at) + product);
     }
   };
 }

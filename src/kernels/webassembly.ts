@@ -19,7 +19,7 @@ declare global {
 
     class Instance {
       constructor(module: Module, imports: Record<string, Record<string, Memory>>);
-      readonly exports: Readonly<Record<string, (...operands: number[]) => void>>;
+      readonly exports: Readonly<Record<string, (...operands: number[]) => number>>;
     }
 
     /** Whether this runtime can compile the module. */

@@ -2,15 +2,21 @@ import { quote, ShadowkeepError } from '../common/index.js';
 import type { Reader, Run, Version } from '../engine/index.js';
 import type { VersionWish } from '../wire/index.js';
 
-/** Finds the version that a reader wishes and holds it, waiting for it up to `waitMs`. */
-export async function findVersion(run: Run, wish: VersionWish, waitMs: number, signal: AbortSignal): Promise<Reader> {
+/** Finds the version that a reader wishes, and can read, and holds it, waiting for it up to `waitMs`. */
+export async function findVersion(
+  run: Run,
+  wish: VersionWish,
+  waitMs: number,
+  signal: AbortSignal,
+  isReadable: (version: Version) => boolean,
+): Promise<Reader> {
   const deadlineMs = performance.now() + waitMs;
   for (;;) {
     // All in one go: neither may a fold begin before the version is held, nor a commit pass before it is waited for.
     const { reader, news } = await run.whenSettled(() => {
       signal.throwIfAborted();
       if (run.isDeleted) throw run.deletedError();
-      const found = run.versions.find((version) => fits(version, wish));
+      const found = run.versions.find((version) => fits(version, wish) && isReadable(version));
       if (found !== undefined) return { reader: run.pin(found) };
       checkCanCome(run, wish);
       const leftMs = deadlineMs - performance.now();
@@ -58,6 +64,8 @@ function notThere(run: Run, wish: VersionWish, waitMs: number): ShadowkeepError 
     return new ShadowkeepError('WAIT_TIMEOUT', `run ${name}: waited ${waitMs} ms for ${wanted}, ${newest}`);
   if (run.committedStep === undefined)
     return new ShadowkeepError('NOTHING_COMMITTED', `run ${name}: nothing is committed yet`);
+  if (wish.kind === 'latest')
+    return new ShadowkeepError('NOTHING_COMMITTED', `run ${name}: the average has had no update since it was added`);
   return new ShadowkeepError('VERSION_NOT_FOUND', `run ${name}: ${wanted} has not come yet, ${newest}`);
 }
 

@@ -1,34 +1,53 @@
 import { assert, DTYPE_BYTES } from '../common/index.js';
 import {
+  copiedTensorsOf,
   type PlacedTensor,
-  planRead,
+  type Plane,
   type Run,
   type RunState,
   type RunTable,
-  readTensor,
-  writeTensor,
+  readElements,
+  tensorsOf,
+  type Version,
+  writeElements,
 } from '../engine/index.js';
 import type { CheckpointContent, CheckpointPart, CheckpointPartReader, OpenedCheckpoint } from '../storage/index.js';
-import { averageMessage, completeOpenRun, tensorMessage, validateOpenRun } from '../wire/index.js';
+import { averageMessage, completeOpenRun, snapshotsMessage, tensorMessage, validateOpenRun } from '../wire/index.js';
 
 /*
- * A run on disk: one part per plane, in the plane's own precision (`average-0`, `average-1` …, `copied`), and in the
- * manifest's state the request that opens the run and what the averages have been through.
+ * A run on disk: one part per table, in the table's own dtype (`average-0`, `average-1` …, `copied`, `snapshot-0` …), and
+ * in the manifest's state the request that opened the run, the averages that it has now, and what they have been through.
  */
 interface SavedRun {
   readonly open: object;
+  readonly averages: readonly object[];
   readonly state: RunState;
 }
 
 /** Bytes moved between the arenas and a file at a time. */
 const PIECE_BYTES = 1 << 20;
 
+/** A table of a version: what one part holds. */
+interface Part {
+  readonly name: string;
+  readonly plane: Plane;
+  readonly table: Version['copied']['table'];
+  /** In the order of the layout. */
+  readonly tensors: readonly PlacedTensor[];
+}
+
 /** The head of a run, as storage writes it. No commit may run until it is written. */
 export function checkpointContent(run: Run): CheckpointContent {
-  const { name, tensors, averages } = run.spec;
-  const open = { run: name, tensors: tensors.map(tensorMessage), averages: averages.map(averageMessage) };
-  const saved: SavedRun = { open, state: run.state };
-  return { step: run.committedStep, state: saved, parts: run.planes.map((_, plane) => partOf(run, plane)) };
+  const { name, tensors, averages, nonFinite, snapshots } = run.spec;
+  const open = {
+    run: name,
+    tensors: tensors.map(tensorMessage),
+    averages: averages.map(averageMessage),
+    non_finite: nonFinite,
+    ...(snapshots === undefined ? {} : { snapshots: snapshotsMessage(snapshots) }),
+  };
+  const saved: SavedRun = { open, averages: run.averages.map(averageMessage), state: run.state };
+  return { step: run.committedStep, state: saved, parts: partsOf(run).map(toFile) };
 }
 
 /** The run that a checkpoint holds, restored into the table. Throws when the checkpoint does not fit its own state. */
@@ -37,63 +56,72 @@ export async function restoreRun(table: RunTable, name: string, checkpoint: Open
   const { spec } = validateOpenRun(completeOpenRun(saved.open));
   if (spec.name !== name)
     throw new Error(`${checkpoint.path} is of run ${spec.name}, it lies in the folder of ${name}`);
-  const { run } = table.open(spec);
-  for (const [plane, part] of checkpoint.parts.entries()) await restorePart(run, plane, part);
+  const present = completeOpenRun({ ...saved.open, averages: saved.averages, snapshots: undefined });
+  const { run } = table.open(spec, validateOpenRun(present).spec.averages);
   run.restore(saved.state);
+  const parts = partsOf(run);
+  assert(parts.length === checkpoint.parts.length, `${checkpoint.path} has a part for each table`);
+  for (const [index, part] of checkpoint.parts.entries()) await restorePart(parts[index], part);
   return run;
 }
 
-function partOf(run: Run, plane: number): CheckpointPart {
-  const precision = run.planes[plane]?.precision;
+function partsOf({ head, layout }: Run): Part[] {
+  const { shadows, copied, snapshots } = head;
+  const averages = shadows.map(({ spec, plane, table }, index) => {
+    return { name: `average-${index}`, plane, table, tensors: tensorsOf(layout, spec) };
+  });
+  const kept = snapshots.map(({ average, plane, table }, index) => {
+    const spec = shadows.find((shadow) => shadow.spec.name === average)?.spec;
+    assert(spec !== undefined, 'a snapshot is of an average of the run');
+    return { name: `snapshot-${index}`, plane, table, tensors: tensorsOf(layout, spec) };
+  });
+  return [...averages, { name: 'copied', ...copied, tensors: copiedTensorsOf(layout) }, ...kept];
+}
+
+function toFile(part: Part): CheckpointPart {
+  const { name, plane, tensors } = part;
   return {
-    name: partName(run, plane),
-    tensors: tensorsOf(run, plane).map(({ name, dtype, shape }) => ({ name, dtype: precision ?? dtype, shape })),
-    bytes: bytesOf(run, plane),
+    name,
+    tensors: tensors.map((tensor) => ({ name: tensor.name, dtype: plane.dtype ?? tensor.dtype, shape: tensor.shape })),
+    bytes: bytesOf(part),
   };
 }
 
-function partName(run: Run, plane: number): string {
-  return run.planes[plane]?.precision === undefined ? 'copied' : `average-${plane}`;
+/** Length of a tensor in a part, packed. */
+function lengthIn({ plane }: Part, { count, dtype }: PlacedTensor): number {
+  return count * DTYPE_BYTES[plane.dtype ?? dtype];
 }
 
-/** The tensors that live in a plane, in the order of the layout. */
-function tensorsOf(run: Run, plane: number): PlacedTensor[] {
-  const policy = run.planes[plane]?.precision === undefined ? 'COPY' : 'AVERAGE';
-  return run.layout.tensors.filter((tensor) => tensor.policy === policy);
-}
-
-function* bytesOf(run: Run, plane: number): Generator<Uint8Array> {
-  const average = run.planes[plane]?.precision === undefined ? 0 : plane;
-  const names = new Set(tensorsOf(run, plane).map(({ name }) => name));
-  const plan = planRead(run.layout, run.planes, average, (name) => names.has(name), undefined);
+function* bytesOf(part: Part): Generator<Uint8Array> {
+  const { plane, table, tensors } = part;
   const piece = new Uint8Array(PIECE_BYTES);
-  for (const entry of plan.tensors) {
-    for (let offset = 0; offset < entry.bytes; offset += PIECE_BYTES) {
-      const target = piece.subarray(0, Math.min(PIECE_BYTES, entry.bytes - offset));
-      readTensor(run.head, plan, entry, offset, target);
+  for (const tensor of tensors) {
+    const bytes = lengthIn(part, tensor);
+    for (let offset = 0; offset < bytes; offset += PIECE_BYTES) {
+      const target = piece.subarray(0, Math.min(PIECE_BYTES, bytes - offset));
+      readElements(table, plane, tensor.flat + offset / plane.elementBytes, plane.dtype, target);
       yield target;
     }
   }
 }
 
 /** Puts the packed bytes of a part back; the checkpoint's tensors were declared by the same state. */
-async function restorePart(run: Run, planeIndex: number, part: CheckpointPartReader): Promise<void> {
-  const plane = run.planes[planeIndex];
-  const tensors = tensorsOf(run, planeIndex);
-  assert(plane !== undefined && part.name === partName(run, planeIndex), `part ${part.name} is that of its plane`);
-  const bytesOfTensor = (tensor: PlacedTensor): number => tensor.count * DTYPE_BYTES[plane.precision ?? tensor.dtype];
+async function restorePart(part: Part | undefined, file: CheckpointPartReader): Promise<void> {
+  assert(part !== undefined && file.name === part.name, `part ${file.name} is that of its table`);
+  const { plane, table, tensors } = part;
   let index = 0;
   let offset = 0;
-  for await (const piece of part.read()) {
+  for await (const piece of file.read()) {
     for (let done = 0; done < piece.length; ) {
       const tensor = tensors[index];
-      assert(tensor !== undefined, `part ${part.name} holds no more than its tensors`);
-      const count = Math.min(piece.length - done, bytesOfTensor(tensor) - offset);
+      assert(tensor !== undefined, `part ${file.name} holds no more than its tensors`);
+      const bytes = lengthIn(part, tensor);
+      const count = Math.min(piece.length - done, bytes - offset);
       const flat = tensor.flat + offset / plane.elementBytes;
-      if (count > 0) writeTensor(run.head, plane, planeIndex, flat, piece.subarray(done, done + count));
+      if (count > 0) writeElements(table, plane, flat, piece.subarray(done, done + count));
       done += count;
       offset += count;
-      if (offset === bytesOfTensor(tensor)) {
+      if (offset === bytes) {
         index += 1;
         offset = 0;
       }

@@ -1,8 +1,9 @@
-import type { Run } from '../engine/index.js';
+import { type Run, snapshotBytes } from '../engine/index.js';
 import {
   averageMessage,
   averageStateMessages,
   type Run as RunMessage,
+  snapshotsMessage,
   stepFields,
   tensorMessage,
 } from '../wire/index.js';
@@ -19,8 +20,8 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     generation: run.generation,
     ...stepFields(run.committedStep, activity.durableStep),
     tensors: withTensors ? run.spec.tensors.map(tensorMessage) : [],
-    averages: run.spec.averages.map(averageMessage),
-    states: averageStateMessages(run),
+    averages: run.averages.map(averageMessage),
+    states: averageStateMessages(run.head),
     tensor_count: run.spec.tensors.length,
     averaged_elements: run.layout.averagedElements,
     memory: {
@@ -28,6 +29,7 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
       staging_bytes: memory.stagingBytes,
       pinned_bytes: memory.pinnedBytes,
       free_bytes: memory.freeBytes,
+      snapshot_bytes: memory.snapshotBytes,
       budget_bytes: ledger.budgetBytes,
       budget_free_bytes: ledger.freeBytes,
     },
@@ -40,6 +42,14 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     bytes_sent: activity.bytesSent,
     commits_per_second: commitsPerSecond,
     received_bytes_per_second: receivedBytesPerSecond,
+    non_finite_steps: run.nonFiniteSteps,
+    non_finite: run.spec.nonFinite,
+    ...(run.spec.snapshots === undefined ? {} : { snapshots: snapshotsMessage(run.spec.snapshots) }),
+    snapshots_held: run.head.snapshots.map((snapshot) => ({
+      average: snapshot.average,
+      step: snapshot.step,
+      bytes: snapshotBytes([snapshot]),
+    })),
     ...(activity.sinceCommitMs === undefined ? {} : { since_commit_ms: activity.sinceCommitMs }),
   };
 }

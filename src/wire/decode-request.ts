@@ -20,10 +20,22 @@ const WIRE_TYPE = { varint: 0, eightBytes: 1, lengthDelimited: 2, fourBytes: 5 }
 const VARINT32_BYTES_MAX = 5;
 const VARINT64_BYTES_MAX = 10;
 
-/** How often a field may come, by its number, or what is bounded inside of it. */
-type EntryBounds = Readonly<
-  Record<number, { field: string; countMax: number; reason?: ErrorReason } | { inside: EntryBounds }>
->;
+/** How often a field may come in a message, and what is bounded inside of it, by its number. */
+interface EntryBound {
+  readonly field: string;
+  readonly countMax: number;
+  readonly reason?: ErrorReason;
+  readonly inside?: EntryBounds;
+}
+type EntryBounds = Readonly<Record<number, EntryBound>>;
+
+/** For the inside of a field that does not repeat. */
+const ONCE = Number.POSITIVE_INFINITY;
+
+const AVERAGE_BOUNDS: EntryBounds = {
+  8: { field: 'average.include', countMax: PATTERN_COUNT_MAX, reason: 'INVALID_AVERAGE' },
+  9: { field: 'average.exclude', countMax: PATTERN_COUNT_MAX, reason: 'INVALID_AVERAGE' },
+};
 
 /**
  * An entry costs a sender two bytes and the server an object with every default in it, a hundred times as much: what is
@@ -32,13 +44,17 @@ type EntryBounds = Readonly<
 const ENTRY_BOUNDS: Readonly<Partial<Record<string, EntryBounds>>> = {
   OpenRunRequest: {
     2: { field: 'tensors', countMax: TENSOR_COUNT_MAX, reason: 'TOO_MANY_TENSORS' },
-    3: { field: 'averages', countMax: AVERAGE_COUNT_MAX, reason: 'INVALID_AVERAGE' },
+    3: { field: 'averages', countMax: AVERAGE_COUNT_MAX, reason: 'INVALID_AVERAGE', inside: AVERAGE_BOUNDS },
+    8: { field: 'policies', countMax: PATTERN_COUNT_MAX },
   },
+  AddAverageRequest: { 2: { field: 'average', countMax: ONCE, inside: AVERAGE_BOUNDS } },
   GetShadowRequest: {
     7: { field: 'names', countMax: PATTERN_COUNT_MAX },
     8: { field: 'boxes', countMax: TENSOR_COUNT_MAX },
   },
-  UpdateRequest: { 1: { inside: { 4: { field: 'open.boxes', countMax: TENSOR_COUNT_MAX } } } },
+  UpdateRequest: {
+    1: { field: 'open', countMax: ONCE, inside: { 4: { field: 'open.boxes', countMax: TENSOR_COUNT_MAX } } },
+  },
 };
 
 /** What is needed of a method. */
@@ -74,14 +90,15 @@ function checkEntries(bytes: Uint8Array, bounds: EntryBounds): void {
     const number = tag.value >>> 3;
     const value = valueAt(bytes, tag.end, tag.value & 7);
     const bound = bounds[number];
-    if (bound !== undefined && 'inside' in bound) checkEntries(bytes.subarray(value.start, value.end), bound.inside);
-    else if (bound !== undefined) counts.set(number, (counts.get(number) ?? 0) + 1);
+    if (bound?.inside !== undefined) checkEntries(bytes.subarray(value.start, value.end), bound.inside);
+    if (bound !== undefined) counts.set(number, (counts.get(number) ?? 0) + 1);
     at = value.end;
   }
   for (const [number, count] of counts) {
     const bound = bounds[number];
-    if (bound !== undefined && 'field' in bound)
+    if (bound !== undefined && count > bound.countMax) {
       integer(`${bound.field} length`, count, 0, bound.countMax, bound.reason);
+    }
   }
 }
 

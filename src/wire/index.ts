@@ -1,10 +1,14 @@
+export { averageMessage } from './average-message.js';
 export { type ByteChunk, type ByteSpace, ChunkCutter, ChunkScatter, layOut, type TensorPiece } from './chunking.js';
 export { requestDecoder } from './decode-request.js';
 export { completeOpenRun, PROTO_DIR, packageDefinition, SERVICE_NAME, shadowWeightsDefinition } from './definition.js';
 export { type ChunkFrame, frameShadowChunk } from './frames.js';
 export type { Ack__Output } from './gen/shadowkeep/v1/Ack.js';
+export type { AddAverageRequest__Output } from './gen/shadowkeep/v1/AddAverageRequest.js';
+export type { AddAverageResponse, AddAverageResponse__Output } from './gen/shadowkeep/v1/AddAverageResponse.js';
 export type { Average } from './gen/shadowkeep/v1/Average.js';
 export type { AverageState__Output } from './gen/shadowkeep/v1/AverageState.js';
+export type { Commit } from './gen/shadowkeep/v1/Commit.js';
 export type { DeleteRunRequest__Output } from './gen/shadowkeep/v1/DeleteRunRequest.js';
 export type { DeleteRunResponse, DeleteRunResponse__Output } from './gen/shadowkeep/v1/DeleteRunResponse.js';
 export type { GetRunRequest__Output } from './gen/shadowkeep/v1/GetRunRequest.js';
@@ -13,13 +17,17 @@ export type { GetShadowResponse, GetShadowResponse__Output } from './gen/shadowk
 export type { ListRunsRequest__Output } from './gen/shadowkeep/v1/ListRunsRequest.js';
 export type { ListRunsResponse, ListRunsResponse__Output } from './gen/shadowkeep/v1/ListRunsResponse.js';
 export type { Memory__Output } from './gen/shadowkeep/v1/Memory.js';
+export type { Movement__Output } from './gen/shadowkeep/v1/Movement.js';
 export type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
 export type { OpenRunResponse, OpenRunResponse__Output } from './gen/shadowkeep/v1/OpenRunResponse.js';
+export type { RemoveAverageRequest__Output } from './gen/shadowkeep/v1/RemoveAverageRequest.js';
+export type { RemoveAverageResponse } from './gen/shadowkeep/v1/RemoveAverageResponse.js';
 export type { Run, Run__Output } from './gen/shadowkeep/v1/Run.js';
 export type { RunEvent, RunEvent__Output } from './gen/shadowkeep/v1/RunEvent.js';
 export type { ShadowChunk__Output } from './gen/shadowkeep/v1/ShadowChunk.js';
 export type { ShadowHeader__Output } from './gen/shadowkeep/v1/ShadowHeader.js';
 export type { ShadowWeightsClient } from './gen/shadowkeep/v1/ShadowWeights.js';
+export type { Snapshots } from './gen/shadowkeep/v1/Snapshots.js';
 export type { Tensor, Tensor__Output } from './gen/shadowkeep/v1/Tensor.js';
 export type { UpdateOpen } from './gen/shadowkeep/v1/UpdateOpen.js';
 export type { UpdateOpened__Output } from './gen/shadowkeep/v1/UpdateOpened.js';
@@ -27,7 +35,15 @@ export type { UpdateRequest, UpdateRequest__Output } from './gen/shadowkeep/v1/U
 export type { UpdateResponse, UpdateResponse__Output } from './gen/shadowkeep/v1/UpdateResponse.js';
 export type { WatchRunRequest__Output } from './gen/shadowkeep/v1/WatchRunRequest.js';
 export { decodeErrorDetails, type ErrorDetails, encodeErrorDetails } from './status-details.js';
-export { averageMessage, averageStateMessages, shadowTensorMessages, stepFields, tensorMessage } from './to-proto.js';
+export {
+  averageStateMessages,
+  movementMessage,
+  shadowTensorMessages,
+  snapshotsMessage,
+  stepFields,
+  tensorMessage,
+} from './to-proto.js';
+export { type AddAverage, checkAddition, validateAddAverage } from './validate-add-average.js';
 export { type GetShadow, selectNames, type VersionWish, validateGetShadow } from './validate-get-shadow.js';
 export { type OpenRun, validateOpenRun } from './validate-open-run.js';
 export { validateRunName, validateWatchRun } from './validate-run-name.js';

@@ -1,30 +1,33 @@
-import type { AverageSpec, AverageState, ReadPlan, Run, TensorSpec } from '../engine/index.js';
-import type { Average } from './gen/shadowkeep/v1/Average.js';
+import type { Movement, ReadPlan, SnapshotsSpec, TensorSpec, Version } from '../engine/index.js';
 import type { AverageState as AverageStateMessage } from './gen/shadowkeep/v1/AverageState.js';
+import type { Movement as MovementMessage } from './gen/shadowkeep/v1/Movement.js';
 import type { ShadowTensor } from './gen/shadowkeep/v1/ShadowTensor.js';
+import type { Snapshots } from './gen/shadowkeep/v1/Snapshots.js';
 import type { Tensor } from './gen/shadowkeep/v1/Tensor.js';
 
-/** Engine to proto; the only file that spells out messages from the engine's types. */
+/** Engine to proto, as average-message.ts is. */
 
 export function tensorMessage({ name, dtype, shape, policy }: TensorSpec): Tensor {
   return { name, dtype, shape: [...shape], policy };
 }
 
-export function averageMessage({ name, start, precision, schedule }: AverageSpec): Average {
-  const rule = schedule.kind === 'constant' ? { constant: { decay: schedule.decay } } : { mean: {} };
-  return { name, start, precision, ...rule };
+export function averageStateMessages({ shadows }: Version): AverageStateMessage[] {
+  return shadows.map(({ spec, state }) => ({
+    name: spec.name,
+    num_updates: state.numUpdates,
+    // An initial push assigns: no update has been folded yet.
+    ...(state.weight === undefined || state.numUpdates === 0 ? {} : { weight: state.weight }),
+    ...(state.movement === undefined ? {} : { movement: movementMessage(state.movement) }),
+    ...(state.addedAtStep === undefined ? {} : { added_at_step: state.addedAtStep }),
+  }));
 }
 
-export function averageStateMessages(run: Run): AverageStateMessage[] {
-  return run.spec.averages.map(({ name }, index) => {
-    const state: AverageState | undefined = run.head.states[index];
-    return {
-      name,
-      num_updates: state?.numUpdates ?? 0,
-      // An initial push assigns: no update has been folded yet.
-      ...(state?.weight === undefined || state.numUpdates === 0 ? {} : { weight: state.weight }),
-    };
-  });
+export function movementMessage({ distanceRel, changedShare }: Movement): MovementMessage {
+  return { changed_share: changedShare, ...(distanceRel === undefined ? {} : { distance_rel: distanceRel }) };
+}
+
+export function snapshotsMessage({ everySteps, countMax, bytesMax, dtype }: SnapshotsSpec): Snapshots {
+  return { every_steps: everySteps, count_max: countMax, bytes_max: bytesMax, dtype };
 }
 
 /** The tensors of a read's header, with where their bytes start. */

@@ -1,52 +1,55 @@
-import { type Precision, quote } from '../common/index.js';
-import type { AverageSpec, Schedule } from '../engine/index.js';
-import { invalidField, known, unimplemented } from './fields.js';
+import {
+  PATTERN_CHARS_MAX,
+  PATTERN_COUNT_MAX,
+  PRESET_BYTES_MAX,
+  type Precision,
+  quote,
+  type ShadowkeepError,
+} from '../common/index.js';
+import type { AverageSpec } from '../engine/index.js';
+import { integer, invalidField, known } from './fields.js';
 import type { Average__Output } from './gen/shadowkeep/v1/Average.js';
+import { validateSchedule } from './validate-schedule.js';
 
 /** One average of a request whose name has been checked. */
 export function validateAverage(field: string, average: Average__Output): AverageSpec {
-  refuseUnserved(field, average);
   const start = known(`${field}.start`, average.start, ['START_UNSPECIFIED', 'ZEROS', 'INITIAL', 'FIRST']);
-  if (start === 'START_UNSPECIFIED') {
-    throw invalidField(`${field}.start`, 'must be ZEROS, INITIAL or FIRST', 'INVALID_AVERAGE');
-  }
+  if (start === 'START_UNSPECIFIED') throw invalid(`${field}.start`, 'must be ZEROS, INITIAL or FIRST');
+  const every = average.every === undefined ? 1 : count(`${field}.every`, average.every, 1);
+  const mode = known(`${field}.delay_mode`, average.delay_mode, DELAY_MODES);
+  const decayUnit = known(`${field}.decay_unit`, average.decay_unit, DECAY_UNITS);
+  const indexUnit = known(`${field}.index_unit`, average.index_unit, INDEX_UNITS);
+  const schedule = validateSchedule(field, average);
+  if (average.bias_correction) checkBiasCorrection(field, schedule);
   return {
     name: average.name,
     start,
-    schedule: scheduleOf(field, average),
+    schedule,
     precision: precisionOf(field, average),
+    delayUpdates: count(`${field}.delay_updates`, average.delay_updates, 0),
+    delayMode: mode === 'DELAY_MODE_UNSPECIFIED' ? 'COPY_UNTIL' : mode,
+    every,
+    everyOffset: integer(`${field}.every_offset`, average.every_offset, 0, every - 1, 'INVALID_AVERAGE'),
+    decayUnit: decayUnit === 'DECAY_UNIT_UNSPECIFIED' ? 'PER_UPDATE' : decayUnit,
+    firstIndex: count(`${field}.first_index`, average.first_index, 0),
+    indexUnit: indexUnit === 'INDEX_UNIT_UNSPECIFIED' ? 'UPDATES' : indexUnit,
+    biasCorrection: average.bias_correction,
+    include: patterns(`${field}.include`, average.include),
+    exclude: patterns(`${field}.exclude`, average.exclude),
+    preset: presetOf(field, average.preset),
   };
 }
 
-/** Fields of the final proto that a later release serves. */
-function refuseUnserved(field: string, average: Average__Output): void {
-  if (average.delay_updates !== 0) throw unimplemented(`${field}.delay_updates`, average.delay_updates);
-  if (average.delay_mode !== 'DELAY_MODE_UNSPECIFIED') throw unimplemented(`${field}.delay_mode`, average.delay_mode);
-  if (average.every > 1) throw unimplemented(`${field}.every`, average.every);
-  const unit = known(`${field}.decay_unit`, average.decay_unit, ['DECAY_UNIT_UNSPECIFIED', 'PER_UPDATE', 'PER_STEP']);
-  if (unit === 'PER_STEP') throw unimplemented(`${field}.decay_unit`, unit);
-  if (average.include.length > 0) throw unimplemented(`${field}.include`, average.include);
-  if (average.exclude.length > 0) throw unimplemented(`${field}.exclude`, average.exclude);
-  if (average.bias_correction) throw unimplemented(`${field}.bias_correction`, true);
-  if (average.preset !== '') throw unimplemented(`${field}.preset`, average.preset);
-}
+const DELAY_MODES = ['DELAY_MODE_UNSPECIFIED', 'COPY_UNTIL', 'HOLD_UNTIL'] as const;
+const DECAY_UNITS = ['DECAY_UNIT_UNSPECIFIED', 'PER_UPDATE', 'PER_STEP'] as const;
+const INDEX_UNITS = ['INDEX_UNIT_UNSPECIFIED', 'UPDATES', 'PUSHES'] as const;
 
-function scheduleOf(field: string, average: Average__Output): Schedule {
-  switch (average.schedule) {
-    case 'constant': {
-      const decay = average.constant?.decay ?? Number.NaN;
-      if (!(decay >= 0 && decay <= 1)) {
-        throw invalidField(`${field}.constant.decay`, `must be from 0 to 1, got ${decay}`, 'INVALID_AVERAGE');
-      }
-      return { kind: 'constant', decay };
-    }
-    case 'mean':
-      return { kind: 'mean' };
-    case undefined:
-      throw invalidField(`${field}.schedule`, 'is required', 'INVALID_AVERAGE');
-    default:
-      throw unimplemented(`${field}.schedule`, average.schedule);
-  }
+/** Without a decay below 1 there is no bias to correct, and the other schedules have no closed form of it. */
+function checkBiasCorrection(field: string, schedule: AverageSpec['schedule']): void {
+  const isConstant = schedule.kind === 'half_life' || (schedule.kind === 'constant' && schedule.decay < 1);
+  if (isConstant) return;
+  const found = schedule.kind === 'constant' ? `decay ${schedule.decay}` : schedule.kind;
+  throw invalid(`${field}.bias_correction`, `needs a half_life, or a constant decay below 1, got ${found}`);
 }
 
 function precisionOf(field: string, average: Average__Output): Precision {
@@ -57,10 +60,27 @@ function precisionOf(field: string, average: Average__Output): Precision {
     case 'F64':
       return 'F64';
     default:
-      throw invalidField(
-        `${field}.precision`,
-        `of ${quote(average.name)} must be F32 or F64, got ${average.precision}`,
-        'INVALID_AVERAGE',
-      );
+      throw invalid(`${field}.precision`, `of ${quote(average.name)} must be F32 or F64, got ${average.precision}`);
   }
+}
+
+function patterns(field: string, values: readonly string[]): readonly string[] {
+  integer(`${field} length`, values.length, 0, PATTERN_COUNT_MAX, 'INVALID_AVERAGE');
+  for (const [index, pattern] of values.entries()) {
+    integer(`${field}[${index}] length`, pattern.length, 1, PATTERN_CHARS_MAX, 'INVALID_AVERAGE');
+  }
+  return values;
+}
+
+function presetOf(field: string, preset: string): string {
+  integer(`${field}.preset bytes`, Buffer.byteLength(preset), 0, PRESET_BYTES_MAX, 'INVALID_AVERAGE');
+  return preset;
+}
+
+function count(field: string, value: number, min: number): number {
+  return integer(field, value, min, Number.MAX_SAFE_INTEGER, 'INVALID_AVERAGE');
+}
+
+function invalid(field: string, problem: string): ShadowkeepError {
+  return invalidField(field, problem, 'INVALID_AVERAGE');
 }

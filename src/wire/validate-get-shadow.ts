@@ -13,6 +13,7 @@ import {
 } from '../common/index.js';
 import { integer, invalidField, nonNegative, unimplemented } from './fields.js';
 import type { GetShadowRequest__Output } from './gen/shadowkeep/v1/GetShadowRequest.js';
+import { validateWidth } from './validate-schedule.js';
 
 export type VersionWish =
   | { readonly kind: 'latest' }
@@ -30,12 +31,13 @@ export interface GetShadow {
   readonly dtype: FloatDType | undefined;
   readonly chunkBytes: number;
   readonly checksums: boolean;
+  /** Exponent of the power function that is wanted as a combination. */
+  readonly gamma: number | undefined;
 }
 
 export function validateGetShadow(request: GetShadowRequest__Output): GetShadow {
   checkRunName(request.run);
   if (request.boxes.length > 0) throw unimplemented('boxes', request.boxes);
-  if (request.sigma_rel !== undefined) throw unimplemented('sigma_rel', request.sigma_rel);
   integer('names length', request.names.length, 0, PATTERN_COUNT_MAX);
   for (const [index, pattern] of request.names.entries()) {
     integer(`names[${index}] length`, pattern.length, 1, PATTERN_CHARS_MAX);
@@ -53,6 +55,7 @@ export function validateGetShadow(request: GetShadowRequest__Output): GetShadow 
     dtype: dtype === 'DTYPE_UNSPECIFIED' ? undefined : dtype,
     chunkBytes: chunkBytesOf(request.chunk_bytes),
     checksums: request.checksums,
+    gamma: gammaOf(request),
   };
 }
 
@@ -71,6 +74,14 @@ export function selectNames(patterns: readonly string[], names: readonly string[
     if (!isMatched) throw invalidField(`names[${index}]`, `${quote(pattern)} matches no tensor of the run`);
   }
   return (name) => exact.has(name) || tests.some((matches) => matches(name));
+}
+
+/** A combination is of several averages, so it names none. */
+function gammaOf(request: GetShadowRequest__Output): number | undefined {
+  if (request.width === undefined) return undefined;
+  if (request.average !== '')
+    throw invalidField('average', `must be empty with ${request.width}, got ${quote(request.average)}`);
+  return validateWidth('', request, 'INVALID_FIELD');
 }
 
 function wishOf(request: GetShadowRequest__Output): VersionWish {

@@ -13,15 +13,21 @@ import {
   quote,
   RANK_MAX,
   ShadowkeepError,
+  SNAPSHOT_COUNT_MAX,
   TENSOR_COUNT_MAX,
 } from '../common/index.js';
-import type { AverageSpec, Policy, RunSpec, TensorSpec } from '../engine/index.js';
-import { integer, invalidField, known, unimplemented } from './fields.js';
+import type { AverageSpec, Policy, RunSpec, SnapshotsSpec, TensorSpec } from '../engine/index.js';
+import { integer, invalidField, known, nonNegative, unimplemented } from './fields.js';
 import type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
+import type { Snapshots__Output } from './gen/shadowkeep/v1/Snapshots.js';
 import type { Tensor__Output } from './gen/shadowkeep/v1/Tensor.js';
 import { validateAverage } from './validate-average.js';
+import { checkFilters, policyOf, validatePolicies } from './validate-policies.js';
 
 const NON_FINITE = ['NON_FINITE_UNSPECIFIED', 'ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'] as const;
+
+/** Fewer cannot be thinned. */
+const SNAPSHOT_COUNT_MIN = 2;
 
 export interface OpenRun {
   readonly spec: RunSpec;
@@ -34,17 +40,28 @@ export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
   if (request.writers > 1) throw unimplemented('writers', request.writers);
   if (request.resume_step !== undefined) throw unimplemented('resume_step', request.resume_step);
   const nonFinite = known('non_finite', request.non_finite, NON_FINITE);
-  if (nonFinite === 'REJECT_STEP' || nonFinite === 'SKIP_TENSOR') throw unimplemented('non_finite', nonFinite);
   integer('incarnation length', request.incarnation.length, 0, INCARNATION_CHARS_MAX);
+  const tensors = validateTensors(request);
+  const averages = validateAverages(request, tensors);
   return {
-    spec: { name: request.run, tensors: validateTensors(request.tensors), averages: validateAverages(request) },
+    spec: {
+      name: request.run,
+      tensors,
+      averages,
+      nonFinite: nonFinite === 'NON_FINITE_UNSPECIFIED' ? 'REJECT_STEP' : nonFinite,
+      snapshots: request.snapshots ? validateSnapshots(request.snapshots, averages) : undefined,
+    },
     incarnation: request.incarnation,
   };
 }
 
-function validateTensors(tensors: readonly Tensor__Output[]): TensorSpec[] {
+function validateTensors({ tensors, policies }: OpenRunRequest__Output): TensorSpec[] {
   const reason = tensors.length > TENSOR_COUNT_MAX ? 'TOO_MANY_TENSORS' : 'INVALID_FIELD';
   integer('tensors length', tensors.length, 1, TENSOR_COUNT_MAX, reason);
+  const ruled = validatePolicies(
+    policies,
+    tensors.map(({ name }) => name),
+  );
   const names = new Set<string>();
   let total = 0;
   return tensors.map((tensor, index) => {
@@ -52,7 +69,7 @@ function validateTensors(tensors: readonly Tensor__Output[]): TensorSpec[] {
     checkTensorName(tensor.name, `${field}.name`);
     if (names.has(tensor.name)) throw invalidTensor(field, tensor.name, 'is declared twice');
     names.add(tensor.name);
-    const spec = validateTensor(field, tensor);
+    const spec = validateTensor(field, tensor, ruled(tensor.name));
     total += elementCount(spec.shape) ?? 0;
     if (total > ELEMENT_COUNT_MAX)
       throw invalidTensor(field, tensor.name, `brings the run over ${ELEMENT_COUNT_MAX} elements`);
@@ -60,7 +77,7 @@ function validateTensors(tensors: readonly Tensor__Output[]): TensorSpec[] {
   });
 }
 
-function validateTensor(field: string, tensor: Tensor__Output): TensorSpec {
+function validateTensor(field: string, tensor: Tensor__Output, ruled: Policy | undefined): TensorSpec {
   const { name, dtype, shape } = tensor;
   if (!isDType(dtype))
     throw invalidTensor(field, name, `has dtype ${dtype}, one of ${Object.keys(DTYPE_BYTES)} is required`);
@@ -69,20 +86,19 @@ function validateTensor(field: string, tensor: Tensor__Output): TensorSpec {
   if (!shape.every((extent) => Number.isSafeInteger(extent) && extent >= 0) || elementCount(shape) === undefined) {
     throw invalidTensor(field, name, `has shape [${shape}], at most ${ELEMENT_COUNT_MAX} elements are allowed`);
   }
-  return { name, dtype, shape, policy: policyOf(field, tensor, dtype) };
+  return { name, dtype, shape, policy: tensorPolicy(field, tensor, dtype, ruled) };
 }
 
-/** The policy with its default by dtype; averaging is for the float dtypes that the kernels know. */
-function policyOf(field: string, tensor: Tensor__Output, dtype: DType): Policy {
-  const policy = known(`${field}.policy`, tensor.policy, ['POLICY_UNSPECIFIED', 'AVERAGE', 'COPY', 'IGNORE']);
-  if (policy === 'POLICY_UNSPECIFIED') return isFloatDType(dtype) ? 'AVERAGE' : 'COPY';
+/** Its own policy, the rules' one, or the default by dtype; averaging is for the float dtypes that the kernels know. */
+function tensorPolicy(field: string, tensor: Tensor__Output, dtype: DType, ruled: Policy | undefined): Policy {
+  const policy = policyOf(`${field}.policy`, tensor.policy) ?? ruled ?? (isFloatDType(dtype) ? 'AVERAGE' : 'COPY');
   if (policy === 'AVERAGE' && !isFloatDType(dtype)) {
     throw invalidTensor(field, tensor.name, `has dtype ${dtype}, only F16, BF16, F32 and F64 can be averaged`);
   }
   return policy;
 }
 
-function validateAverages({ averages }: OpenRunRequest__Output): AverageSpec[] {
+function validateAverages({ averages }: OpenRunRequest__Output, tensors: readonly TensorSpec[]): AverageSpec[] {
   integer('averages length', averages.length, 1, AVERAGE_COUNT_MAX, 'INVALID_AVERAGE');
   const names = new Set<string>();
   return averages.map((average, index) => {
@@ -91,8 +107,26 @@ function validateAverages({ averages }: OpenRunRequest__Output): AverageSpec[] {
     if (names.has(average.name))
       throw invalidField(field, `${quote(average.name)} is declared twice`, 'INVALID_AVERAGE');
     names.add(average.name);
-    return validateAverage(field, average);
+    const spec = validateAverage(field, average);
+    checkFilters(field, spec, tensors);
+    return spec;
   });
+}
+
+function validateSnapshots(snapshots: Snapshots__Output, averages: readonly AverageSpec[]): SnapshotsSpec {
+  const powerCount = averages.filter(({ schedule }) => schedule.kind === 'power_function').length;
+  if (powerCount === 0) throw invalidField('snapshots', 'need a power_function average, there is none');
+  const countMax = Math.floor(SNAPSHOT_COUNT_MAX / powerCount);
+  const { dtype } = snapshots;
+  if (dtype !== 'DTYPE_UNSPECIFIED' && !isFloatDType(dtype)) {
+    throw invalidField('snapshots.dtype', `must be F16, BF16, F32 or F64, got ${dtype}`);
+  }
+  return {
+    everySteps: integer('snapshots.every_steps', snapshots.every_steps, 1, Number.MAX_SAFE_INTEGER),
+    countMax: integer('snapshots.count_max', snapshots.count_max, SNAPSHOT_COUNT_MIN, countMax),
+    bytesMax: nonNegative('snapshots.bytes_max', snapshots.bytes_max),
+    dtype: dtype === 'DTYPE_UNSPECIFIED' ? 'F32' : dtype,
+  };
 }
 
 function invalidTensor(field: string, name: string, problem: string): ShadowkeepError {

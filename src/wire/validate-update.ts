@@ -10,7 +10,8 @@ import type { UpdateRequest__Output } from './gen/shadowkeep/v1/UpdateRequest.js
 export type UpdateMessage =
   | { readonly kind: 'open'; readonly open: UpdateOpen__Output }
   | { readonly kind: 'chunk'; readonly step: number; readonly offset: number; readonly data: Uint8Array }
-  | { readonly kind: 'commit'; readonly step: number; readonly bytes: number; readonly isInitial: boolean };
+  | { readonly kind: 'commit'; readonly step: number; readonly bytes: number; readonly isInitial: boolean }
+  | { readonly kind: 'skip'; readonly step: number };
 
 /** One message of an Update stream, alone: what its order and the run demand is checked where those are known. */
 export function validateUpdate(request: UpdateRequest__Output): UpdateMessage {
@@ -40,7 +41,8 @@ function validateChunk(chunk: Chunk__Output): UpdateMessage {
 function validateCommit(commit: Commit__Output): UpdateMessage {
   const step = nonNegative('commit.step', commit.step);
   const bytes = nonNegative('commit.bytes', commit.bytes);
-  if (commit.skipped) throw unimplemented('commit.skipped', true);
+  if (commit.skipped && commit.initial) throw invalidField('commit.skipped', 'and commit.initial exclude each other');
+  if (commit.skipped) return { kind: 'skip', step };
   return { kind: 'commit', step, bytes, isInitial: commit.initial };
 }
 
@@ -67,7 +69,11 @@ export function validateUpdateOpen(open: UpdateOpen__Output): UpdateTarget {
 /** Boxes may only say what no boxes say, each tensor whole and in order; parts of tensors are not served yet. */
 export function validateBoxes(boxes: readonly Box__Output[], tensors: readonly PlacedTensor[]): void {
   if (boxes.length === 0) return;
-  const sent = tensors.flatMap((tensor, index) => (tensor.policy === 'IGNORE' ? [] : [{ tensor, index }]));
+  const indexed = tensors.map((tensor, index) => ({ tensor, index }));
+  const sent = [
+    ...indexed.filter(({ tensor }) => tensor.policy === 'AVERAGE' || tensor.policy === 'COPY'),
+    ...indexed.filter(({ tensor }) => tensor.policy === 'COPY_ONCE'),
+  ];
   for (const [position, box] of boxes.entries()) {
     const field = `open.boxes[${position}]`;
     integer(`${field}.tensor`, box.tensor, 0, tensors.length - 1);

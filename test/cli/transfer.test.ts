@@ -141,7 +141,7 @@ describe('push', () => {
       const { status, stderr } = await runCommand(['push', 'r', ...args, '--target', target]);
       return `${status} ${stderr.trimEnd()}`;
     };
-    expect(await push(good)).toMatch(/^2 shadowkeep: run "r" does not exist: name its averages with --ema/);
+    expect(await push(good)).toMatch(/^2 shadowkeep: run "r" does not exist: name its averages with --average/);
     expect(await push(inDirectory('none.safetensors'))).toMatch(/^1 shadowkeep: .*none\.safetensors.* \(NOT_FOUND\)$/);
     writeFileSync(inDirectory('bad.safetensors'), 'no safetensors');
     expect(await push(inDirectory('bad.safetensors'))).toMatch(/^1 shadowkeep: .*\(INVALID_FILE\)$/);

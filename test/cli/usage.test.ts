@@ -1,10 +1,20 @@
 import { execFile } from 'node:child_process';
+import type { Command } from 'commander';
 import { describe, expect, test } from 'vitest';
 import { buildProgram } from '../../src/cli/program.js';
 import { runCommand, succeed } from './run-command.js';
 import { runInProcess } from './run-in-process.js';
 
-const COMMANDS = buildProgram().commands.map((command) => command.name());
+/** Every command with the words that call it, those below others too. */
+function commandsOf(parent: Command, words: readonly string[] = []): { words: string[]; command: Command }[] {
+  return parent.commands.flatMap((command) => {
+    const own = [...words, command.name()];
+    return [{ words: own, command }, ...commandsOf(command, own)];
+  });
+}
+
+const COMMANDS = commandsOf(buildProgram());
+const NAMES = COMMANDS.map(({ words }) => words.join(' '));
 
 /** The only part of the help that depends on the machine. */
 function withoutMachine(help: string): string {
@@ -16,14 +26,14 @@ describe('help', () => {
     expect((await runInProcess(['--help'])).stdout).toMatchSnapshot();
   });
 
-  test.each(COMMANDS.filter((name) => name !== 'demo'))('of %s', async (name) => {
-    const { status, stdout, stderr } = await runInProcess([name, '--help']);
+  test.each(NAMES.filter((name) => name !== 'demo'))('of %s', async (name) => {
+    const { status, stdout, stderr } = await runInProcess([...name.split(' '), '--help']);
     expect({ status, stderr }).toEqual({ status: 0, stderr: '' });
     expect(withoutMachine(stdout)).toMatchSnapshot();
   });
 
   test('every flag has a variable that its help names, and its own', () => {
-    for (const command of buildProgram().commands) {
+    for (const { command } of COMMANDS) {
       const variables = command.options.map(({ long, envVar }) => [long, envVar]);
       expect(variables).toEqual(
         command.options.map(({ long }) => [long, `SHADOWKEEP_${long!.slice(2).toUpperCase().replaceAll('-', '_')}`]),
@@ -55,6 +65,17 @@ describe('wrong usage exits with 2 and says what was expected', () => {
     [['push', 'r', 'f', '--ema', 'ema'], /--ema must be NAME=DECAY with a decay from 0 to 1/],
     [['push', 'r', 'f', '--ema', 'ema=1.5'], /--ema must be NAME=DECAY .*, got "ema=1.5"/],
     [['push', 'r', 'f', '--start', 'late'], /--start must be one of ZEROS, INITIAL, FIRST, got "late"/],
+    [
+      ['push', 'r', 'f', '--average', 'torch-ema:decay=2'],
+      /^shadowkeep: torch-ema: decay must be a number from 0 to 1, got 2$/m,
+    ],
+    [['push', 'r', 'f', '--average', 'sgd'], /preset must be one of textbook, .*, got "sgd"/],
+    [['presets', 'torch-ema:beta=1'], /torch-ema has no option "beta", only decay, device/],
+    [['presets', 'torch-ema', 'extra'], /too many arguments/],
+    [['average'], /^Usage: shadowkeep average/],
+    [['average', 'add', 'r'], /missing required argument 'TEXT'/],
+    [['average', 'add', 'r', 'x=y'], /preset must be one of .*, got "y"/],
+    [['average', 'remove', 'r'], /missing required argument 'NAME'/],
     [['delete', 'r'], /delete needs --yes where nobody can be asked/],
     [['serve', '--memory', '1KiB'], /--memory must be a size between 64MiB and .*, got "1KiB"/],
     [['serve', '--kernels', 'gpu'], /--kernels must be one of simd, scalar, got "gpu"/],

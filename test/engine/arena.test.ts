@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { Arena, SCRATCH_BYTES, SKEW } from '../../src/engine/arena.js';
+import { Arena, SCRATCH_BYTES, SKEW, SLOTS_ADDRESS } from '../../src/engine/arena.js';
 import { MODE } from './fixtures.js';
 
 const PAGE_BYTES = 4_096;
@@ -11,8 +11,8 @@ describe('an arena', () => {
     arena.grow(2);
     expect(arena.freeSlotCount).toBe(2);
     expect([arena.take(SKEW.shadow), arena.take(SKEW.staging), arena.take(SKEW.shadow)]).toEqual([
-      SCRATCH_BYTES,
-      SCRATCH_BYTES + arena.slotBytes + SKEW.staging,
+      SLOTS_ADDRESS,
+      SLOTS_ADDRESS + arena.slotBytes + SKEW.staging,
       undefined,
     ]);
   });
@@ -21,7 +21,7 @@ describe('an arena', () => {
     const arena = new Arena(PAGE_BYTES, MODE);
     arena.grow(1);
     arena.give(arena.take(SKEW.staging)!);
-    expect(arena.take(SKEW.shadowCopy)).toBe(SCRATCH_BYTES + SKEW.shadowCopy);
+    expect(arena.take(SKEW.shadowCopy)).toBe(SLOTS_ADDRESS + SKEW.shadowCopy);
   });
 
   test('keeps its contents when it grows, and new pages are zero', () => {
@@ -51,7 +51,7 @@ describe('an arena', () => {
   });
 
   test('has no more slots than its bytes', () => {
-    const arena = new Arena(PAGE_BYTES, MODE, SCRATCH_BYTES + 65_536);
+    const arena = new Arena(PAGE_BYTES, MODE, SLOTS_ADDRESS + 65_536);
     expect(arena.slotCountMax).toBe(8);
     arena.grow(8);
     expect(() => arena.grow(1)).toThrow(RangeError);

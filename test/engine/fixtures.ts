@@ -1,16 +1,19 @@
 import type { ErrorReason, FloatDType } from '../../src/common/index.js';
 import { ShadowkeepError } from '../../src/common/index.js';
 import {
+  AVERAGE_DEFAULTS,
   type AverageSpec,
   planRead,
   type Reader,
+  type ReadPlan,
   Run,
   type RunSpec,
   readBytes,
   type TensorSpec,
+  type Version,
 } from '../../src/engine/index.js';
 import { Ledger } from '../../src/engine/ledger.js';
-import type { RunOptions } from '../../src/engine/run.js';
+import type { RunOptions } from '../../src/engine/run-spec.js';
 import type { KernelMode } from '../../src/kernels/index.js';
 
 /** The leg of the test run: `npm test` runs the engine's suite once with each. */
@@ -28,11 +31,21 @@ export function ema(
   start: AverageSpec['start'],
   precision: AverageSpec['precision'] = 'F32',
 ): AverageSpec {
-  return { name, schedule: { kind: 'constant', decay }, start, precision };
+  return { ...AVERAGE_DEFAULTS, name, schedule: { kind: 'constant', decay }, start, precision };
 }
 
 export function mean(name: string, precision: AverageSpec['precision'] = 'F32'): AverageSpec {
-  return { name, schedule: { kind: 'mean' }, start: 'FIRST', precision };
+  return { ...AVERAGE_DEFAULTS, name, schedule: { kind: 'mean' }, precision };
+}
+
+/** A run's spec that takes any number. */
+export function specOf(
+  name: string,
+  tensors: TensorSpec[],
+  averages: AverageSpec[],
+  rules: Partial<RunSpec> = {},
+): RunSpec {
+  return { name, tensors, averages, nonFinite: 'ACCEPT', snapshots: undefined, ...rules };
 }
 
 /** A run with a ledger of its own. */
@@ -41,9 +54,10 @@ export function makeRun(
   averages: AverageSpec[],
   options: RunOptions = {},
   budgetBytes = 256 * MIB,
+  rules: Partial<RunSpec> = {},
 ): { run: Run; ledger: Ledger } {
   const ledger = new Ledger(budgetBytes);
-  const spec: RunSpec = { name: 'r', tensors, averages };
+  const spec = specOf('r', tensors, averages, rules);
   return { run: new Run(spec, ledger, MODE, options), ledger };
 }
 
@@ -66,7 +80,7 @@ export async function push(
   const writer = run.openWriter(run.generation, options.wireDType, never);
   try {
     if (space.length > 0) writer.stage(step, 0, space);
-    return await run.commit(writer, step, space.length, options.initial ?? false, drive);
+    return (await run.commit(writer, step, space.length, options.initial ?? false, drive)).state;
   } finally {
     run.closeWriter(writer);
   }
@@ -79,10 +93,21 @@ export function readAll(
   options: { reader?: Reader; dtype?: FloatDType; names?: string[] } = {},
 ): Buffer {
   const isWanted = (name: string): boolean => options.names?.includes(name) ?? true;
-  const plan = planRead(run.layout, run.planes, average, isWanted, options.dtype);
+  const plan = planOf(run, options.reader?.version ?? run.head, average, isWanted, options.dtype);
   const bytes = Buffer.alloc(plan.totalBytes, 0xa5);
-  readBytes(options.reader?.version ?? run.head, plan, 0, bytes);
+  readBytes(plan, 0, bytes);
   return bytes;
+}
+
+/** The plan of a read of one average of a version. */
+export function planOf(
+  run: Run,
+  version: Version,
+  average: number,
+  isWanted: (name: string) => boolean = () => true,
+  dtype?: FloatDType,
+): ReadPlan {
+  return planRead(run.layout, version, version.shadows[average]!, isWanted, dtype);
 }
 
 /** Packed numbers, padded to 64 bytes as a byte space has them. */

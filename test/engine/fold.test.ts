@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS, type Precision } from '../../src/common/index.js';
-import { SCRATCH_BYTES, SKEW } from '../../src/engine/arena.js';
+import { SKEW, SLOTS_ADDRESS } from '../../src/engine/arena.js';
 import { type FoldTarget, foldStep } from '../../src/engine/fold.js';
-import type { Segment } from '../../src/engine/layout.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import { type Page, PagePool } from '../../src/engine/page-pool.js';
 import type { Plane } from '../../src/engine/plane.js';
+import type { Segment } from '../../src/engine/wire-plan.js';
 import { firstDifference, randomBits, sampleElements } from '../kernels/elements.js';
 import { HALF_VALUES, lerped, nearestCode, rounded } from '../kernels/oracle.js';
 import { MIB, MODE } from './fixtures.js';
@@ -16,14 +16,14 @@ const COUNT = 1_500;
 
 /** Arenas of eight slots: what a run of more than 4 GiB looks like, in small. */
 function makePool(): PagePool {
-  return new PagePool(PAGE_BYTES, new Ledger(4 * MIB), MODE, 'run "r"', SCRATCH_BYTES + 65_536);
+  return new PagePool(PAGE_BYTES, new Ledger(4 * MIB), MODE, 'run "r"', SLOTS_ADDRESS + 65_536);
 }
 
 function planeOf(precision: Precision | undefined): Plane {
   const elementBytes = precision === undefined ? 1 : DTYPE_BYTES[precision];
   const pageElements = PAGE_BYTES / elementBytes;
   return {
-    precision,
+    dtype: precision,
     elementBytes,
     pageElements,
     pageCount: Math.ceil(COUNT / pageElements),
@@ -83,8 +83,8 @@ describe.each(homes)(`a fold with $where, ${MODE}, seed ${SEED}`, ({ source, bas
       const [shadows, sources] = [sampleElements(random, precision, COUNT), sampleElements(random, dtype, COUNT)];
       store(basePages, precision, shadows);
       store(staging, dtype, sources);
-      const segments: Segment[] = [{ wireOffset: 0, flat: 0, count: COUNT, dtype }];
-      const targets: FoldTarget[] = [{ plane, base: basePages, target: targetPages, weight }];
+      const segments: Segment[] = [{ wireOffset: 0, flat: 0, count: COUNT, dtype, averages: -1 }];
+      const targets: FoldTarget[] = [{ plane, base: basePages, target: targetPages, weight, meter: undefined }];
       for (const _ of foldStep(segments, staging, PAGE_BYTES, targets));
       const expected = shadows.map((s, i) => {
         if (weight === 0) return s;
@@ -108,9 +108,9 @@ describe.each(homes)(`a fold with $where, ${MODE}, seed ${SEED}`, ({ source, bas
         bytes[i] = p * 31 + i;
       });
     });
-    const segments: Segment[] = [{ wireOffset: 64, flat: 3, count: 6_000, dtype: undefined }];
+    const segments: Segment[] = [{ wireOffset: 64, flat: 3, count: 6_000, dtype: undefined, averages: -1 }];
     for (const _ of foldStep(segments, staging, PAGE_BYTES, [
-      { plane, base: basePages, target: targetPages, weight: 1 },
+      { plane, base: basePages, target: targetPages, weight: 1, meter: undefined },
     ]));
     const bytesOf = (pages: Page[]): Buffer => {
       return Buffer.concat(pages.map(({ arena, address }) => Buffer.from(arena.bytes(address, PAGE_BYTES))));
@@ -129,8 +129,9 @@ test('a fold yields as often as it is told', () => {
     flat: i * 32,
     count: 32,
     dtype: 'F32',
+    averages: -1,
   }));
-  const targets: FoldTarget[] = [{ plane, base: pages, target: pages, weight: 0.5 }];
+  const targets: FoldTarget[] = [{ plane, base: pages, target: pages, weight: 0.5, meter: undefined }];
   expect([...foldStep(segments, staging, PAGE_BYTES, targets, 32)]).toHaveLength(10);
   expect([...foldStep(segments, staging, PAGE_BYTES, targets, 100)]).toHaveLength(2);
   expect([...foldStep(segments, staging, PAGE_BYTES, targets)]).toHaveLength(0);

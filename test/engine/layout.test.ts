@@ -4,7 +4,7 @@ import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType } from '../../src/common/ind
 import { placeTensors, planWire, type TensorSpec, wireDTypeOf } from '../../src/engine/index.js';
 import { checkSameTensors } from '../../src/engine/layout.js';
 import { refusal, tensor } from './fixtures.js';
-import { countOf } from './model/naive-run.js';
+import { countOf, inWireOrder } from './model/naive-run.js';
 import { Random } from './model/random.js';
 import { sampleSpec } from './model/samples.js';
 
@@ -18,7 +18,8 @@ describe('placement', () => {
       fc.property(specs, (tensors) => {
         const layout = placeTensors(tensors);
         for (const policy of ['AVERAGE', 'COPY'] as const) {
-          const placed = layout.tensors.filter((one) => one.policy === policy);
+          const inSpace = (one: TensorSpec): boolean => one.policy.startsWith(policy);
+          const placed = inWireOrder(layout.tensors).filter(inSpace);
           const lengthOf = ({ count, bytes }: (typeof placed)[0]): number => (policy === 'AVERAGE' ? count : bytes);
           let end = 0;
           for (const one of placed) {
@@ -43,17 +44,16 @@ describe('the wire plan', () => {
         const layout = placeTensors(tensors);
         const plan = planWire(layout, wireDType);
         const placeOf = new Map<string, string>();
-        for (const { wireOffset, flat, count, dtype } of plan.segments) {
+        for (const { wireOffset, flat, count, dtype } of [...plan.segments, ...plan.onceSegments]) {
           const size = dtype === undefined ? 1 : DTYPE_BYTES[dtype];
           for (let i = 0; i < count; i++) placeOf.set(`${wireOffset + i * size}`, `${dtype ?? 'copied'} ${flat + i}`);
-          expect(wireOffset + count * size).toBeLessThanOrEqual(plan.totalBytes);
+          expect(wireOffset + count * size).toBeLessThanOrEqual(plan.firstStepBytes);
         }
         let offset = 0;
         const misplaced: string[] = [];
-        for (const one of layout.tensors) {
-          if (one.policy === 'IGNORE') continue;
+        for (const one of inWireOrder(layout.tensors)) {
           const dtype = wireDTypeOf(one, wireDType);
-          const isCopied = one.policy === 'COPY';
+          const isCopied = one.policy !== 'AVERAGE';
           const size = isCopied ? 1 : DTYPE_BYTES[dtype];
           const count = isCopied ? one.bytes : one.count;
           for (let i = 0; i < count; i++) {
@@ -63,7 +63,7 @@ describe('the wire plan', () => {
           offset += Math.ceil((count * size) / 64) * 64;
         }
         expect(misplaced).toEqual([]);
-        expect(plan.totalBytes).toBe(offset);
+        expect(plan.firstStepBytes).toBe(offset);
       }),
       { seed: SEED, numRuns: 60 },
     );
@@ -84,14 +84,14 @@ describe('the wire plan', () => {
       tensor('f', [3]),
       tensor('g', [0, 9]),
     ];
-    const { segments, totalBytes } = planWire(placeTensors(tensors), undefined);
+    const { segments, stepBytes } = planWire(placeTensors(tensors), undefined);
     expect(segments.map(({ dtype, wireOffset, count }) => [dtype, wireOffset, count])).toEqual([
       ['F32', 0, 3],
       ['F16', 64, 3],
       [undefined, 128, 24],
       ['F32', 192, 19],
     ]);
-    expect(totalBytes).toBe(320);
+    expect(stepBytes).toBe(320);
   });
 });
 

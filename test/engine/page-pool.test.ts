@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { SCRATCH_BYTES, SKEW } from '../../src/engine/arena.js';
+import { SKEW, SLOTS_ADDRESS } from '../../src/engine/arena.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import { PagePool, type PageWant } from '../../src/engine/page-pool.js';
 import { MIB, MODE, refusal } from './fixtures.js';
@@ -7,7 +7,7 @@ import { MIB, MODE, refusal } from './fixtures.js';
 const PAGE_BYTES = 4_096;
 const SLOT_BYTES = 8_192;
 /** Eight slots. */
-const SMALL_ARENA_BYTES = SCRATCH_BYTES + 65_536;
+const SMALL_ARENA_BYTES = SLOTS_ADDRESS + 65_536;
 
 function makePool(budgetBytes = MIB, arenaBytesMax?: number): { pool: PagePool; ledger: Ledger } {
   const ledger = new Ledger(budgetBytes);

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { createPlanes, homeOf, homeOfPage, pageBytesFor } from '../../src/engine/plane.js';
+import type { Precision } from '../../src/common/index.js';
+import { homeOf, homeOfPage, type Plane, PlaneShape, pageBytesFor } from '../../src/engine/plane.js';
 import { MIB } from './fixtures.js';
 
 describe('page sizes', () => {
@@ -15,16 +16,23 @@ describe('page sizes', () => {
   });
 });
 
+/** The planes of a run: one per average, then the copied one. */
+function createPlanes(
+  precisions: Precision[],
+  length: number,
+  copiedBytes: number,
+  pageBytes: number,
+  arenaBytesMax?: number,
+): Plane[] {
+  const shape = new PlaneShape(precisions, pageBytes, arenaBytesMax);
+  return [...precisions.map((precision) => shape.plane(precision, length)), shape.copiedPlane(copiedBytes)];
+}
+
 describe('planes', () => {
   test('one per average in its precision, then the copied bytes', () => {
     const planes = createPlanes(['F32', 'F64'], 1_025, 4_097, 4_096);
     expect(
-      planes.map(({ precision, elementBytes, pageElements, pageCount }) => [
-        precision,
-        elementBytes,
-        pageElements,
-        pageCount,
-      ]),
+      planes.map(({ dtype, elementBytes, pageElements, pageCount }) => [dtype, elementBytes, pageElements, pageCount]),
     ).toEqual([
       ['F32', 4, 1_024, 2],
       ['F64', 8, 512, 3],

@@ -1,9 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS } from '../../src/common/index.js';
-import { planRead, readBytes, readTensor, writeTensor } from '../../src/engine/index.js';
+import { readBytes, readElements, writeElements } from '../../src/engine/index.js';
 import { nearestCode, rounded } from '../kernels/oracle.js';
-import { ema, f32, f64, makeRun, push, readAll, space, tensor } from './fixtures.js';
+import { ema, f32, f64, makeRun, planOf, push, readAll, space, tensor } from './fixtures.js';
 
 const SEED = 20_250_613;
 /** Several pages of 4 KiB, odd counts, a scalar, an empty one, and copied ones in between. */
@@ -62,10 +62,10 @@ describe.each(PRECISIONS)('a read of an %s shadow', (precision) => {
 
   test(`any piece of it is that piece of the whole, seed ${SEED}`, async () => {
     const run = await makeRead(precision);
-    const plans = [undefined, ...FLOAT_DTYPES].map((dtype) => planRead(run.layout, run.planes, 0, () => true, dtype));
+    const plans = [undefined, ...FLOAT_DTYPES].map((dtype) => planOf(run, run.head, 0, () => true, dtype));
     const wholes = plans.map((plan) => {
       const whole = Buffer.alloc(plan.totalBytes);
-      readBytes(run.head, plan, 0, whole);
+      readBytes(plan, 0, whole);
       return whole;
     });
     fc.assert(
@@ -73,7 +73,7 @@ describe.each(PRECISIONS)('a read of an %s shadow', (precision) => {
         const whole = wholes[which]!;
         const begin = 16 * (from % (whole.length / 16));
         const piece = Buffer.alloc(Math.min(16 * (length + 1), whole.length - begin), 0xa5);
-        readBytes(run.head, plans[which]!, begin, piece);
+        readBytes(plans[which]!, begin, piece);
         expect(piece.equals(whole.subarray(begin, begin + piece.length))).toBe(true);
       }),
       { seed: SEED, numRuns: 300 },
@@ -84,12 +84,12 @@ describe.each(PRECISIONS)('a read of an %s shadow', (precision) => {
 test('a selection has its own byte space, in the order of the layout', async () => {
   const run = await makeRead('F32');
   expect(readAll(run, 0, { names: ['m', 'c'] })).toEqual(space(f32(-0), m));
-  const plan = planRead(run.layout, run.planes, 0, (name) => name === 'm' || name === 'b', undefined);
+  const plan = planOf(run, run.head, 0, (name) => name === 'm' || name === 'b');
   expect(plan.tensors.map(({ tensor: { name }, offset, bytes }) => [name, offset, bytes])).toEqual([
     ['b', 0, 0],
     ['m', 0, 5_000],
   ]);
-  expect(planRead(run.layout, run.planes, 0, (name) => name === 'x', undefined)).toMatchObject({
+  expect(planOf(run, run.head, 0, (name) => name === 'x')).toMatchObject({
     tensors: [],
     totalBytes: 0,
   });
@@ -98,14 +98,14 @@ test('a selection has its own byte space, in the order of the layout', async () 
 test('what is written back tensor by tensor is read again', async () => {
   const from = await makeRead('F64');
   const { run: to } = makeRun(TENSORS, [ema('a', 0.5, 'FIRST', 'F64')], OPTIONS);
-  const plan = planRead(from.layout, from.planes, 0, () => true, undefined);
-  for (const entry of plan.tensors) {
-    const planeIndex = entry.tensor.policy === 'AVERAGE' ? 0 : 1;
-    const plane = to.planes[planeIndex]!;
-    for (let at = 0; at < entry.bytes; at += 1_000) {
-      const piece = new Uint8Array(Math.min(1_000, entry.bytes - at));
-      readTensor(from.head, plan, entry, at, piece);
-      writeTensor(to.head, plane, planeIndex, entry.tensor.flat + at / plane.elementBytes, piece);
+  for (const { tensor: one, bytes } of planOf(from, from.head, 0).tensors) {
+    const tableOf = ({ head }: typeof from) => (one.policy === 'AVERAGE' ? head.shadows[0]! : head.copied);
+    const [source, target] = [tableOf(from), tableOf(to)];
+    for (let at = 0; at < bytes; at += 1_000) {
+      const piece = new Uint8Array(Math.min(1_000, bytes - at));
+      const flat = one.flat + at / source.plane.elementBytes;
+      readElements(source.table, source.plane, flat, source.plane.dtype, piece);
+      writeElements(target.table, target.plane, flat, piece);
     }
   }
   expect(readAll(to)).toEqual(readAll(from));

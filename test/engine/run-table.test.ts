@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { RUN_COUNT_MAX } from '../../src/common/index.js';
 import { type RunSpec, RunTable } from '../../src/engine/index.js';
-import { f32, MIB, MODE, mean, push, refusal, space, tensor } from './fixtures.js';
+import { f32, MIB, MODE, mean, push, refusal, space, specOf, tensor } from './fixtures.js';
 
-const spec = (name: string): RunSpec => ({ name, tensors: [tensor('w', [1])], averages: [mean('a')] });
+const spec = (name: string): RunSpec => specOf(name, [tensor('w', [1])], [mean('a')]);
 
 describe('the table of runs', () => {
   test('opens a run once, gives it again, and forgets it when it is deleted', () => {

@@ -126,10 +126,8 @@ describe('commits', () => {
     );
     expect(run.committedStep).toBeUndefined();
     expect(await push(run, 0, step(8), { initial: true })).toBe('COMMITTED');
-    expect(run.head.states).toEqual([
-      { numUpdates: 0, weight: 1 },
-      { numUpdates: 0, weight: 1 },
-    ]);
+    const assigned = { numUpdates: 0, pushes: 0, weight: 1, originStep: 0, lastStep: 0 };
+    expect(run.head.shadows.map(({ state }) => state)).toMatchObject([assigned, assigned]);
     expect(await push(run, 0, step(9), { initial: true })).toBe('ALREADY_COMMITTED');
     await expect(push(run, 1, step(9), { initial: true })).rejects.toSatisfy(
       refusal('INITIAL_TOO_LATE', /^initial push of step 1: run "r" has committed step 0$/),
@@ -159,7 +157,7 @@ describe('commits', () => {
     expect(copy.state).toEqual(run.state);
     expect(copy.attach('life')).toBe(1);
     await push(copy, 6, step(10));
-    expect(copy.head.states).toEqual([{ numUpdates: 3, weight: 1 / 3 }]);
+    expect(copy.head.shadows[0]?.state).toMatchObject({ numUpdates: 3, weight: 1 / 3 });
     expect(() => copy.restore(run.state)).toThrow('broken invariant');
   });
 

@@ -1,9 +1,11 @@
 import { describe, expect, test } from 'vitest';
 import { SKEW } from '../../src/engine/arena.js';
+import { NO_PROGRESS } from '../../src/engine/index.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import { type Page, PagePool } from '../../src/engine/page-pool.js';
+import { PlaneShape } from '../../src/engine/plane.js';
 import { Version } from '../../src/engine/version.js';
-import { MIB, MODE } from './fixtures.js';
+import { MIB, MODE, mean } from './fixtures.js';
 
 function setUp(): { pool: PagePool; pages: Page[]; makeVersion: (id: number, pages: Page[]) => Version } {
   const pool = new PagePool(4_096, new Ledger(MIB), MODE, 'run "r"');
@@ -12,7 +14,16 @@ function setUp(): { pool: PagePool; pages: Page[]; makeVersion: (id: number, pag
     'shadows',
   );
   const makeVersion = (id: number, own: Page[]): Version => {
-    return new Version(pool, { id, step: id, generation: 1, states: [], tables: [own.slice(0, 1), own.slice(1)] });
+    const shape = new PlaneShape(['F32'], 4_096);
+    const spec = mean('a');
+    const state = { ...NO_PROGRESS, movement: undefined, addedAtStep: undefined };
+    return new Version(pool, id, {
+      step: id,
+      generation: 1,
+      shadows: [{ spec, state, plane: shape.plane('F32', 1), table: own.slice(0, 1) }],
+      copied: { plane: shape.copiedPlane(8_192), table: own.slice(1) },
+      snapshots: [],
+    });
   };
   return { pool, pages, makeVersion };
 }

@@ -37,7 +37,7 @@ describe('a chunk', () => {
     expect(() => attempt(writer)).toThrow(expect.toSatisfy(refusal(reason, text)));
     expect(writer).toMatchObject({ step: 1, receivedBytes: 32 });
     writer.stage(1, 32, step.subarray(32));
-    expect(await run.commit(writer, 1, STEP_BYTES, false, drive)).toBe('COMMITTED');
+    expect(await run.commit(writer, 1, STEP_BYTES, false, drive)).toMatchObject({ state: 'COMMITTED' });
     expect(readAll(run)).toEqual(step);
   });
 
@@ -63,7 +63,7 @@ describe('a commit', () => {
     writer.stage(1, 0, step.subarray(0, 64));
     await expect(run.commit(writer, number, bytes, false, drive)).rejects.toSatisfy(refusal(reason, text));
     writer.stage(1, 64, step.subarray(64));
-    expect(await run.commit(writer, 1, STEP_BYTES, false, drive)).toBe('COMMITTED');
+    expect(await run.commit(writer, 1, STEP_BYTES, false, drive)).toMatchObject({ state: 'COMMITTED' });
   });
 
   test('of an old step in the middle of a new one is a mismatch, not a duplicate', async () => {
@@ -81,7 +81,7 @@ describe('a commit', () => {
     const { run, writer } = setUp();
     writer.stage(5, 0, step);
     await run.commit(writer, 5, STEP_BYTES, false, drive);
-    expect(await run.commit(writer, 3, 0, false, drive)).toBe('ALREADY_COMMITTED');
+    expect(await run.commit(writer, 3, 0, false, drive)).toMatchObject({ state: 'ALREADY_COMMITTED' });
     expect(f32At(readAll(run), 2)).toEqual([0, 1]);
     expect(run.committedStep).toBe(5);
   });
@@ -100,5 +100,5 @@ test('a writer that ends frees its staging and leaves no trace', async () => {
   const second = run.openWriter(run.generation, undefined, never);
   expect(ledger.usedBytes).toBe(used);
   second.stage(1, 0, step);
-  expect(await run.commit(second, 1, STEP_BYTES, false, drive)).toBe('COMMITTED');
+  expect(await run.commit(second, 1, STEP_BYTES, false, drive)).toMatchObject({ state: 'COMMITTED' });
 });

@@ -8,17 +8,14 @@ import { formatBytes, formatDuration } from '../format.js';
 import { interruptible } from '../interrupt.js';
 import { print, printJson } from '../output.js';
 import { type Progress, startProgress } from '../progress.js';
-import { averagesOf, type EmaFlag, emaFlag } from '../push-averages.js';
+import { type AverageFlags, averagesOf, collectAverages, emaFlag } from '../push-averages.js';
 import { layoutFor } from '../push-layout.js';
 import { stepsOf } from '../push-steps.js';
 import { integer, list, oneOf } from '../values.js';
 import { withClient } from '../with-client.js';
 
-interface PushOptions extends CommonOptions {
+interface PushOptions extends CommonOptions, AverageFlags {
   step?: number;
-  ema?: EmaFlag[];
-  mean?: string[];
-  start?: AverageStart;
 }
 
 const STARTS = ['ZEROS', 'INITIAL', 'FIRST'] as const satisfies readonly AverageStart[];
@@ -28,8 +25,8 @@ Each file is one step, folded in the order of the command line: step N and the
 ones after it with --step N, otherwise the step in the file's metadata or at
 the end of its name (step_000100.safetensors). A step that the run has already
 is acknowledged and not folded again. A run that does not exist is created with
-the layout of the first file; with --start initial the first file is
-registered, not folded.`;
+the layout of the first file. Where an average starts from INITIAL (--start, or
+its preset) the first file is registered, not folded.`;
 
 export function pushCommand(): Command {
   const command = new Command('push')
@@ -37,6 +34,12 @@ export function pushCommand(): Command {
     .argument('<RUN>', 'name of the run')
     .argument('<FILE...>', 'safetensors files')
     .addOption(flag('--step <N>', 'step of the first file').argParser(integer('--step', 0)))
+    .addOption(
+      flag(
+        '--average <TEXT>',
+        'an average of a new run, as ema=timm-v3:decay=0.9998; "presets" lists them; repeat it for more',
+      ).argParser(collectAverages),
+    )
     .addOption(
       flag('--ema <NAME=DECAY>', 'a moving average of a new run; repeat it or separate by commas').argParser(
         list(emaFlag),
@@ -55,18 +58,20 @@ export function pushCommand(): Command {
 }
 
 async function push(name: string, paths: readonly string[], options: PushOptions): Promise<void> {
-  const { ema = [], mean = [], start = 'FIRST', target, step } = options;
+  const { target, step, json = false } = options;
   const files: SafetensorsFile[] = [];
   for (const path of paths) files.push(await readSafetensorsHeader(path));
   const steps = stepsOf(files, step);
   await interruptible((signal) =>
     withClient(target, async (client) => {
-      const layout = await layoutFor(client, name, files, averagesOf(ema, mean, start));
+      const layout = await layoutFor(client, name, files, averagesOf(options));
       const run = await client.openRun({ run: name, ...layout });
       const abort = () => run.abort();
       signal.addEventListener('abort', abort);
       try {
-        await pushFiles(run, files, steps, options);
+        const needsInitial =
+          run.committedStep === undefined && layout.averages.some((average) => average.start === 'INITIAL');
+        await pushFiles(run, files, steps, needsInitial, json);
         await run.close();
       } catch (error) {
         run.abort();
@@ -83,9 +88,9 @@ async function pushFiles(
   run: RunHandle,
   files: readonly SafetensorsFile[],
   steps: readonly number[],
-  { start, json = false }: PushOptions,
+  needsInitial: boolean,
+  json: boolean,
 ): Promise<void> {
-  const needsInitial = start === 'INITIAL' && run.committedStep === undefined;
   for (const [index, file] of files.entries()) {
     const startedMs = performance.now();
     const progress = startProgress(`push ${basename(file.path)}`, dataBytes(file), json);

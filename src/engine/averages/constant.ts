@@ -1,7 +1,10 @@
+import { weightOfDecay } from './decay.js';
+import type { Moment } from './spec.js';
+
 /**
  * The textbook exponential moving average with a constant decay β: v_k = β v_{k−1} + (1 − β) θ_k.
- * Weight of the k-th folded update, k = 1, 2 …: 1 − β. β = 1 holds, β = 0 assigns.
+ * w = 1 − β. β = 1 holds, β = 0 assigns.
  */
-export function constantWeight(decay: number): number {
-  return 1 - decay;
+export function constantWeight(decay: number, { elapsed }: Moment): number {
+  return weightOfDecay(decay, elapsed);
 }

@@ -1,7 +1,9 @@
+import type { Moment } from './spec.js';
+
 /**
  * The plain average of all updates (stochastic weight averaging, Izmailov et al. 2018): v_k = (1/k) Σ θ_i.
- * Weight of the k-th folded update, k = 1, 2 …: 1 / k; the first one is assigned.
+ * w = 1 / k at the k-th folded update; the first one is assigned. Per step: each weighs as many steps as it stands for.
  */
-export function meanWeight(k: number): number {
-  return 1 / k;
+export function meanWeight({ elapsed, time }: Moment): number {
+  return elapsed / time;
 }

@@ -57,6 +57,6 @@ function lerpOne<P, From>(dst: usize, base: usize, src: usize, weights: v128): v
 /** The order of abi.ts, each operation rounded: a fused multiply-add would give other bits. */
 // @ts-ignore: decorator
 @inline
-function lerpLanes<P>(base: v128, theta: v128, weights: v128): v128 {
+export function lerpLanes<P>(base: v128, theta: v128, weights: v128): v128 {
   return v128.add<P>(base, v128.mul<P>(weights, v128.sub<P>(theta, base)));
 }

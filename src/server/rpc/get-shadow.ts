@@ -1,19 +1,20 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { crc32c, quote, ShadowkeepError } from '../../common/index.js';
-import { planRead, type Reader, type ReadPlan, type Run, readBytes } from '../../engine/index.js';
+import { type Reader, type ReadPlan, type Run, readBytes } from '../../engine/index.js';
 import {
   frameShadowChunk,
   type GetShadow,
   type GetShadowRequest__Output,
   type GetShadowResponse,
-  selectNames,
   shadowTensorMessages,
   stepFields,
+  type VersionWish,
   validateGetShadow,
 } from '../../wire/index.js';
 import { callSignal } from '../call-signal.js';
 import { findVersion } from '../find-version.js';
 import { PacedWriter } from '../paced-writer.js';
+import { isReadable, type PlannedShadow, planShadow } from '../planned-shadow.js';
 import type { Service } from '../service.js';
 
 /** Chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
@@ -28,11 +29,14 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
   const activity = service.activity(run);
   activity.readersConnected += 1;
   try {
-    const plan = planFor(run, request);
-    const firstOffset = firstOffsetOf(request, plan);
-    const reader = await findVersion(run, request.wish, request.waitMs, signal);
+    // What is wrong with the request is said before the wait; a combination depends on what the version holds.
+    if (request.gamma === undefined) planShadow(run, run.head, request);
+    const reader = await findVersion(run, wishFor(request), request.waitMs, signal, (version) =>
+      isReadable(run, version, request),
+    );
     try {
-      await sendVersion(service, call, run, reader, plan, request, firstOffset, signal);
+      const shadow = planShadow(run, reader.version, request);
+      await sendVersion(service, call, run, reader, shadow, request, firstOffsetOf(request, shadow.plan), signal);
       reader.release();
     } catch (error) {
       // A broken read can be resumed for a while; an evicted one holds nothing any more.
@@ -45,17 +49,9 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
   }
 }
 
-function planFor(run: Run, request: GetShadow): ReadPlan {
-  const { averages } = run.spec;
-  const index = request.average === '' ? 0 : averages.findIndex(({ name }) => name === request.average);
-  if (index < 0 || (request.average === '' && averages.length > 1)) {
-    const names = averages.map(({ name }) => quote(name)).join(', ');
-    const problem =
-      request.average === '' ? 'several averages, name one of' : `no average ${quote(request.average)}, it has`;
-    throw new ShadowkeepError('AVERAGE_NOT_FOUND', `run ${quote(run.spec.name)} has ${problem} ${names}`);
-  }
-  const names = run.layout.tensors.filter(({ policy }) => policy !== 'IGNORE').map(({ name }) => name);
-  return planRead(run.layout, run.planes, index, selectNames(request.names, names), request.dtype);
+/** The version that is waited for: an older step of a combination is among what a newer version holds. */
+function wishFor({ gamma, wish }: GetShadow): VersionWish {
+  return gamma !== undefined && wish.kind === 'step' ? { kind: 'min_step', step: wish.step } : wish;
 }
 
 /** Where a read begins: at 0, or where a broken one left off. */
@@ -74,7 +70,7 @@ async function sendVersion(
   call: GetShadowCall,
   run: Run,
   reader: Reader,
-  plan: ReadPlan,
+  shadow: PlannedShadow,
   request: GetShadow,
   firstOffset: number,
   signal: AbortSignal,
@@ -91,12 +87,12 @@ async function sendVersion(
     }
   };
   const activity = service.activity(run);
-  const { totalBytes } = plan;
-  await send({ header: headerOf(run, reader, plan, activity.durableStep) });
+  const { totalBytes } = shadow.plan;
+  await send({ header: headerOf(run, reader, shadow, activity.durableStep) });
   for (let offset = firstOffset; offset < totalBytes; ) {
     checkHeld(run, reader);
     const frame = frameShadowChunk(offset, Math.min(request.chunkBytes, totalBytes - offset), request.checksums);
-    readBytes(reader.version, plan, offset, frame.data);
+    readBytes(shadow.plan, offset, frame.data);
     if (request.checksums) frame.setCrc32c(crc32c(frame.data));
     offset += frame.data.length;
     activity.bytesSent += frame.data.length;
@@ -107,19 +103,14 @@ async function sendVersion(
 
 function headerOf(
   run: Run,
-  reader: Reader,
-  plan: ReadPlan,
+  { version }: Reader,
+  { plan, header }: PlannedShadow,
   durableStep: number | undefined,
 ): NonNullable<GetShadowResponse['header']> {
-  const { version } = reader;
-  const state = version.states[plan.averagedPlane];
   return {
     run: run.spec.name,
-    average: run.spec.averages[plan.averagedPlane]?.name ?? '',
-    step: version.step ?? 0,
-    num_updates: state?.numUpdates ?? 0,
+    ...header,
     generation: version.generation,
-    weight: state?.weight ?? 0,
     version: version.id,
     tensors: shadowTensorMessages(plan),
     total_bytes: plan.totalBytes,

@@ -6,11 +6,13 @@ import { endCall } from '../end-call.js';
 import { toStatus } from '../error-status.js';
 import type { Service } from '../service.js';
 import type { ResponseStream } from '../write-message.js';
+import { addAverage } from './add-average.js';
 import { deleteRun } from './delete-run.js';
 import { getRun } from './get-run.js';
 import { type GetShadowCall, getShadow } from './get-shadow.js';
 import { listRuns } from './list-runs.js';
 import { openRun } from './open-run.js';
+import { removeAverage } from './remove-average.js';
 import { type UpdateCall, update } from './update.js';
 import { type WatchRunCall, watchRun } from './watch-run.js';
 
@@ -19,6 +21,8 @@ export const definition = {
   OpenRun: decoding(shadowWeightsDefinition.OpenRun),
   GetRun: decoding(shadowWeightsDefinition.GetRun),
   ListRuns: decoding(shadowWeightsDefinition.ListRuns),
+  AddAverage: decoding(shadowWeightsDefinition.AddAverage),
+  RemoveAverage: decoding(shadowWeightsDefinition.RemoveAverage),
   DeleteRun: decoding(shadowWeightsDefinition.DeleteRun),
   Update: decoding(shadowWeightsDefinition.Update),
   WatchRun: decoding(shadowWeightsDefinition.WatchRun),
@@ -39,6 +43,8 @@ export function handlers(service: Service): UntypedServiceImplementation {
     OpenRun: unary(service, openRun),
     GetRun: unary(service, getRun),
     ListRuns: unary(service, listRuns),
+    AddAverage: unary(service, addAverage),
+    RemoveAverage: unary(service, removeAverage),
     DeleteRun: unary(service, deleteRun),
     Update: streaming<UpdateCall>(service, update),
     GetShadow: streaming<GetShadowCall>(service, getShadow),

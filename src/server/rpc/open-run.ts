@@ -20,5 +20,6 @@ export async function openRun(service: Service, request: OpenRunRequest__Output)
       step_timeout_ms: service.options.stepTimeoutMs,
     },
     step_bytes: run.stepBytes,
+    first_step_bytes: run.firstStepBytes,
   };
 }

@@ -1,6 +1,6 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ShadowkeepError } from '../../common/index.js';
-import type { Run, Writer } from '../../engine/index.js';
+import type { CommitOutcome, Run, Writer } from '../../engine/index.js';
 import {
   stepFields,
   type UpdateMessage,
@@ -54,7 +54,11 @@ async function openSession(
   activity.writersConnected += 1;
   const session = new UpdateSession(call, run, writer, activity, service.options.stepTimeoutMs, fail);
   await writeMessage(call, {
-    opened: { step_bytes: writer.plan.totalBytes, ...stepFields(run.committedStep, activity.durableStep) },
+    opened: {
+      step_bytes: writer.plan.stepBytes,
+      first_step_bytes: writer.plan.firstStepBytes,
+      ...stepFields(run.committedStep, activity.durableStep),
+    },
   });
   return session;
 }
@@ -97,7 +101,15 @@ class UpdateSession {
       case 'commit':
         clearTimeout(this.#stepTimer);
         this.#stepTimer = undefined;
-        await this.#commit(message.step, message.bytes, message.isInitial);
+        await this.#acknowledge(
+          message.step,
+          await this.#run.commit(this.#writer, message.step, message.bytes, message.isInitial, driveFold),
+        );
+        return;
+      case 'skip':
+        clearTimeout(this.#stepTimer);
+        this.#stepTimer = undefined;
+        await this.#acknowledge(message.step, this.#run.skip(this.#writer, message.step));
     }
   }
 
@@ -107,11 +119,10 @@ class UpdateSession {
     this.#run.closeWriter(this.#writer);
   }
 
-  async #commit(step: number, bytes: number, isInitial: boolean): Promise<void> {
-    const state = await this.#run.commit(this.#writer, step, bytes, isInitial, driveFold);
+  async #acknowledge(step: number, { state, detail }: CommitOutcome): Promise<void> {
     if (state === 'COMMITTED') this.#activity.committed();
     const steps = stepFields(this.#run.committedStep, this.#activity.durableStep);
-    await writeMessage(this.#call, { ack: { step, state, ...steps } });
+    await writeMessage(this.#call, { ack: { step, state, ...steps, detail } });
   }
 
   #windTimer(): void {
@@ -124,8 +135,8 @@ class UpdateSession {
       this.#fail(
         new ShadowkeepError(
           'STEP_TIMEOUT',
-          `step ${step} got no bytes for ${this.#stepTimeoutMs} ms, ${receivedBytes} of ${plan.totalBytes} had arrived`,
-          { metadata: { receivedBytes, stepBytes: plan.totalBytes } },
+          `step ${step} got no bytes for ${this.#stepTimeoutMs} ms, ${receivedBytes} of ${plan.stepBytes} had arrived`,
+          { metadata: { receivedBytes, stepBytes: plan.stepBytes } },
         ),
       );
     }, this.#stepTimeoutMs);

@@ -71,6 +71,6 @@ function eventOf(service: Service, run: Run): RunEvent {
     run: run.spec.name,
     generation: run.generation,
     ...stepFields(run.committedStep, service.activity(run).durableStep),
-    averages: averageStateMessages(run),
+    averages: averageStateMessages(run.head),
   };
 }

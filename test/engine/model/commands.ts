@@ -55,7 +55,8 @@ export class Commands {
     const committed = subject.run.committedStep ?? 0;
     const isOld = committed > 0 && random.oneIn(8);
     const step = isOld ? random.between(0, committed) : committed + random.between(1, 3);
-    writer.sending ??= { step, space: sampleStep(random, subject.naive.spec, writer.wireDType), sent: 0 };
+    const withOnce = subject.run.committedStep === undefined || random.oneIn(2);
+    writer.sending ??= { step, space: sampleStep(random, subject.naive.spec, writer.wireDType, withOnce), sent: 0 };
   }
 
   /** Sends the next `bytes` of the step, fewer at its end. */
@@ -68,7 +69,7 @@ export class Commands {
 
   private stageWrong(subject: Subject, writer: OpenWriter): string {
     const { engine, sending } = writer;
-    const total = subject.naive.stepBytes(writer.wireDType);
+    const total = subject.naive.stepBytes(writer.wireDType, true);
     const step = sending?.step ?? 7;
     const sent = sending?.sent ?? 0;
     const attempts: [string, () => void][] = [

@@ -27,6 +27,8 @@ export class Committer {
     const opened = subject.writer === undefined ? this.commands.openWriter(subject) : '';
     const { writer } = subject;
     if (writer === undefined) return { what: opened, isDeleted: false };
+    if (random.oneIn(12) && writer.sending === undefined)
+      return { what: skip(subject, writer, random), isDeleted: false };
     if (!random.oneIn(8)) {
       this.commands.beginStep(subject, writer);
       const pieces = random.between(1, 6);
@@ -45,14 +47,18 @@ export class Committer {
     const expected = this.outcome(subject, writer, step, bytes, isInitial);
     const held = subject.readers.filter(({ engine }) => engine.evicted === undefined);
     const drive = (fold: Iterable<void>): Promise<void> => this.drive(subject, fold, during);
-    const found = await run.commit(writer.engine, step, bytes, isInitial, drive).catch((error: unknown) => {
-      if (error instanceof ShadowkeepError) return error.reason;
-      throw error;
-    });
+    const commit = run.commit(writer.engine, step, bytes, isInitial, drive);
+    const found = await commit.then(
+      ({ state }) => state,
+      (error: unknown) => {
+        if (error instanceof ShadowkeepError) return error.reason;
+        throw error;
+      },
+    );
     if (during.isDeleted) expect(found).toBe('RUN_DELETED');
     else expect(found).toBe(expected);
     if (found === 'COMMITTED') subject.naive.commit(step, sending.space, writer.wireDType, isInitial);
-    if (found === 'COMMITTED' || found === 'ALREADY_COMMITTED') writer.sending = undefined;
+    if (['COMMITTED', 'ALREADY_COMMITTED', 'REJECTED'].includes(found)) writer.sending = undefined;
     if (found === 'COMMITTED') this.checkEvictions(held);
     await Promise.all(during.waits);
     const lost = held.filter(({ engine }) => engine.evicted === 'MEMORY').length;
@@ -66,11 +72,18 @@ export class Committer {
     const { sending } = writer;
     if (sending !== undefined && sending.sent > 0 && step !== sending.step) return 'STEP_MISMATCH';
     if (head.step !== undefined && step <= head.step) return 'ALREADY_COMMITTED';
-    const total = subject.naive.stepBytes(writer.wireDType);
-    if (bytes !== total || (sending?.sent ?? 0) !== total) return 'STEP_INCOMPLETE';
-    if (isInitial) return head.step === undefined ? 'COMMITTED' : 'INITIAL_TOO_LATE';
+    const totals = [true, head.step === undefined].map((withOnce) =>
+      subject.naive.stepBytes(writer.wireDType, withOnce),
+    );
+    if (!totals.includes(bytes) || (sending?.sent ?? 0) !== bytes) return 'STEP_INCOMPLETE';
+    if (isInitial && head.step !== undefined) return 'INITIAL_TOO_LATE';
     const lacksInitial = head.step === undefined && spec.averages.some(({ start }) => start === 'INITIAL');
-    return lacksInitial ? 'INITIAL_REQUIRED' : 'COMMITTED';
+    if (lacksInitial && !isInitial) return 'INITIAL_REQUIRED';
+    const allFinite = subject.naive.nonFinite(sending?.space ?? Buffer.alloc(0), writer.wireDType).size === 0;
+    // Nothing keeps a shadow that it does not have.
+    const isRejected =
+      spec.nonFinite === 'REJECT_STEP' || (spec.nonFinite === 'SKIP_TENSOR' && head.step === undefined);
+    return isRejected && !allFinite ? 'REJECTED' : 'COMMITTED';
   }
 
   /** Only the oldest readers lose their version, and only when memory is short. */
@@ -141,4 +154,15 @@ export class Committer {
     };
     during.waits.push(wait());
   }
+}
+
+/** The optimizer skipped a step, now and then one that is committed already. */
+function skip({ run, naive }: Subject, { engine }: OpenWriter, random: Random): string {
+  const before = run.committedStep;
+  const step = (before ?? 0) + random.below(4);
+  const { state } = run.skip(engine, step);
+  expect(state).toBe(before !== undefined && step <= before ? 'ALREADY_COMMITTED' : 'SKIPPED');
+  if (state === 'SKIPPED') naive.skip(step);
+  expect(run.committedStep).toBe(naive.head.step);
+  return `skip ${step}: ${state}`;
 }

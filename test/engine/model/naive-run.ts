@@ -12,6 +12,9 @@ export type Numbers = Float32Array | Float64Array;
 export interface NaiveVersion {
   readonly step: number | undefined;
   readonly numUpdates: readonly number[];
+  readonly pushes: readonly number[];
+  /** [average]: whether its shadow has been given anything. */
+  readonly begun: readonly boolean[];
   /** [average][tensor]; tensors that are not averaged have no numbers. */
   readonly shadows: readonly (readonly Numbers[])[];
   /** [tensor]; bytes of the copied ones. */
@@ -32,10 +35,10 @@ export class NaiveRun {
     this.head = {
       step: undefined,
       numUpdates: spec.averages.map(() => 0),
+      pushes: spec.averages.map(() => 0),
+      begun: spec.averages.map(() => false),
       shadows: spec.averages.map(({ precision }) => spec.tensors.map((tensor) => zeros(precision, tensor))),
-      copied: spec.tensors.map(
-        (tensor) => new Uint8Array(tensor.policy === 'COPY' ? bytesOf(tensor, tensor.dtype) : 0),
-      ),
+      copied: spec.tensors.map((tensor) => new Uint8Array(isCopied(tensor) ? bytesOf(tensor, tensor.dtype) : 0)),
       spaces: [],
     };
   }
@@ -44,35 +47,58 @@ export class NaiveRun {
   commit(step: number, space: Buffer, wireDType: FloatDType | undefined, isInitial: boolean): void {
     const parts = this.parts(space, wireDType);
     const { head } = this;
-    const numUpdates = head.numUpdates.map((count) => (isInitial ? count : count + 1));
+    const skipped = this.spec.nonFinite === 'SKIP_TENSOR' ? this.nonFinite(space, wireDType) : new Set();
+    const moves = this.spec.averages.map((average, a) => moveOf(average, head, a, isInitial));
     const shadows = this.spec.averages.map((average, a) => {
-      const weight = isInitial ? initialWeight(average) : weightOf(average, numUpdates[a]!);
       return this.spec.tensors.map((tensor, t) => {
         const shadow = head.shadows[a]![t]!;
-        return tensor.policy === 'AVERAGE'
-          ? folded(shadow, decoded(parts[t]!, wireOf(tensor, wireDType)), weight)
-          : shadow;
+        if (!isTaken(average, tensor) || skipped.has(tensor)) return shadow;
+        return folded(shadow, decoded(parts[t]!, wireOf(tensor, wireDType)), moves[a]!.weight);
       });
     });
-    const copied = this.spec.tensors.map((tensor, t) => (tensor.policy === 'COPY' ? parts[t]! : head.copied[t]!));
-    this.head = { step, numUpdates, shadows, copied, spaces: [] };
+    const copied = this.spec.tensors.map((tensor, t) => {
+      const isSent = tensor.policy === 'COPY' || (tensor.policy === 'COPY_ONCE' && head.step === undefined);
+      return isSent ? parts[t]! : head.copied[t]!;
+    });
+    const numUpdates = moves.map((move, a) => head.numUpdates[a]! + (move.isUpdate ? 1 : 0));
+    const pushes = head.pushes.map((count) => (isInitial ? count : count + 1));
+    this.head = { step, numUpdates, pushes, begun: head.begun.map(() => true), shadows, copied, spaces: [] };
   }
 
-  /** The bytes of each tensor in a writer's byte space. */
+  /** A step that the optimizer skipped. */
+  skip(step: number): void {
+    if (this.head.step !== undefined) this.head = { ...this.head, step };
+  }
+
+  /** The averaged tensors of a step that have an infinity or NaN. */
+  nonFinite(space: Buffer, wireDType: FloatDType | undefined): Set<TensorSpec> {
+    const parts = this.parts(space, wireDType);
+    const found = this.spec.tensors.filter((tensor, t) => {
+      return (
+        tensor.policy === 'AVERAGE' && decoded(parts[t]!, wireOf(tensor, wireDType)).some((x) => !Number.isFinite(x))
+      );
+    });
+    return new Set(found);
+  }
+
+  /** The bytes of each tensor in a writer's byte space, in the order of the layout. */
   private parts(space: Buffer, wireDType: FloatDType | undefined): Uint8Array[] {
     let offset = 0;
-    return this.spec.tensors.map((tensor) => {
-      if (tensor.policy === 'IGNORE') return new Uint8Array();
+    const parts = new Map<TensorSpec, Uint8Array>();
+    for (const tensor of inWireOrder(this.spec.tensors)) {
       const bytes = bytesOf(tensor, wireOf(tensor, wireDType));
-      const part = Uint8Array.from(space.subarray(offset, offset + bytes));
+      parts.set(tensor, Uint8Array.from(space.subarray(offset, offset + bytes)));
       offset += aligned(bytes);
-      return part;
-    });
+    }
+    return this.spec.tensors.map((tensor) => parts.get(tensor) ?? new Uint8Array());
   }
 
-  stepBytes(wireDType: FloatDType | undefined): number {
-    return this.spec.tensors.reduce((sum, tensor) => {
-      return tensor.policy === 'IGNORE' ? sum : sum + aligned(bytesOf(tensor, wireOf(tensor, wireDType)));
+  /** Length of a step, with the tensors that are sent once or without them. */
+  stepBytes(wireDType: FloatDType | undefined, withOnce: boolean): number {
+    return inWireOrder(this.spec.tensors).reduce((sum, tensor) => {
+      return tensor.policy === 'COPY_ONCE' && !withOnce
+        ? sum
+        : sum + aligned(bytesOf(tensor, wireOf(tensor, wireDType)));
     }, 0);
   }
 
@@ -80,8 +106,8 @@ export class NaiveRun {
   space(version: NaiveVersion, average: number): Buffer {
     version.spaces[average] ??= Buffer.concat(
       this.spec.tensors.flatMap((tensor, t) => {
-        if (tensor.policy === 'IGNORE') return [];
-        const part = tensor.policy === 'COPY' ? version.copied[t]! : version.shadows[average]![t]!;
+        if (!isCopied(tensor) && !isTaken(this.spec.averages[average]!, tensor)) return [];
+        const part = isCopied(tensor) ? version.copied[t]! : version.shadows[average]![t]!;
         const bytes = Buffer.from(part.buffer, part.byteOffset, part.byteLength);
         return [bytes, Buffer.alloc(aligned(bytes.length) - bytes.length)];
       }),
@@ -94,6 +120,25 @@ export function wireOf(tensor: TensorSpec, wireDType: FloatDType | undefined): D
   return tensor.policy === 'AVERAGE' ? (wireDType ?? tensor.dtype) : tensor.dtype;
 }
 
+/** What is sent, in the order in which it is. */
+export function inWireOrder<Tensor extends TensorSpec>(tensors: readonly Tensor[]): Tensor[] {
+  const sent = tensors.filter(({ policy }) => policy !== 'IGNORE');
+  return [
+    ...sent.filter(({ policy }) => policy !== 'COPY_ONCE'),
+    ...sent.filter(({ policy }) => policy === 'COPY_ONCE'),
+  ];
+}
+
+function isCopied({ policy }: TensorSpec): boolean {
+  return policy === 'COPY' || policy === 'COPY_ONCE';
+}
+
+/** The patterns of the samples have one star at most. */
+function isTaken({ include, exclude }: AverageSpec, { name, policy }: TensorSpec): boolean {
+  const matches = (pattern: string): boolean => new RegExp(`^${pattern.replace('*', '.*')}$`).test(name);
+  return policy === 'AVERAGE' && (include.length === 0 || include.some(matches)) && !exclude.some(matches);
+}
+
 function bytesOf(tensor: TensorSpec, dtype: DType): number {
   return countOf(tensor) * DTYPE_BYTES[dtype];
 }
@@ -103,13 +148,28 @@ function zeros(precision: AverageSpec['precision'], tensor: TensorSpec): Numbers
   return precision === 'F32' ? new Float32Array(count) : new Float64Array(count);
 }
 
-function initialWeight({ start }: AverageSpec): number {
-  return start === 'ZEROS' ? 0 : 1;
+/** What a commit does to an average. */
+function moveOf(
+  average: AverageSpec,
+  head: NaiveVersion,
+  a: number,
+  isInitial: boolean,
+): { weight: number; isUpdate: boolean } {
+  if (isInitial) return { weight: average.start === 'ZEROS' ? 0 : 1, isUpdate: false };
+  const push = head.pushes[a]! + 1;
+  const isTouched = push % average.every === average.everyOffset;
+  const isDelayed = push <= average.delayUpdates;
+  if (isTouched && !isDelayed) return { weight: weightOf(average, head.numUpdates[a]! + 1), isUpdate: true };
+  const isEmpty = !head.begun[a]! && average.start === 'FIRST';
+  const isCopied = isTouched && isDelayed && average.delayMode === 'COPY_UNTIL';
+  return { weight: isEmpty || isCopied ? 1 : 0, isUpdate: false };
 }
 
 function weightOf({ schedule, start }: AverageSpec, k: number): number {
-  if (start === 'FIRST' && k === 1) return 1;
-  return schedule.kind === 'mean' ? 1 / k : 1 - schedule.decay;
+  if (k === 1 && start === 'FIRST') return 1;
+  if (schedule.kind === 'constant') return 1 - schedule.decay;
+  if (schedule.kind === 'mean') return 1 / k;
+  throw new Error(`${schedule.kind} is no schedule of the samples`);
 }
 
 function folded(shadow: Numbers, theta: Float64Array, weight: number): Numbers {

@@ -1,6 +1,13 @@
 import { DTYPE_BYTES, type DType, FLOAT_DTYPES, type FloatDType, isFloatDType } from '../../../src/common/index.js';
-import type { AverageSpec, Policy, RunSpec, Start, TensorSpec } from '../../../src/engine/index.js';
-import { countOf, wireOf } from './naive-run.js';
+import {
+  AVERAGE_DEFAULTS,
+  type AverageSpec,
+  type Policy,
+  type RunSpec,
+  type Start,
+  type TensorSpec,
+} from '../../../src/engine/index.js';
+import { countOf, inWireOrder, wireOf } from './naive-run.js';
 import type { Random } from './random.js';
 
 const DTYPES = Object.keys(DTYPE_BYTES) as DType[];
@@ -22,14 +29,15 @@ export function sampleSpec(random: Random, name: string): RunSpec {
     });
   }
   const averages = Array.from({ length: random.between(1, 3) }, (_, index) => sampleAverage(random, `a${index}`));
-  return { name, tensors, averages };
+  const nonFinite = random.pick(['ACCEPT', 'ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'] as const);
+  return { name, tensors, averages, nonFinite, snapshots: undefined };
 }
 
 function sampleTensor(random: Random, name: string): TensorSpec {
   const dtype = random.oneIn(3) ? random.pick(DTYPES) : random.pick(FLOAT_DTYPES);
   const policies: Policy[] = isFloatDType(dtype)
-    ? ['AVERAGE', 'AVERAGE', 'AVERAGE', 'COPY', 'IGNORE']
-    : ['COPY', 'COPY', 'IGNORE'];
+    ? ['AVERAGE', 'AVERAGE', 'AVERAGE', 'AVERAGE', 'COPY', 'COPY_ONCE', 'IGNORE']
+    : ['COPY', 'COPY', 'COPY_ONCE', 'IGNORE'];
   return { name, dtype, shape: sampleShape(random), policy: random.pick(policies) };
 }
 
@@ -44,13 +52,33 @@ function sampleAverage(random: Random, name: string): AverageSpec {
   const schedule = random.oneIn(3)
     ? ({ kind: 'mean' } as const)
     : ({ kind: 'constant', decay: random.pick(DECAYS) } as const);
-  return { name, schedule, start: random.pick(STARTS), precision: random.oneIn(3) ? 'F64' : 'F32' };
+  const precision = random.oneIn(3) ? 'F64' : 'F32';
+  const rule = { ...AVERAGE_DEFAULTS, name, schedule, start: random.pick(STARTS), precision } as const;
+  if (random.oneIn(2)) return rule;
+  const every = random.between(1, 3);
+  return {
+    ...rule,
+    every,
+    everyOffset: random.below(every),
+    delayUpdates: random.below(4),
+    delayMode: random.pick(['COPY_UNTIL', 'HOLD_UNTIL']),
+    include: random.oneIn(2) ? ['t0', 't*2', 'large'] : [],
+    exclude: random.oneIn(2) ? ['t1', 't3'] : [],
+  };
 }
 
-/** A step's byte space with random contents; one tensor in eight has every kind of number, ∞ and NaN among them. */
-export function sampleStep(random: Random, spec: RunSpec, wireDType: FloatDType | undefined): Buffer {
-  const parts = spec.tensors.flatMap((tensor) => {
-    if (tensor.policy === 'IGNORE') return [];
+/**
+ * A step's byte space with random contents, with the tensors that are sent once or without them; one tensor in eight has
+ * every kind of number, ∞ and NaN among them.
+ */
+export function sampleStep(
+  random: Random,
+  spec: RunSpec,
+  wireDType: FloatDType | undefined,
+  withOnce: boolean,
+): Buffer {
+  const parts = inWireOrder(spec.tensors).flatMap((tensor) => {
+    if (tensor.policy === 'COPY_ONCE' && !withOnce) return [];
     const bytes = sampleNumbers(random, countOf(tensor), wireOf(tensor, wireDType), random.oneIn(8));
     return [bytes, Buffer.alloc((64 - (bytes.length % 64)) % 64)];
   });

@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import type { RunSpec } from '../../../src/engine/index.js';
 import { Ledger } from '../../../src/engine/ledger.js';
-import type { RunOptions } from '../../../src/engine/run.js';
+import type { RunOptions } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
 import { Commands } from './commands.js';
 import { Committer } from './commit.js';
@@ -36,7 +36,7 @@ export class Sequence {
     this.mode = mode;
     this.pageBytesMax = random.pick([4, 4, 16]) * 1_024;
     // The least that holds a page of each plane, or more; a scratch of 256 KiB is in it.
-    this.arenaBytesMax = (this.pageBytesMax === 4_096 ? random.pick([448, 640]) : 2_048) * 1_024;
+    this.arenaBytesMax = (this.pageBytesMax === 4_096 ? random.pick([512, 704]) : 2_048) * 1_024;
     this.firstSpec = sampleSpec(random, 'run0');
     const neededBytes = this.subjectAlone(this.firstSpec).neededBytes;
     // Unbounded, or so much that the first run fits and little besides: some more pages, a second run perhaps.

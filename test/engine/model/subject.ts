@@ -1,17 +1,9 @@
 import { type FloatDType, ShadowkeepError } from '../../../src/common/index.js';
-import {
-  planRead,
-  type Reader,
-  type ReadPlan,
-  Run,
-  type RunSpec,
-  readBytes,
-  type Version,
-  type Writer,
-} from '../../../src/engine/index.js';
+import { type Reader, Run, type RunSpec, readBytes, type Version, type Writer } from '../../../src/engine/index.js';
 import type { Ledger } from '../../../src/engine/ledger.js';
-import type { RunOptions } from '../../../src/engine/run.js';
+import type { RunOptions } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
+import { planOf } from '../fixtures.js';
 import { NaiveRun, type NaiveVersion, type Numbers } from './naive-run.js';
 import type { Random } from './random.js';
 
@@ -36,17 +28,14 @@ export class Subject {
   readonly run: Run;
   readonly naive: NaiveRun;
   readonly pageBytes: number;
-  readonly plans: readonly ReadPlan[];
   writer: OpenWriter | undefined;
   readers: OpenReader[] = [];
 
   constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions) {
     this.run = new Run(spec, ledger, mode, options);
     this.naive = new NaiveRun(spec);
-    this.pageBytes = this.run.planes[0]!.pageElements * this.run.planes[0]!.elementBytes;
-    this.plans = spec.averages.map((_, average) => {
-      return planRead(this.run.layout, this.run.planes, average, () => true, undefined);
-    });
+    const { plane } = this.run.head.shadows[0]!;
+    this.pageBytes = plane.pageElements * plane.elementBytes;
   }
 
   pin(version: Version, naive: NaiveVersion): void {
@@ -67,15 +56,15 @@ export class Subject {
 
   /** What the run and one step in flight take. */
   get neededBytes(): number {
-    return this.slotBytes(this.run.memory.shadowBytes / this.pageBytes + this.stagingPages(undefined));
+    return this.slotBytes(this.run.memory.shadowBytes / this.pageBytes + this.stagingPages(undefined, true));
   }
 
   slotBytes(pages: number): number {
     return pages * (this.pageBytes + SLOT_EXTRA_BYTES);
   }
 
-  stagingPages(wireDType: FloatDType | undefined): number {
-    return Math.ceil(this.naive.stepBytes(wireDType) / this.pageBytes);
+  stagingPages(wireDType: FloatDType | undefined, withOnce = this.run.committedStep === undefined): number {
+    return Math.ceil(this.naive.stepBytes(wireDType, withOnce) / this.pageBytes);
   }
 
   /** Reads each held version and the head, in pieces of a random size, and compares them with the naive ones. */
@@ -89,24 +78,25 @@ export class Subject {
   private checkVersion(random: Random, version: Version, naive: NaiveVersion): void {
     same(version.step, naive.step, 'step');
     sameAll(
-      version.states.map(({ numUpdates }) => numUpdates),
+      version.shadows.map(({ state }) => state.numUpdates),
       naive.numUpdates,
       'updates',
     );
-    for (const [average, plan] of this.plans.entries()) {
+    for (const average of version.shadows.keys()) {
+      const plan = planOf(this.run, version, average);
       const expected = this.naive.space(naive, average);
       const found = Buffer.alloc(expected.length, 0xa5);
       const pieceBytes = 16 * random.between(1, 600);
       same(plan.totalBytes, expected.length, 'bytes of a read');
       for (let at = 0; at < found.length; at += pieceBytes) {
-        readBytes(version, plan, at, found.subarray(at, at + pieceBytes));
+        readBytes(plan, at, found.subarray(at, at + pieceBytes));
       }
       if (!found.equals(expected)) this.explain(plan, found, expected, version);
     }
   }
 
   /** Any NaN is the same NaN; everything else is told with its place, gaps too. */
-  private explain(plan: ReadPlan, found: Buffer, expected: Buffer, version: Version): void {
+  private explain(plan: ReturnType<typeof planOf>, found: Buffer, expected: Buffer, version: Version): void {
     const gaps = Uint8Array.from(found);
     for (const { tensor, dtype, offset, bytes } of plan.tensors) {
       gaps.fill(0, offset, offset + bytes);
@@ -129,9 +119,9 @@ export class Subject {
   checkPages(): void {
     const live = [...new Set([...this.heldVersions, this.run.head])];
     const refs = new Map<object, number>();
-    for (const version of live) for (const page of version.tables.flat()) refs.set(page, (refs.get(page) ?? 0) + 1);
+    for (const version of live) for (const page of version.pages()) refs.set(page, (refs.get(page) ?? 0) + 1);
     for (const version of live) {
-      const pages = version.tables.flat();
+      const pages = [...version.pages()];
       same(new Set(pages).size, pages.length, 'different pages');
       sameAll(
         pages.map((page) => page.refs),
@@ -139,7 +129,7 @@ export class Subject {
         'references of a page',
       );
     }
-    const headPages = this.run.head.tables.flat().length;
+    const headPages = [...this.run.head.pages()].length;
     const { shadowBytes, stagingBytes, pinnedBytes, freeBytes } = this.run.memory;
     const stagingPages = this.writer === undefined ? 0 : this.stagingPages(this.writer.wireDType);
     same(shadowBytes, headPages * this.pageBytes, 'shadow bytes');

@@ -1,29 +1,17 @@
 import { describe, expect, test } from 'vitest';
-import { type AverageSpec, checkSameAverages, weightAt } from '../../../src/engine/averages/index.js';
+import { type AverageSpec, checkSameAverages } from '../../../src/engine/averages/index.js';
 import { ema, mean, refusal } from '../fixtures.js';
-
-describe('weights', () => {
-  test('FIRST assigns the first update, whatever the schedule, and only that', () => {
-    expect([1, 2, 3].map((k) => weightAt(ema('a', 0.75, 'FIRST'), k))).toEqual([1, 0.25, 0.25]);
-  });
-
-  test.each(['ZEROS', 'INITIAL'] as const)('%s folds the first update like the others', (start) => {
-    expect([1, 2].map((k) => weightAt(ema('a', 0.75, start), k))).toEqual([0.25, 0.25]);
-  });
-
-  test.each(['ZEROS', 'INITIAL', 'FIRST'] as const)(
-    'the plain average assigns the first update from %s too',
-    (start) => {
-      expect([1, 2, 4].map((k) => weightAt({ ...mean('a'), start }, k))).toEqual([1, 0.5, 0.25]);
-    },
-  );
-});
 
 describe('the averages of a second OpenRun', () => {
   const ours: AverageSpec[] = [ema('a', 0.5, 'FIRST'), mean('b', 'F64')];
 
   test('are the same when all fields are', () => {
     expect(() => checkSameAverages('r', ours, structuredClone(ours))).not.toThrow();
+  });
+
+  test('are the same when one was said by a preset', () => {
+    const theirs = ours.map((average) => ({ ...average, preset: 'textbook:decay=0.5' }));
+    expect(() => checkSameAverages('r', ours, theirs)).not.toThrow();
   });
 
   test.each<[string, AverageSpec[], RegExp]>([
@@ -34,6 +22,7 @@ describe('the averages of a second OpenRun', () => {
     ['another decay', [ema('a', 0.9, 'FIRST'), ours[1]!], /"a" has schedule .*0\.5.*0\.9.* in the request/],
     ['another kind', [{ ...mean('a') }, ours[1]!], /"a" has schedule .*constant.*mean/],
     ['another start', [ema('a', 0.5, 'ZEROS'), ours[1]!], /"a" has start "FIRST", "ZEROS" in the request/],
+    ['another cadence', [{ ...ours[0]!, every: 2 }, ours[1]!], /"a" has every 1, 2 in the request/],
     ['another precision', [ours[0]!, mean('b')], /"b" has precision "F64", "F32" in the request/],
   ])('differ: %s', (_, theirs, text) => {
     expect(() => checkSameAverages('r', ours, theirs)).toThrow(expect.toSatisfy(refusal('AVERAGES_MISMATCH', text)));

@@ -1,0 +1,32 @@
+import type { AverageSpec } from '../types.js';
+import { type AverageOptions, averageOf } from './average-of.js';
+
+export interface EmaOptions extends AverageOptions {
+  /** β of s ← β·s + (1 − β)·p, 0 to 1. */
+  decay: number;
+}
+
+/**
+ * Exponential moving average with a constant decay: w = 1 − decay. Unlike the others it starts from INITIAL by default,
+ * which needs `pushInitial` before the first update. `name` is unique in the run.
+ */
+export function averageEma(name: string, options: EmaOptions): AverageSpec {
+  const { decay, start = 'INITIAL', ...common } = options;
+  return averageOf(name, { ...common, start }, { constant: { decay } });
+}
+
+export interface HalfLifeOptions extends AverageOptions {
+  /** Updates (steps, with PER_STEP) after which an old weight counts half, above 0. */
+  halfLife: number;
+}
+
+/** A constant decay by its half-life: w = 1 − 2^(−1 / halfLife). Source: MosaicML Composer's EMA. */
+export function averageHalfLife(name: string, options: HalfLifeOptions): AverageSpec {
+  const { halfLife, ...common } = options;
+  return averageOf(name, common, { half_life: { updates: halfLife } });
+}
+
+/** Plain average of all updates: w = 1 / k at the k-th. Source: stochastic weight averaging (Izmailov et al. 2018). */
+export function averageMean(name: string, options: AverageOptions = {}): AverageSpec {
+  return averageOf(name, options, { mean: {} });
+}

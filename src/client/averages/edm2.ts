@@ -1,0 +1,37 @@
+import type { AverageSpec } from '../types.js';
+import { type AverageOptions, averageOf } from './average-of.js';
+
+/** The widest profile, that of γ = 0, which is the plain average. */
+export const SIGMA_REL_MAX = 1 / Math.sqrt(12);
+
+/** Its width as exactly one of the two. */
+export type PowerFunctionOptions = AverageOptions &
+  (
+    | { /** Exponent, at least 0. */ gamma: number; sigmaRel?: undefined }
+    | {
+        /** Standard deviation of the profile relative to its length, above 0, to 1 / √12. */ sigmaRel: number;
+        gamma?: undefined;
+      }
+  );
+
+/**
+ * EDM2's power function: w = 1 − (1 − Δ / t)^(γ + 1). With `decayUnit: 'PER_STEP'` it is the same for any cadence of pushes.
+ * Source: Karras et al. 2023, "Analyzing and Improving the Training Dynamics of Diffusion Models", section 3.
+ */
+export function averagePowerFunction(name: string, options: PowerFunctionOptions): AverageSpec {
+  const { gamma, sigmaRel, ...common } = options;
+  return averageOf(name, common, { power_function: gamma === undefined ? { sigma_rel: sigmaRel } : { gamma } });
+}
+
+export interface HalfLifeRampUpOptions extends AverageOptions {
+  /** Bound of the half-life, updates (steps, with PER_STEP). Default 0: without bound. */
+  halfLife?: number | undefined;
+  /** Half-life as a fraction of all updates so far, above 0, default 0.09. */
+  ratio?: number | undefined;
+}
+
+/** EDM2's traditional EMA: w = 1 − 2^(−Δ / min(halfLife, ratio · t)). Source: NVlabs/edm2 `TraditionalEMA`. */
+export function averageHalfLifeRampUp(name: string, options: HalfLifeRampUpOptions = {}): AverageSpec {
+  const { halfLife = 0, ratio = 0.09, ...common } = options;
+  return averageOf(name, common, { half_life_ramp_up: { half_life: halfLife, ratio } });
+}

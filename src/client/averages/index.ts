@@ -1,0 +1,28 @@
+export {
+  type AverageOptions,
+  type AverageStart,
+  SCHEDULE_FIELDS,
+  type ScheduleField,
+} from './average-of.js';
+export { averageEma, averageHalfLife, averageMean, type EmaOptions, type HalfLifeOptions } from './constant.js';
+export {
+  averageHalfLifeRampUp,
+  averagePowerFunction,
+  type HalfLifeRampUpOptions,
+  type PowerFunctionOptions,
+  SIGMA_REL_MAX,
+} from './edm2.js';
+export {
+  type AnnealedMomentumOptions,
+  averageAnnealedMomentum,
+  averageCosine,
+  averageExponentialRamp,
+  averageHalfLifeFraction,
+  averageInversePower,
+  averageRatioWarmup,
+  type CosineOptions,
+  type ExponentialRampOptions,
+  type HalfLifeFractionOptions,
+  type InversePowerOptions,
+  type RatioWarmupOptions,
+} from './warm-up.js';

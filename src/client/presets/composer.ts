@@ -1,0 +1,42 @@
+import { averageEma } from '../averages/index.js';
+import { fraction, optional, REQUIRED, textLike } from './option.js';
+import { definePreset } from './preset.js';
+
+const BATCHES = /^([1-9]\d{0,14})ba$/;
+const START = /^(0+(\.0*)?dur|\d{1,15}ba)$/;
+const UNIT = 'the service counts batches, not epochs or durations';
+
+/**
+ * EMA.match() clones the model at the first BATCH_END whose batch number has reached ema_start, then folds at each multiple
+ * of update_interval; the clone itself falls between them unless ema_start is a multiple too.
+ */
+export const composer = definePreset({
+  name: 'composer',
+  peer: 'composer.algorithms.EMA',
+  rule: 'constant decay 2^(-update_interval / half_life), start FIRST, copies until ema_start, every update_interval',
+  options: {
+    half_life: { ...optional(textLike(BATCHES, `a time of at least 1ba (${UNIT})`, REQUIRED)), fallback: '1000ba' },
+    smoothing: optional(fraction(REQUIRED)),
+    ema_start: textLike(START, `0.0dur or a time as 100ba (${UNIT})`, '0.0dur'),
+    update_interval: optional(textLike(BATCHES, `a time of at least 1ba (${UNIT})`, REQUIRED)),
+  },
+  expand: ({ name, options, refuse }) => {
+    const { half_life: halfLife, smoothing, ema_start: emaStart, update_interval: interval } = options;
+    if (halfLife === null && smoothing === null) throw refuse('half_life', 'given where smoothing is none');
+    if (halfLife !== null && smoothing !== null) throw refuse('half_life', 'none where smoothing is given');
+    const every = interval === null ? 1 : batches(interval);
+    const cloneAt = Math.max(1, emaStart.endsWith('ba') ? batches(emaStart) : 0);
+    if (cloneAt % every !== 0) {
+      throw refuse(
+        'ema_start',
+        `a multiple of update_interval and not 0 (as ${every}ba), so that it is a push that is folded`,
+      );
+    }
+    const decay = smoothing ?? 2 ** -(every / batches(halfLife!));
+    return averageEma(name, { decay, start: 'FIRST', delayUpdates: cloneAt - 1, every });
+  },
+});
+
+function batches(time: string): number {
+  return Number(time.slice(0, -'ba'.length));
+}

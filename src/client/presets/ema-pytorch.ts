@@ -1,0 +1,56 @@
+import { type AverageOptions, averageEma, averageInversePower } from '../averages/index.js';
+import { BUFFERS, count, fraction, noEffect, only, positive } from './option.js';
+import { definePreset } from './preset.js';
+
+const FILTER = 'name the tensors with include and exclude, or give them a policy of the run';
+
+/**
+ * lucidrains' EMA.update(): the k-th call acts when (k − 1) mod update_every = 0. It copies up to k = update_after_step + 1,
+ * then n = k − 1 − update_after_step, which counts all calls. beta = 1 freezes what was copied.
+ */
+export const emaPytorch = definePreset({
+  name: 'ema-pytorch',
+  peer: 'ema_pytorch.EMA',
+  rule: 'inverse power up to beta, n counts pushes; copies for update_after_step updates, every update_every-th',
+  options: {
+    beta: fraction(0.9999),
+    update_after_step: count(0, 100),
+    update_every: count(1, 10),
+    inv_gamma: positive(1),
+    power: positive(2 / 3),
+    min_value: fraction(0),
+    param_or_buffer_names_no_ema: only(null, BUFFERS),
+    ignore_names: only(null, FILTER),
+    ignore_startswith_names: only(null, FILTER),
+    include_online_model: noEffect(true),
+    allow_different_devices: noEffect(false),
+    use_foreach: noEffect(false),
+    update_model_with_ema_every: only(
+      null,
+      "the service never writes the trainer's weights: pull the average and load it",
+    ),
+    update_model_with_ema_beta: noEffect(0),
+    forward_method_names: noEffect(null),
+    move_ema_to_online_device: noEffect(false),
+    coerce_dtype: noEffect(false),
+    lazy_init_ema: noEffect(false),
+  },
+  expand: ({ name, options, refuse }) => {
+    const { beta, inv_gamma: invGamma, power, min_value: decayMin } = options;
+    if (decayMin > beta) throw refuse('min_value', `at most beta (${beta})`);
+    const common = { ...cadence(options.update_after_step, options.update_every), indexUnit: 'PUSHES' } as const;
+    if (beta === 1) return averageEma(name, { ...common, decay: 1 });
+    return averageInversePower(name, { ...common, invGamma, power, decayMin, decayMax: beta });
+  },
+});
+
+/**
+ * Where the last copy is also the first push after the delay, FIRST says it. Where the cadence passes that push over, the
+ * first fold blends, so the copy has to be a part of the delay; the first push always falls on the cadence.
+ */
+function cadence(after: number, every: number): AverageOptions {
+  const onCadence = { every, everyOffset: 1 % every };
+  return after % every === 0
+    ? { ...onCadence, start: 'FIRST', delayUpdates: after }
+    : { ...onCadence, start: 'ZEROS', delayUpdates: after + 1, firstIndex: 1 };
+}

@@ -1,0 +1,18 @@
+import { averageEma } from '../averages/index.js';
+import { count, fraction, noEffect, REQUIRED } from './option.js';
+import { definePreset } from './preset.js';
+
+/** EMAOptimizer clones before the first step and tests current_step % every_n_steps before it counts: k − 1. */
+export const nemo = definePreset({
+  name: 'nemo',
+  peer: 'nemo.collections.common.callbacks.EMA',
+  rule: 'constant decay, start INITIAL, every every_n_steps-th update from the first',
+  options: {
+    decay: fraction(REQUIRED),
+    validate_original_weights: noEffect(false),
+    every_n_steps: count(1, 1),
+    cpu_offload: noEffect(false),
+  },
+  expand: ({ name, options: { decay, every_n_steps: every } }) =>
+    averageEma(name, { decay, start: 'INITIAL', every, everyOffset: 1 % every }),
+});

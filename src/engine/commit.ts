@@ -1,0 +1,82 @@
+import type { Advance, AverageSpec } from './averages/index.js';
+import { copyBases, type FoldTarget, foldStep } from './fold.js';
+import type { Layout, PlacedTensor } from './layout.js';
+import type { Page } from './page-pool.js';
+import type { SnapshotPlan } from './post-hoc/index.js';
+import { tensorsOf } from './tables.js';
+import type { AverageState, Shadow, Version } from './version.js';
+import { planWire, type WirePlan } from './wire-plan.js';
+
+/** What a commit does, decided before the first byte is folded. */
+export interface CommitPlan {
+  /** One per average, then the copied plane. */
+  readonly targets: readonly FoldTarget[];
+  readonly advances: readonly Advance[];
+  readonly snapshots: SnapshotPlan;
+  /** Tensors that are left as they are. */
+  readonly skipped: ReadonlySet<PlacedTensor>;
+  /** Whether the tensors of policy COPY_ONCE are in this step. */
+  readonly isFirst: boolean;
+}
+
+/** Which averages fold a tensor, a bit for each by its index. */
+function averagesOfTensor(layout: Layout, shadows: readonly Shadow[]): (tensor: PlacedTensor) => number {
+  const takers = shadows.map(({ spec }) => new Set(tensorsOf(layout, spec)));
+  return (tensor) => takers.reduce((bits, taken, index) => (taken.has(tensor) ? bits | (1 << index) : bits), 0);
+}
+
+/** Plans of the byte space that say which averages fold what; the last one is kept, because steps are alike. */
+export class FoldPlans {
+  readonly #layout: Layout;
+  #last: { readonly own: WirePlan; readonly specs: readonly AverageSpec[]; readonly plan: WirePlan } | undefined;
+
+  constructor(layout: Layout) {
+    this.#layout = layout;
+  }
+
+  /** The writer's own plan, unless averages or tensors are left out. */
+  planFor(own: WirePlan, shadows: readonly Shadow[], skipped: ReadonlySet<PlacedTensor>): WirePlan {
+    const specs = shadows.map(({ spec }) => spec);
+    const isWhole = specs.every(({ include, exclude }) => include.length === 0 && exclude.length === 0);
+    if (isWhole && skipped.size === 0) return own;
+    if (skipped.size > 0) {
+      const averagesOf = averagesOfTensor(this.#layout, shadows);
+      return planWire(this.#layout, own.wireDType, (tensor) => (skipped.has(tensor) ? 0 : averagesOf(tensor)));
+    }
+    const last = this.#last;
+    if (last?.own === own && last.specs.length === specs.length && last.specs.every((spec, i) => spec === specs[i])) {
+      return last.plan;
+    }
+    const plan = planWire(this.#layout, own.wireDType, averagesOfTensor(this.#layout, shadows));
+    this.#last = { own, specs, plan };
+    return plan;
+  }
+}
+
+/** The whole fold of a commit, in slices. */
+export function* foldCommit(
+  wire: WirePlan,
+  staging: readonly Page[],
+  { targets, skipped, isFirst, snapshots }: CommitPlan,
+  pageBytes: number,
+  yieldElements: number | undefined,
+): Generator<void> {
+  if (skipped.size > 0) yield* copyBases(targets, pageBytes);
+  // A fresh page of copied tensors may hold some that are not in this step.
+  else if (!isFirst && wire.onceSegments.length > 0) yield* copyBases(targets.slice(-1), pageBytes);
+  yield* foldStep(wire.segments, staging, pageBytes, targets, yieldElements);
+  if (isFirst) yield* foldStep(wire.onceSegments, staging, pageBytes, targets, yieldElements);
+  yield* snapshots.fill;
+}
+
+/** The averages after a commit. */
+export function foldedShadows(head: Version, { advances, targets }: CommitPlan): Shadow[] {
+  return head.shadows.map((shadow, index) => {
+    const { progress, weight } = advances[index] ?? { progress: shadow.state, weight: 0 };
+    const target = targets[index];
+    const { addedAtStep } = shadow.state;
+    const movement = weight === 0 ? shadow.state.movement : target?.meter?.movement;
+    const state: AverageState = { ...progress, movement, addedAtStep };
+    return { ...shadow, state, table: target?.target ?? shadow.table };
+  });
+}

@@ -1,0 +1,52 @@
+import type { AverageSpec } from './averages/index.js';
+import type { TensorSpec } from './layout.js';
+import type { LineageState } from './lineage.js';
+import type { NonFinitePolicy } from './non-finite.js';
+import type { Snapshot, SnapshotsSpec } from './post-hoc/index.js';
+import type { AverageState } from './version.js';
+
+/** What a run is opened with. Its averages can change afterwards, nothing else can. */
+export interface RunSpec {
+  readonly name: string;
+  readonly tensors: readonly TensorSpec[];
+  readonly averages: readonly AverageSpec[];
+  readonly nonFinite: NonFinitePolicy;
+  /** Undefined: none are kept. */
+  readonly snapshots: SnapshotsSpec | undefined;
+}
+
+export interface RunOptions {
+  /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
+  readonly nextVersionId?: () => number;
+  /** The averages of a run that is restored, where some were added or removed. */
+  readonly averages?: readonly AverageSpec[];
+  /** These have their defaults where they are used; tests make them small to have many pages, arenas and slices. */
+  readonly pageBytesMax?: number;
+  readonly arenaBytesMax?: number;
+  readonly yieldElements?: number;
+}
+
+/** What is kept of a run beside its specs and its planes. */
+export interface RunState extends LineageState {
+  readonly step: number | undefined;
+  /** One for each present average. */
+  readonly averages: readonly AverageState[];
+  /** The present cadence, where snapshots are kept. */
+  readonly snapshotsEverySteps: number | undefined;
+  readonly snapshots: readonly Pick<Snapshot, 'average' | 'gamma' | 'step' | 'time'>[];
+}
+
+export interface RunMemory {
+  readonly shadowBytes: number;
+  readonly stagingBytes: number;
+  readonly snapshotBytes: number;
+  readonly pinnedBytes: number;
+  readonly freeBytes: number;
+}
+
+/** What became of a step. */
+export interface CommitOutcome {
+  readonly state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'REJECTED';
+  /** What was not finite in it; empty: nothing. */
+  readonly detail: string;
+}

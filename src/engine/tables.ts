@@ -1,0 +1,60 @@
+import { assert } from '../common/index.js';
+import { SKEW } from './arena.js';
+import type { AverageSpec } from './averages/index.js';
+import type { Layout, PlacedTensor, TensorSpec } from './layout.js';
+import type { Page, PagePool, PageWant } from './page-pool.js';
+import { homeOfPage, type PageTable, type Plane } from './plane.js';
+import { selectTensors } from './tensor-filter.js';
+
+/** The tensors of a layout that an average takes. */
+export function tensorsOf<Tensor extends TensorSpec>(
+  layout: { readonly tensors: readonly Tensor[] },
+  average: Pick<AverageSpec, 'include' | 'exclude'>,
+): Tensor[] {
+  const isTaken = selectTensors(average);
+  return layout.tensors.filter(({ name, policy }) => policy === 'AVERAGE' && isTaken(name));
+}
+
+/** The tensors of a layout that are kept as they came. */
+export function copiedTensorsOf(layout: Layout): PlacedTensor[] {
+  return layout.tensors.filter(({ policy }) => policy === 'COPY' || policy === 'COPY_ONCE');
+}
+
+/** Which pages of `plane` the tensors lie on. */
+export function usedPages(plane: Plane, tensors: readonly PlacedTensor[]): boolean[] {
+  const isUsed = new Array<boolean>(plane.pageCount).fill(false);
+  for (const { flat, count, bytes } of tensors) {
+    const length = plane.dtype === undefined ? bytes : count;
+    if (length === 0) continue;
+    isUsed.fill(true, Math.floor(flat / plane.pageElements), Math.ceil((flat + length) / plane.pageElements));
+  }
+  return isUsed;
+}
+
+/** A table with fresh pages for the tensors of a plane. Throws MEMORY_EXHAUSTED, saying `what`. */
+export function allocateTable(pool: PagePool, plane: Plane, tensors: readonly PlacedTensor[], what: string): PageTable {
+  const isUsed = usedPages(plane, tensors);
+  const wants = isUsed.flatMap((used, index): PageWant[] =>
+    used ? [{ home: homeOfPage(plane, index), skew: SKEW.shadow }] : [],
+  );
+  const pages = pool.allocate(wants, what).values();
+  return isUsed.map((used) => (used ? takeNext(pages) : undefined));
+}
+
+/** The page of an element; a tensor that is read or folded has one. */
+export function pageAt(table: PageTable, plane: Plane, flat: number): Page {
+  const page = table[Math.floor(flat / plane.pageElements)];
+  assert(page !== undefined, 'a tensor lies on pages of its plane');
+  return page;
+}
+
+/** How many pages a table has. */
+export function pageCountOf(table: PageTable): number {
+  return table.reduce((sum, page) => sum + (page === undefined ? 0 : 1), 0);
+}
+
+export function takeNext(pages: Iterator<Page>): Page {
+  const { value } = pages.next();
+  assert(value !== undefined, 'one page was allocated for each want');
+  return value;
+}

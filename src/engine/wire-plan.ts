@@ -1,0 +1,84 @@
+import { alignedBytes, DTYPE_BYTES, type FloatDType, isFloatDType } from '../common/index.js';
+import { type Layout, type PlacedTensor, wireDTypeOf } from './layout.js';
+
+/** A contiguous piece of a byte space and of a flat space. */
+export interface Segment {
+  readonly wireOffset: number;
+  readonly flat: number;
+  /** Elements of the averaged space, or bytes of the copied one. */
+  count: number;
+  /** The elements' dtype on the wire, or undefined for copied bytes. */
+  readonly dtype: FloatDType | undefined;
+  /** Averages that fold it, a bit for each by its index in the run. */
+  readonly averages: number;
+}
+
+/** Where one tensor's bytes start. */
+export interface WireBox {
+  readonly tensor: PlacedTensor;
+  readonly wireOffset: number;
+}
+
+export interface WirePlan {
+  readonly wireDType: FloatDType | undefined;
+  /** In the order of the byte space, as are the boxes; the tensors of policy COPY_ONCE are behind all others. */
+  readonly segments: readonly Segment[];
+  readonly onceSegments: readonly Segment[];
+  readonly boxes: readonly WireBox[];
+  /** Length of the byte space without the tensors of policy COPY_ONCE, and with them: multiples of 64. */
+  readonly stepBytes: number;
+  readonly firstStepBytes: number;
+}
+
+/** Every average takes every tensor. */
+const ALL_AVERAGES = -1;
+
+/**
+ * The byte space of one writer that sends the whole layout. Neighbours that run in step, and are folded into the same
+ * averages, become one segment. `averagesOf` says which those are; default all.
+ */
+export function planWire(
+  layout: Layout,
+  wireDType: FloatDType | undefined,
+  averagesOf: (tensor: PlacedTensor) => number = () => ALL_AVERAGES,
+): WirePlan {
+  const boxes: WireBox[] = [];
+  let wireOffset = 0;
+  const place = (isOnce: boolean): Segment[] => {
+    const segments: Segment[] = [];
+    for (const tensor of layout.tensors) {
+      if (tensor.policy === 'IGNORE' || tensor.count === 0 || (tensor.policy === 'COPY_ONCE') !== isOnce) continue;
+      const dtype = wireDTypeOf(tensor, wireDType);
+      const bytes = tensor.count * DTYPE_BYTES[dtype];
+      const isAveraged = tensor.policy === 'AVERAGE' && isFloatDType(dtype);
+      appendSegment(segments, {
+        wireOffset,
+        flat: tensor.flat,
+        count: isAveraged ? tensor.count : bytes,
+        dtype: isAveraged ? dtype : undefined,
+        averages: isAveraged ? averagesOf(tensor) : ALL_AVERAGES,
+      });
+      boxes.push({ tensor, wireOffset });
+      wireOffset += alignedBytes(bytes);
+    }
+    return segments;
+  };
+  const segments = place(false);
+  const stepBytes = wireOffset;
+  const onceSegments = place(true);
+  return { wireDType, segments, onceSegments, boxes, stepBytes, firstStepBytes: wireOffset };
+}
+
+/** Appends, or lengthens the last segment (over the gap between them too) when both spaces advance by the same count. */
+function appendSegment(segments: Segment[], next: Segment): void {
+  const last = segments.at(-1);
+  if (last !== undefined && last.dtype === next.dtype && last.averages === next.averages) {
+    const size = last.dtype === undefined ? 1 : DTYPE_BYTES[last.dtype];
+    const advance = next.flat - last.flat;
+    if (advance >= last.count && next.wireOffset - last.wireOffset === advance * size) {
+      last.count = advance + next.count;
+      return;
+    }
+  }
+  segments.push(next);
+}

@@ -1,0 +1,20 @@
+import {
+  type AddAverageRequest__Output,
+  type AddAverageResponse,
+  checkAddition,
+  validateAddAverage,
+} from '../../wire/index.js';
+import type { Service } from '../service.js';
+
+/** Adds an average to a run that is under way: it starts with the next step, and knows nothing of those before. */
+export async function addAverage(service: Service, request: AddAverageRequest__Output): Promise<AddAverageResponse> {
+  service.checkServing();
+  const { run: name, average } = validateAddAverage(request);
+  const run = service.table.get(name);
+  await run.whenSettled(() => {
+    checkAddition(run, average);
+    run.addAverage(average);
+  });
+  service.log.info({ run: name, average: average.name, step: run.committedStep }, 'average added');
+  return run.committedStep === undefined ? {} : { added_at_step: run.committedStep };
+}

@@ -1,0 +1,38 @@
+import { AVERAGE_COUNT_MAX, checkAverageName, checkRunName, quote, ShadowkeepError } from '../common/index.js';
+import type { AverageSpec, Run } from '../engine/index.js';
+import { invalidField } from './fields.js';
+import type { AddAverageRequest__Output } from './gen/shadowkeep/v1/AddAverageRequest.js';
+import { validateAverage } from './validate-average.js';
+import { checkFilters } from './validate-policies.js';
+
+export interface AddAverage {
+  readonly run: string;
+  readonly average: AverageSpec;
+}
+
+/** The request by itself: what the run demands of it is in `checkAddition`. */
+export function validateAddAverage({ run, average }: AddAverageRequest__Output): AddAverage {
+  checkRunName(run);
+  if (average === null) throw invalidField('average', 'is required', 'INVALID_AVERAGE');
+  checkAverageName(average.name, 'average.name');
+  return { run, average: validateAverage('average', average) };
+}
+
+/** Throws unless the average can be added to the run as it is. */
+export function checkAddition(run: Run, average: AverageSpec): void {
+  const { averages, spec } = run;
+  const name = quote(spec.name);
+  if (averages.length >= AVERAGE_COUNT_MAX) {
+    throw invalidField('average', `of run ${name} would be one more than ${AVERAGE_COUNT_MAX}`, 'INVALID_AVERAGE');
+  }
+  if (averages.some((present) => present.name === average.name)) {
+    throw invalidField('average.name', `${quote(average.name)} is taken in run ${name}`, 'INVALID_AVERAGE');
+  }
+  checkFilters('average', average, spec.tensors);
+  if (average.start !== 'INITIAL' || run.committedStep === undefined) return;
+  throw new ShadowkeepError(
+    'INITIAL_TOO_LATE',
+    `average ${quote(average.name)} starts from INITIAL, run ${name} has committed step ${run.committedStep}: start it from FIRST or ZEROS`,
+    { metadata: { average: average.name } },
+  );
+}

@@ -1,0 +1,106 @@
+import { describe, expect, test } from 'vitest';
+import {
+  type AverageOptions,
+  type AverageSpec,
+  averageAnnealedMomentum,
+  averageCosine,
+  averageEma,
+  averageExponentialRamp,
+  averageHalfLife,
+  averageHalfLifeFraction,
+  averageHalfLifeRampUp,
+  averageInversePower,
+  averageMean,
+  averagePowerFunction,
+  averageRatioWarmup,
+} from '../../src/client/index.js';
+import { servedRules } from '../support/simulate-average.js';
+
+/** Every option, none of them the default. */
+const COMMON = {
+  start: 'ZEROS',
+  precision: 'F64',
+  delayUpdates: 7,
+  delayMode: 'HOLD_UNTIL',
+  every: 5,
+  everyOffset: 2,
+  decayUnit: 'PER_STEP',
+  firstIndex: 3,
+  indexUnit: 'PUSHES',
+  include: ['w*'],
+  exclude: ['*.bias'],
+} as const satisfies AverageOptions;
+
+/** With what is needed, with all there is, and the schedule that the service makes of each. */
+const CASES: readonly (readonly [
+  make: (options: AverageOptions) => AverageSpec,
+  schedule: Record<string, unknown> & { kind: string },
+])[] = [
+  [(common) => averageEma('a', { decay: 0.9, ...common }), { kind: 'constant', decay: 0.9 }],
+  [(common) => averageMean('a', common), { kind: 'mean' }],
+  [(common) => averageHalfLife('a', { halfLife: 12.5, ...common }), { kind: 'half_life', updates: 12.5 }],
+  [(common) => averageRatioWarmup('a', { decay: 0.9, ...common }), { kind: 'ratio_warmup', decay: 0.9, decayMin: 0 }],
+  [
+    (common) => averageInversePower('a', common),
+    { kind: 'inverse_power', invGamma: 1, power: 2 / 3, decayMin: 0, decayMax: 1 },
+  ],
+  [
+    (common) => averageInversePower('a', { invGamma: 2, power: 0.75, decayMin: 0.1, decayMax: 0.9, ...common }),
+    { kind: 'inverse_power', invGamma: 2, power: 0.75, decayMin: 0.1, decayMax: 0.9 },
+  ],
+  [
+    (common) => averageExponentialRamp('a', { decay: 0.9, tau: 100, ...common }),
+    { kind: 'exponential_ramp', decay: 0.9, tau: 100 },
+  ],
+  [(common) => averageHalfLifeFraction('a', common), { kind: 'half_life_fraction', fraction: 0.05 }],
+  [
+    (common) => averageAnnealedMomentum('a', { momentum: 0.01, gamma: 50, ...common }),
+    { kind: 'annealed_momentum', momentum: 0.01, gamma: 50 },
+  ],
+  [(common) => averageCosine('a', { decay: 0.996, steps: 10, ...common }), { kind: 'cosine', decay: 0.996, steps: 10 }],
+  [(common) => averagePowerFunction('a', { gamma: 6, ...common }), { kind: 'power_function', gamma: 6 }],
+  [
+    (common) => averagePowerFunction('a', { sigmaRel: 0.1, ...common }),
+    { kind: 'power_function', gamma: expect.closeTo(6.93722, 4) },
+  ],
+  [(common) => averageHalfLifeRampUp('a', common), { kind: 'half_life_ramp_up', halfLife: 0, ratio: 0.09 }],
+  [
+    (common) => averageHalfLifeRampUp('a', { halfLife: 500, ratio: 0.1, ...common }),
+    { kind: 'half_life_ramp_up', halfLife: 500, ratio: 0.1 },
+  ],
+];
+
+describe.each(CASES.map(([make, schedule]) => ({ kind: schedule.kind, make, schedule })))(
+  '$kind',
+  ({ make, schedule }) => {
+    test('with the options that it needs', () => {
+      expect(servedRules([make({ start: 'FIRST' })])).toMatchObject([
+        { name: 'a', start: 'FIRST', precision: 'F32', delayUpdates: 0, every: 1, firstIndex: 0, schedule },
+      ]);
+    });
+
+    test('with every option', () => {
+      expect(servedRules([make(COMMON)])).toEqual([
+        { name: 'a', schedule, ...COMMON, biasCorrection: false, preset: '' },
+      ]);
+    });
+  },
+);
+
+test('what is the default is left out', () => {
+  const defaults = { precision: 'F32', delayUpdates: 0, delayMode: 'HOLD_UNTIL', every: 1, everyOffset: 0 } as const;
+  expect(averageMean('m', { ...defaults, include: [], biasCorrection: false })).toEqual({
+    name: 'm',
+    start: 'FIRST',
+    mean: {},
+  });
+  expect(averageEma('e', { decay: 0 })).toEqual({ name: 'e', start: 'INITIAL', constant: { decay: 0 } });
+});
+
+test('bias correction of the two that have one', () => {
+  const averages = [
+    averageEma('c', { decay: 0.9, start: 'ZEROS', biasCorrection: true }),
+    averageHalfLife('h', { halfLife: 3, start: 'ZEROS', biasCorrection: true }),
+  ];
+  expect(servedRules(averages).map(({ biasCorrection }) => biasCorrection)).toEqual([true, true]);
+});

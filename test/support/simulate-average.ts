@@ -1,0 +1,23 @@
+import type { AverageSpec as ProtoAverage } from '../../src/client/index.js';
+import { type AverageSpec, advanceInitial, advanceUpdate, NO_PROGRESS } from '../../src/engine/index.js';
+import { completeOpenRun, validateOpenRun } from '../../src/wire/index.js';
+
+/** The rules that the service makes of a client's averages: encoded, decoded and checked as a request is. */
+export function servedRules(averages: readonly ProtoAverage[]): readonly AverageSpec[] {
+  // Patterns have to match something.
+  const tensors = ['w', 'w.bias'].map((name) => ({ name, dtype: 'F64', shape: [1] }));
+  return validateOpenRun(completeOpenRun({ run: 'r', tensors, averages })).spec.averages;
+}
+
+/** The shadow of one number after each update, in float64: an initial push at step 0, then one update at each step. */
+export function simulate(average: ProtoAverage, initial: number, updates: readonly number[], every = 1): number[] {
+  const [rule] = servedRules([average]);
+  let { progress, weight } = advanceInitial(rule!, NO_PROGRESS, 0);
+  let shadow = weight * initial;
+  return updates.map((value, index) => {
+    ({ progress, weight } = advanceUpdate(rule!, progress, (index + 1) * every));
+    // A fold with weight 1 is an assignment: inf − inf is not.
+    shadow = weight === 1 ? value : shadow + weight * (value - shadow);
+    return shadow;
+  });
+}
