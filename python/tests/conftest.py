@@ -50,3 +50,9 @@ def run_name() -> str:
 @pytest.fixture
 def rng() -> np.random.Generator:
     return np.random.default_rng(SEED)
+
+
+@pytest.fixture(scope="module")
+def module_client(server: Server) -> Iterator[shadowkeep.Client]:
+    with shadowkeep.connect(server.target) as connected:
+        yield connected

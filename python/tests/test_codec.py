@@ -11,7 +11,7 @@ import pytest
 from support import Stubs
 
 from shadowkeep import wire
-from shadowkeep.wire import codec, messages, runs, status, types
+from shadowkeep.wire import codec, messages, reads, runs, status, types
 from shadowkeep.wire.fields import Field
 
 SEED = 7
@@ -23,7 +23,7 @@ TEXTS = ["", "a", "layer.0.weight", "Gewicht ä 重み"]
 
 def message_classes() -> list[type[codec.Message]]:
     found = []
-    for module in (types, messages, runs, status):
+    for module in (types, messages, reads, runs, status):
         for value in vars(module).values():
             if isinstance(value, type) and issubclass(value, codec.Message) and value is not codec.Message:
                 found.append(value)
@@ -53,7 +53,9 @@ def test_fields_are_those_of_the_proto(stubs: Stubs, message: type[codec.Message
     assert ours == theirs
 
 
-@pytest.mark.parametrize("enum", ["DType", "Policy", "Start", "DelayMode", "DecayUnit", "NonFinite", "StepState"])
+@pytest.mark.parametrize(
+    "enum", ["DType", "Policy", "Start", "DelayMode", "DecayUnit", "IndexUnit", "NonFinite", "StepState"]
+)
 def test_enums_are_those_of_the_proto(stubs: Stubs, enum: str) -> None:
     theirs = dict(getattr(stubs.types, enum).items())
     unspecified = next(name for name, number in theirs.items() if number == 0)
@@ -126,9 +128,10 @@ def oneofs(message: type[codec.Message]) -> Iterator[list[str]]:
         yield names[names.index("constant") : names.index("bias_correction")]
     elif message is types.PowerFunction:
         yield names
-    elif message is messages.GetShadowRequest:
+    elif message is reads.GetShadowRequest:
         yield ["step", "min_step", "resume"]
-    elif message in (messages.UpdateRequest, messages.UpdateResponse, messages.GetShadowResponse):
+        yield ["sigma_rel", "gamma"]
+    elif message in (messages.UpdateRequest, messages.UpdateResponse, reads.GetShadowResponse):
         yield names
 
 
@@ -147,9 +150,8 @@ def random_scalar(rng: random.Random, message: type[codec.Message], name: str, r
     if row.kind == "message":
         return random_message(rng, row.type)
     # uint32 fields of the proto; the codec reads and writes all integers as 64 bits.
-    small = name in ("tensor", "replica_group", "writers", "writer", "chunk_bytes", "tensor_count") or name.endswith(
-        "_connected"
-    )
+    small_names = ("tensor", "replica_group", "writers", "writer", "chunk_bytes", "tensor_count", "count_max")
+    small = name in small_names or name.endswith("_connected")
     choices: dict[str, list[Any]] = {
         "uint64": EDGES if small else EDGES_64,
         "int64": [0, 1, 13, -1],

@@ -13,7 +13,7 @@ torch: Any = pytest.importorskip("torch", reason="torch is not installed: the Py
 from support import Server, ulp_distance  # noqa: E402
 
 import shadowkeep  # noqa: E402
-from shadowkeep import Client  # noqa: E402
+from shadowkeep import Client, averages  # noqa: E402
 from shadowkeep.torch import EMA, load_shadow  # noqa: E402
 
 SEED = 3
@@ -117,6 +117,63 @@ def test_models_of_other_dtypes(client: Client, run_name: str, dtype: str) -> No
             for parameter, a, b in zip(model.parameters(), before, after, strict=True):
                 assert parameter.dtype == getattr(torch, dtype)
                 assert torch.equal(parameter, (a + (b - a) / 2).to(parameter.dtype))
+
+
+def test_several_averages_of_one_push(client: Client, run_name: str) -> None:
+    model = torch.nn.Linear(3, 2)
+    rules: Any = [averages.textbook(decay=0.5), [averages.torch_swa(), averages.edm2(stds=[0.05, 0.1])]]
+    with EMA(model, client, run=run_name, averages=rules) as ema, torch.no_grad():
+        model.weight.fill_(0)
+        ema.register()
+        for value in (1, 2, 3):
+            model.weight.fill_(value)
+            ema.update()
+        ema.apply_shadow()
+        assert (model.weight == ((0.5 * 0.5 + 1) * 0.5 + 1.5)).all()
+        ema.apply_shadow("torch-swa")
+        assert torch.allclose(model.weight, torch.tensor(2.0))
+        with ema.average_parameters("edm2-0.05"):
+            assert (model.weight > 2).all()
+        ema.restore()
+        assert (model.weight == 3).all()
+        with pytest.raises(shadowkeep.NotFoundError, match="nobody"):
+            ema.apply_shadow("nobody")
+        assert (model.weight == 3).all()
+
+
+def test_an_average_of_some_tensors_is_applied_to_those(client: Client, run_name: str) -> None:
+    model = torch.nn.Linear(3, 2)
+    model.bias.requires_grad_(False)
+    rules = [averages.textbook(decay=0.5, exclude=["w*"], include=["*"], name="rest"), averages.textbook(decay=0.5)]
+    model.scale = torch.nn.Parameter(torch.zeros(2))
+    with EMA(model, client, run=run_name, averages=rules) as ema, torch.no_grad():
+        ema.register()
+        model.weight.fill_(4)
+        model.scale.fill_(4)
+        ema.update()
+        with ema.average_parameters("rest"):
+            assert (model.scale == 2).all()
+            assert (model.weight == 4).all()
+
+
+def test_a_replica_applies_what_another_process_pushes(client: Client, run_name: str) -> None:
+    model, other = make_model(), make_model()
+    with EMA(model, client, run=run_name, decay=0.0) as ema, EMA(other, client, run=run_name, replica=True) as replica:
+        ema.register()
+        with torch.no_grad():
+            model[0].weight.fill_(7)
+        ema.update()
+        ema.flush()
+        with replica.average_parameters():
+            assert (other[0].weight == 7).all()
+        replica.register()
+        assert not replica.update()
+        assert client.get_run(run_name).commits == 2
+        with replica.average_parameters(min_step=1):
+            assert (other[0].weight == 7).all()
+    wrong = EMA(torch.nn.Linear(20, 40), client, run=run_name, replica=True)
+    with pytest.raises(shadowkeep.FailedPreconditionError, match="is not in the shadow"):
+        wrong.apply_shadow()
 
 
 def test_applying_twice_and_editing_never_loses_the_raw_weights(client: Client, run_name: str) -> None:
@@ -251,19 +308,19 @@ def test_another_layout_names_the_tensor(client: Client, run_name: str) -> None:
     assert caught.value.reason == "LAYOUT_MISMATCH"
 
 
-def test_skip_drops_steps_while_the_snapshot_is_leaving(client: Client, run_name: str) -> None:
+def test_on_busy_skip_drops_steps_while_the_snapshot_is_leaving(client: Client, run_name: str) -> None:
     model = torch.nn.Linear(1_000, 4_000)
     with EMA(model, client, run=run_name, on_busy="skip") as ema:
         ema.register()
         attempts = 0
-        while ema.skipped_steps == 0 and attempts < 1_000:
+        while ema.dropped_steps == 0 and attempts < 1_000:
             ema.update()
             attempts += 1
-        assert ema.skipped_steps > 0
+        assert ema.dropped_steps > 0
         ema.flush()
         assert ema.update()
         ema.flush()
-        assert client.get_run(run_name).states[0].num_updates == ema.step - ema.skipped_steps
+        assert client.get_run(run_name).states[0].num_updates == ema.step - ema.dropped_steps
 
 
 def test_steps_must_rise(client: Client, run_name: str) -> None:
@@ -280,6 +337,14 @@ def test_bad_use() -> None:
         EMA(make_model(), "127.0.0.1:1", run="r", on_busy=bad)
     with pytest.raises(ValueError, match="buffers"):
         EMA(make_model(), "127.0.0.1:1", run="r", buffers=bad)
+    with pytest.raises(ValueError, match="frozen"):
+        EMA(make_model(), "127.0.0.1:1", run="r", frozen=bad)
+    with pytest.raises(ValueError, match="exclude each other"):
+        EMA(make_model(), "127.0.0.1:1", run="r", decay=0.5, averages=[averages.torch_swa()])
+    with pytest.raises(ValueError, match="averages is empty"):
+        EMA(make_model(), "127.0.0.1:1", run="r", averages=[])
+    with pytest.raises(TypeError, match="'never'"):
+        EMA(make_model(), "127.0.0.1:1", run="r", averages=[bad])
     ema = EMA(make_model(), "127.0.0.1:1", run="r")
     with pytest.raises(RuntimeError, match="register"):
         ema.update()

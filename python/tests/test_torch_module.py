@@ -57,6 +57,21 @@ def test_tied_tensors_once_and_buffers_by_policy() -> None:
     assert found("average") == [*parameters, ("norm.running_mean", "AVERAGE"), ("norm.running_var", "AVERAGE"), counter]
 
 
+def test_frozen_parameters_by_policy() -> None:
+    model = Tied()
+    model.norm.bias.requires_grad_(False)
+    model.register_parameter("quantized", torch.nn.Parameter(torch.zeros(2, dtype=torch.int8), requires_grad=False))
+
+    def found(frozen: Any, *trained: str) -> list[str]:
+        policies = {named.name: named.policy for named in named_tensors(model, "ignore", frozen, trained=trained)}
+        return [policies["embedding.weight"], policies["norm.bias"], policies["quantized"]]
+
+    assert found("once") == ["AVERAGE", "COPY_ONCE", "COPY_ONCE"]
+    assert found("average") == ["AVERAGE", "AVERAGE", "COPY"]
+    assert found("copy") == ["AVERAGE", "COPY", "COPY"]
+    assert found("once", "norm.bias") == ["AVERAGE", "AVERAGE", "COPY_ONCE"]
+
+
 def test_wrappers_do_not_change_names() -> None:
     model = Tied()
     plain = [named.name for named in named_tensors(model, "copy")]

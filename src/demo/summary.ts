@@ -38,7 +38,9 @@ export interface Summary {
 }
 
 /** What the service itself says of the run. */
-type RunState = Pick<RunInfo, 'committedStep' | 'states'>;
+type RunState = Pick<RunInfo, 'committedStep'> & {
+  readonly states: readonly Pick<RunInfo['states'][number], 'name' | 'numUpdates'>[];
+};
 
 /** Judges a demo that has come to its end. Throws when there is nothing to judge. */
 export function summarize(setup: Pick<Setup, 'steps' | 'seed'>, recording: Recording, run: RunState): Summary {

@@ -9,9 +9,11 @@ A trainer pushes its weights, an evaluator pulls their average, both of one exac
     shadow = client.get_shadow("my-run", min_step=1)
     shadow.step, shadow.num_updates, shadow.tensors["layer.weight"]
 
-PyTorch users: `shadowkeep.torch.EMA`.
+Averages by the names of the libraries that people come from: `shadowkeep.averages`. PyTorch users:
+`shadowkeep.torch.EMA`.
 """
 
+from . import averages
 from .averages import Average
 from .client import Client, connect
 from .errors import (
@@ -30,13 +32,15 @@ from .errors import (
 from .layout import Layout, TensorSpec
 from .run import Run
 from .shadow import Shadow
-from .wire import AverageState, DType, Memory, RunEvent, RunInfo, ShadowTensor
+from .snapshots import Snapshots
+from .wire import AverageState, Contribution, DType, Memory, Movement, RunEvent, RunInfo, ShadowTensor, Snapshot
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AbortedError", "Average", "AverageState", "Client", "DType", "DataLossError", "DeadlineExceededError",
-    "FailedPreconditionError", "InternalError", "InvalidArgumentError", "Layout", "Memory", "NotFoundError",
-    "ResourceExhaustedError", "Run", "RunEvent", "RunInfo", "Shadow", "ShadowTensor", "ShadowkeepError",
-    "TensorSpec", "UnavailableError", "UnimplementedError", "connect",
+    "AbortedError", "Average", "AverageState", "Client", "Contribution", "DType", "DataLossError",
+    "DeadlineExceededError", "FailedPreconditionError", "InternalError", "InvalidArgumentError", "Layout", "Memory",
+    "Movement", "NotFoundError", "ResourceExhaustedError", "Run", "RunEvent", "RunInfo", "Shadow", "ShadowTensor",
+    "ShadowkeepError", "Snapshot", "Snapshots", "TensorSpec", "UnavailableError", "UnimplementedError", "averages",
+    "connect",
 ]  # fmt: skip

@@ -2,25 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Generator, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Self
+from typing import Literal, Self
 
 import grpc
 
 from . import wire
 from .allocator import keep_freed_blocks
 from .averages import Average
+from .averages.checks import member, not_negative, width
 from .checksums import find_checksum
-from .dtypes import FLOATS, FloatName
+from .dtypes import FloatName, float_dtype
 from .errors import from_rpc
-from .layout import Layout, TensorSpecs
+from .layout import Layout, PolicyName, TensorSpecs
 from .run import Run
 from .shadow import Shadow, receive
+from .snapshots import Snapshots
 from .stub import CHANNEL_OPTIONS, StreamCall, Stub
 
 WAIT_SECONDS_DEFAULT = 60.0
+
+NonFiniteName = Literal["REJECT_STEP", "SKIP_TENSOR", "ACCEPT"]
 
 
 def connect(target: str, *, checksums: bool | None = None, timeout: float = 60.0) -> Client:
@@ -52,8 +56,11 @@ class Client:
         self,
         name: str,
         tensors: TensorSpecs,
-        averages: Sequence[Average],
+        averages: Sequence[Average | Sequence[Average]],
         *,
+        policies: Mapping[str, PolicyName] | None = None,
+        non_finite: NonFiniteName = "REJECT_STEP",
+        snapshots: Snapshots | None = None,
         wire_dtype: FloatName | None = None,
         incarnation: str | None = None,
     ) -> Run:
@@ -62,7 +69,14 @@ class Client:
         Args:
             name: `^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$` without "..".
             tensors: an array, a `TensorSpec` or (dtype, shape) per tensor, in the order in which they travel.
-            averages: 1 to 16 of `Average.ema` and `Average.mean`.
+            averages: 1 to 16 of `Average`'s class methods or `shadowkeep.averages`; lists of them, too.
+            policies: what is done with tensors, by name pattern, as {"*.running_*": "COPY", "backbone.*": "COPY_ONCE"},
+                for those whose `TensorSpec` does not say. "*" matches any run of characters; the last pattern that
+                matches wins; one that matches no tensor is an error.
+            non_finite: what is done with a step that has infinities or NaN in averaged tensors: nothing is folded
+                (REJECT_STEP, `Run.rejected_steps`), those tensors keep their shadows (SKIP_TENSOR), or they are folded
+                as they are (ACCEPT).
+            snapshots: states of the power-function averages to keep, for `get_shadow` with a width.
             wire_dtype: dtype in which averaged tensors travel; "BF16" halves the bytes of float32 weights.
             incarnation: names this life of the trainer. A new id fences every older one, so that a process that was
                 thought dead changes nothing; None: nobody is fenced, and a writer that is still connected is an
@@ -72,20 +86,28 @@ class Client:
             FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, naming the first difference.
             ResourceExhaustedError: the service has no memory for it.
         """
-        layout = Layout(tensors, _float_dtype(wire_dtype))
+        layout = Layout(tensors, float_dtype(wire_dtype), policies)
+        flat = [entry for group in averages for entry in ([group] if isinstance(group, Average) else group)]
         request = wire.OpenRunRequest(
             name,
             layout.to_messages(),
-            [average.to_message() for average in averages],
+            [average.to_message() for average in flat],
             incarnation=incarnation or "",
+            non_finite=member("non_finite", non_finite, wire.NonFinite),
+            policies=layout.rules,
+            snapshots=None if snapshots is None else snapshots.to_message(),
         )
-        return Run(self._stub, self._stub.open_run(request), layout, self._checksum, self._timeout)
+        opened = self._stub.open_run(request)
+        warns = request.non_finite != wire.NonFinite.ACCEPT
+        return Run(self._stub, opened, layout, self._checksum, self._timeout, warns=warns)
 
     def get_shadow(
         self,
         run: str | Run,
         average: str | None = None,
         *,
+        sigma_rel: float | None = None,
+        gamma: float | None = None,
         min_step: int | None = None,
         step: int | None = None,
         timeout: float = WAIT_SECONDS_DEFAULT,
@@ -97,7 +119,11 @@ class Client:
 
         Args:
             run: the run or its name.
-            average: required when the run has several.
+            average: required when the run has several, but not with a width.
+            sigma_rel: a relative width, above 0 and at most 1 / sqrt(12), in place of an average: the power-function
+                average of that width, which need not have been kept, as the combination of the run's `snapshots` and
+                power-function averages that fits it best. `step` is then that of a snapshot, or the newest.
+            gamma: the same by the exponent of its profile, 0 or above.
             min_step: the newest version, once it is at or past this step.
             step: exactly this step, while the service holds it.
             timeout: seconds to wait for that step, or for the first commit; at most 3,600.
@@ -113,15 +139,19 @@ class Client:
         """
         if min_step is not None and step is not None:
             raise ValueError(f"min_step ({min_step}) and step ({step}) exclude each other")
+        if [average, sigma_rel, gamma].count(None) < 2:
+            raise ValueError(f"average ({average}), sigma_rel ({sigma_rel}) and gamma ({gamma}) exclude each other")
         request = wire.GetShadowRequest(
-            run if isinstance(run, str) else run.name,
+            _name_of(run),
             average or "",
             step=step,
             min_step=min_step,
             wait_ms=round(timeout * 1000),
             names=list(names or ()),
-            dtype=_float_dtype(dtype),
+            dtype=float_dtype(dtype),
             checksums=self._checksum is not None,
+            sigma_rel=None if sigma_rel is None else width("sigma_rel", sigma_rel),
+            gamma=None if gamma is None else not_negative("gamma", gamma),
         )
         with _streaming(self._stub.get_shadow(request)) as responses:
             return receive(responses, self._checksum, reuse)
@@ -142,6 +172,28 @@ class Client:
         """Return all runs in the order of their names, without their tensors."""
         return self._stub.list_runs(wire.ListRunsRequest()).runs
 
+    def add_average(self, run: str | Run, average: Average) -> int | None:
+        """Give a run another average, which starts with the next step.
+
+        Returns:
+            The committed step at which it came: it knows nothing of that one and those before it. None: there is none.
+
+        Raises:
+            InvalidArgumentError: the run has one of this name, or a field is out of range.
+            FailedPreconditionError: it starts from INITIAL, and the initial push is over.
+            ResourceExhaustedError: the service has no memory for it.
+        """
+        return self._stub.add_average(wire.AddAverageRequest(_name_of(run), average.to_message())).added_at_step
+
+    def remove_average(self, run: str | Run, name: str) -> None:
+        """Take an average from a run and free its memory; reads of it that are under way go on.
+
+        Raises:
+            NotFoundError: there is no such run or average.
+            FailedPreconditionError: it is the run's last one.
+        """
+        self._stub.remove_average(wire.RemoveAverageRequest(_name_of(run), name))
+
     def delete_run(self, name: str) -> int:
         """Delete a run with its memory and files; return the freed bytes. Its streams end with RUN_DELETED."""
         return self._stub.delete_run(wire.DeleteRunRequest(name)).freed_bytes
@@ -159,13 +211,8 @@ class Client:
         self.close()
 
 
-def _float_dtype(name: FloatName | None) -> wire.DType:
-    if name is None:
-        return wire.DType.UNSPECIFIED
-    dtype = wire.DType.__members__.get(name)
-    if dtype not in FLOATS:
-        raise ValueError(f"dtype must be F16, BF16, F32 or F64, got {name!r}")
-    return dtype
+def _name_of(run: str | Run) -> str:
+    return run if isinstance(run, str) else run.name
 
 
 @contextmanager

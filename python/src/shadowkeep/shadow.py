@@ -24,7 +24,12 @@ class Shadow:
         average: the average's name.
         step: the trainer's step that these weights are of.
         num_updates: updates folded into this average.
-        weight: w_k of the last folded update; 1 when it was assigned.
+        weight: w_k of the last folded update; 1 when it was assigned; 0 of a combination.
+        movement: how the last fold moved the average: `distance_rel`, ||p - s|| / ||s|| of the weights p that came and
+            the shadow s before, and `changed_share` of the elements; near 0 the average has stopped moving. Measured on
+            a sample; None before the first fold and of a combination.
+        contributions: of a combination its parts, each with average, step, gamma and weight; the weights sum to one.
+        fit_error: of a combination the distance of its profile from the one asked for, relative to that one's norm.
         generation: the trainer's generation.
         version: identifies this state of the run.
         durable_step: newest step that a crash of the service cannot take back.
@@ -41,6 +46,9 @@ class Shadow:
         self.generation = header.generation
         self.version = header.version
         self.durable_step = header.durable_step
+        self.movement = header.movement
+        self.contributions = tuple(header.contributions)
+        self.fit_error = header.fit_error
         self.specs = tuple(header.tensors)
         fits = reuse is not None and reuse._space.nbytes >= header.total_bytes
         self._space: wire.Bytes1D = reuse._space if reuse is not None and fits else _aligned(header.total_bytes)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,29 +20,33 @@ _is_contiguous = operator.attrgetter("flags.c_contiguous")
 
 
 class StepChecker:
-    """Checks the arrays of each step of one layout.
+    """Checks the arrays of each step that sends the tensors `sent` of a layout, the first ones of its byte space.
 
     A model of 10,000 small tensors is checked in every step, so the common case (each array just as it travels) is
     decided by comparing whole lists; only a list that differs is gone through one by one.
     """
 
-    def __init__(self, layout: Layout) -> None:
+    def __init__(self, layout: Layout, sent: Sequence[PlacedTensor] | None = None) -> None:
+        sent = layout.sent if sent is None else sent
         self._layout = layout
-        self._names = [tensor.name for tensor in layout.sent]
-        self._shapes = [tensor.shape for tensor in layout.sent]
-        self._wire_dtypes = [_numpy_dtype_or_none(tensor) for tensor in layout.sent]
+        self._sent = sent
+        self._names = [tensor.name for tensor in sent]
+        self._shapes = [tensor.shape for tensor in sent]
+        self._wire_dtypes = [_numpy_dtype_or_none(tensor) for tensor in sent]
+        # Those that this step leaves out may be given all the same.
+        self._others = [tensor.name for tensor in layout.sent[len(sent) :]]
 
     def source(self, tensors: Tensors) -> ArraySource:
         """Return the step's arrays as they travel. Raises LAYOUT_MISMATCH, which names the first that does not fit."""
         if self._travels_as_it_is(tensors):
             return [tensors[name] for name in self._names].__getitem__
-        return _ConvertingSource(self._layout, self._check(tensors))
+        return _ConvertingSource(self._sent, self._check(tensors))
 
     def _travels_as_it_is(self, tensors: Tensors) -> bool:
         try:
             arrays = [tensors[name] for name in self._names]
             return (
-                len(arrays) == len(tensors)
+                len(arrays) + sum(name in tensors for name in self._others) == len(tensors)
                 and [array.shape for array in arrays] == self._shapes
                 and [array.dtype for array in arrays] == self._wire_dtypes
                 and all(map(_is_contiguous, arrays))
@@ -52,7 +56,7 @@ class StepChecker:
 
     def _check(self, tensors: Tensors) -> list[npt.NDArray[Any]]:
         arrays = []
-        for tensor in self._layout.sent:
+        for tensor in self._sent:
             if tensor.name not in tensors:
                 raise _mismatch(tensor.name, "is missing")
             array = np.asarray(tensors[tensor.name])
@@ -72,15 +76,15 @@ class StepChecker:
 class _ConvertingSource:
     """Makes arrays ready to travel when they are asked for; holds one at a time."""
 
-    def __init__(self, layout: Layout, arrays: list[npt.NDArray[Any]]) -> None:
-        self._layout = layout
+    def __init__(self, sent: Sequence[PlacedTensor], arrays: list[npt.NDArray[Any]]) -> None:
+        self._sent = sent
         self._arrays = arrays
         self._held = -1
         self._ready: npt.NDArray[Any] = np.empty(0)
 
     def __call__(self, index: int) -> npt.NDArray[Any]:
         if index != self._held:
-            self._ready = _ready_to_travel(self._arrays[index], self._layout.sent[index])
+            self._ready = _ready_to_travel(self._arrays[index], self._sent[index])
             self._held = index
         return self._ready
 

@@ -29,14 +29,18 @@ class UpdateStream:
     Attributes:
         committed_step: newest step that readers can see, by the last answer; None before the first commit.
         durable_step: newest step that a crash cannot take back, by the last answer.
+        rejected_steps: steps that the service refused to fold for their non-finite values.
+        complaint: the first thing that it said about such values.
     """
 
     def __init__(self, stub: Stub, opening: wire.UpdateOpen) -> None:
         self.committed_step: int | None = None
         self.durable_step: int | None = None
+        self.rejected_steps = 0
+        self.complaint: str | None = None
         self._changed = threading.Condition()
         self._queue = deque([wire.UpdateRequest(open=opening).encode()])
-        self._step_bytes: int | None = None
+        self._step_bytes: tuple[int, int] | None = None
         self._unacked_commits = 0
         self._half_closed = False
         self._ended = False
@@ -49,8 +53,8 @@ class UpdateStream:
         """Whether the stream has ended with an error."""
         return self._failure is not None
 
-    def wait_opened(self, timeout: float) -> int:
-        """Wait for the service's answer to the opening; return the length of a step, bytes."""
+    def wait_opened(self, timeout: float) -> tuple[int, int]:
+        """Wait for the service's answer to the opening; return the length of a step and of the first one, bytes."""
         with self._changed:
             self._wait_until(lambda: self._step_bytes is not None, timeout, "the stream was not opened")
             assert self._step_bytes is not None
@@ -64,9 +68,9 @@ class UpdateStream:
             self._queue.append(message)
             self._changed.notify_all()
 
-    def commit(self, step: int, size: int, initial: bool) -> None:
-        """Queue the end of a step of `size` bytes."""
-        message = wire.UpdateRequest(commit=wire.Commit(step, size, initial)).encode()
+    def commit(self, commit: wire.Commit) -> None:
+        """Queue the end of a step."""
+        message = wire.UpdateRequest(commit=commit).encode()
         with self._changed:
             self._raise_failure()
             self._unacked_commits += 1
@@ -118,12 +122,19 @@ class UpdateStream:
             if answer is None:
                 return
             if response.opened is not None:
-                self._step_bytes = response.opened.step_bytes
-            else:
+                self._step_bytes = (response.opened.step_bytes, response.opened.first_step_bytes)
+            elif response.ack is not None:
                 self._unacked_commits -= 1
+                self._note(response.ack)
             self.committed_step = answer.committed_step
             self.durable_step = answer.durable_step
             self._changed.notify_all()
+
+    def _note(self, ack: wire.Ack) -> None:
+        if ack.state == wire.StepState.REJECTED:
+            self.rejected_steps += 1
+        if ack.detail and self.complaint is None:
+            self.complaint = f"step {ack.step}: {ack.detail}"
 
     def _end(self, failure: ShadowkeepError | None) -> None:
         with self._changed:

@@ -57,6 +57,8 @@ class Stub:
         self.get_run = self._unary("GetRun", wire.GetRunRequest, wire.RunInfo)
         self.list_runs = self._unary("ListRuns", wire.ListRunsRequest, wire.ListRunsResponse)
         self.delete_run = self._unary("DeleteRun", wire.DeleteRunRequest, wire.DeleteRunResponse)
+        self.add_average = self._unary("AddAverage", wire.AddAverageRequest, wire.AddAverageResponse)
+        self.remove_average = self._unary("RemoveAverage", wire.RemoveAverageRequest, wire.RemoveAverageResponse)
         self._get_shadow = self._server_stream("GetShadow", wire.GetShadowResponse)
         self._watch_run = self._server_stream("WatchRun", wire.RunEvent)
         self._update = channel.stream_stream(

@@ -17,5 +17,6 @@ An evaluator in another process:
 from .ema import EMA
 from .load import load_shadow, shadow_tensors
 from .names import canonical_name
+from .options import EMAOptions
 
-__all__ = ["EMA", "canonical_name", "load_shadow", "shadow_tensors"]
+__all__ = ["EMA", "EMAOptions", "canonical_name", "load_shadow", "shadow_tensors"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import torch
 
@@ -26,32 +26,24 @@ def torch_dtype(dtype: DType) -> torch.dtype:
     return _TORCH_DTYPES[dtype]
 
 
-def tensor_specs(tensors: Sequence[NamedTensor]) -> dict[str, TensorSpec]:
-    """Return the layout of a run. Raises TypeError, which names the tensor, for a dtype that cannot travel."""
-    specs = {}
-    for named in tensors:
-        tensor = named.tensor
-        if tensor.dtype not in _NAMES:
-            raise TypeError(f"tensor {named.name!r} has dtype {tensor.dtype}, which cannot be sent")
-        specs[named.name] = TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape), named.policy)
-    return specs
+def tensor_spec(named: NamedTensor, tensor: torch.Tensor) -> TensorSpec:
+    """Return a tensor's part of the layout. Raises TypeError, which names it, when it cannot travel."""
+    if tensor.dtype not in _NAMES:
+        raise TypeError(f"tensor {named.name!r} has dtype {tensor.dtype}, which cannot be sent")
+    return TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape), named.policy)
 
 
-def average_precision(tensors: Sequence[NamedTensor]) -> PrecisionName:
+def average_precision(specs: Iterable[TensorSpec]) -> PrecisionName:
     """float64 weights are averaged in float64, as the textbook class does; all others in float32."""
-    return "F64" if torch.float64 in _averaged_dtypes(tensors) else "F32"
+    return "F64" if any(spec.policy == "AVERAGE" and spec.dtype == DType.F64 for spec in specs) else "F32"
 
 
-def read_dtype(tensors: Sequence[NamedTensor]) -> FloatName | None:
+def read_dtype(tensors: Iterable[NamedTensor]) -> FloatName | None:
     """Return the dtype to read a shadow in: a model of one 16-bit dtype takes that and half of the bytes.
 
     The service rounds to it just as the copy into the model would.
     """
-    dtypes = _averaged_dtypes(tensors)
+    dtypes = {named.tensor.dtype for named in tensors if named.policy == "AVERAGE"}
     if dtypes == {torch.bfloat16}:
         return "BF16"
     return "F16" if dtypes == {torch.float16} else None
-
-
-def _averaged_dtypes(tensors: Sequence[NamedTensor]) -> set[torch.dtype]:
-    return {named.tensor.dtype for named in tensors if named.policy == "AVERAGE"}

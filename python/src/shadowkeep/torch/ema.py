@@ -4,51 +4,70 @@ from __future__ import annotations
 
 import logging
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from torch import nn
 
 from ..averages import Average
-from ..client import Client, connect
+from ..client import Client, NonFiniteName, connect
 from ..dtypes import FloatName
-from ..run import Run
-from .background import BackgroundSender
-from .dtypes import average_precision, read_dtype, tensor_specs
-from .load import match
-from .names import BuffersPolicy, named_tensors
-from .snapshot import Snapshot
+from ..layout import PolicyName
+from ..snapshots import Snapshots
+from .dtypes import average_precision
+from .frozen import FrozenTensors
+from .names import BuffersPolicy, FrozenPolicy
+from .options import DECAY_DEFAULT, Averages, OnBusy, flat_averages, one_of
+from .reading import AverageReader
+from .scale import LossScaler, ScaleWatch
 from .swap import WeightSwap
+from .weights import PushedTensors, Weights
+from .writer import Writer
 
 logger = logging.getLogger("shadowkeep")
 
-OnBusy = Literal["wait", "skip"]
-
 
 class EMA:
-    """Exponential moving average of a module's weights, kept by the service.
+    """Averages of a module's weights, kept by the service. Use it from the training thread.
 
-    Numbers are those of the textbook class: after `register()` the shadow equals the weights, each `update()` makes it
-    decay * shadow + (1 - decay) * weights. Use it from the training thread.
+    With `decay` the numbers are those of the textbook class: after `register()` the shadow equals the weights, each
+    `update()` makes it decay * shadow + (1 - decay) * weights. `averages` takes any others.
 
     Args:
-        model: its floating-point parameters are averaged. DDP, torch.compile and the like may wrap it.
+        model: its trainable floating-point parameters are averaged. DDP, torch.compile and the like may wrap it.
         target: "HOST:PORT" of the service, or a client.
         run: the run's name.
-        decay: 0 to 1.
+        decay: 0 to 1, of one average named "ema"; 0.999 when there are no `averages`.
+        averages: what `shadowkeep.averages` makes, one or a list of them; all are fed by one push.
         wire_dtype: dtype in which averaged tensors travel. "BF16" halves the bytes, the time of the snapshot and
             its memory; the average itself stays in float32.
         on_busy: what `update()` does while the previous snapshot is still leaving: "wait", or "skip" the step.
         buffers: persistent buffers are sent and kept as they are ("copy"), averaged where they are floating-point
-            ("average"), or left out ("ignore").
-        average: the average's name in the run.
+            ("average": the statistics of batch norm), or left out ("ignore"). Integer ones are never averaged.
+        frozen: parameters with `requires_grad=False` at `register()` are sent with the first step and then no more
+            ("once": training one of them later is an error), averaged like the others, or sent and kept as they are
+            with each step ("copy").
+        policies: AVERAGE, COPY, IGNORE or COPY_ONCE by name pattern ("*" is any run of characters), above what
+            `buffers` and `frozen` say; the last one that matches wins.
+        weights: tensors to push in place of the model's parameters of the same names, as a mapping or a callable
+            that returns one at each update: the optimizer's float32 master weights. The model gets the average cast
+            to its own dtype.
+        scaler: the gradient scaler. A step for which its scale fell was skipped by the optimizer and is not folded:
+            call `update()` once after each `scaler.update()`. It reads the scale, for which a GPU is waited for.
+        replica: another process pushes the same weights: nothing is pushed from here, averages can be applied. One
+            that only evaluates need not call `register()`.
+        non_finite: what is done with infinities and NaN in averaged tensors, as in `Client.open_run`: the step changes
+            nothing and is counted (REJECT_STEP), those tensors keep their averages (SKIP_TENSOR), or ACCEPT.
+        snapshots: states of power-function averages to keep, as in `Client.open_run`.
         incarnation: names this life of the trainer, so that an older one that still runs is fenced. None: a new one.
 
     Attributes:
+        replica: whether another process pushes.
         step: the last step that `update()` counted.
-        skipped_steps: how many updates `on_busy="skip"` has dropped.
+        dropped_steps: how many updates `on_busy="skip"` has dropped.
+        skipped_steps: how many updates were of steps that the optimizer had skipped.
     """
 
     def __init__(
@@ -57,122 +76,187 @@ class EMA:
         target: str | Client,
         *,
         run: str,
-        decay: float = 0.999,
+        decay: float | None = None,
+        averages: Averages | None = None,
         wire_dtype: FloatName | None = None,
         on_busy: OnBusy = "wait",
         buffers: BuffersPolicy = "copy",
-        average: str = "ema",
+        frozen: FrozenPolicy = "once",
+        policies: Mapping[str, PolicyName] | None = None,
+        weights: Weights | None = None,
+        scaler: LossScaler | None = None,
+        replica: bool = False,
+        non_finite: NonFiniteName = "REJECT_STEP",
+        snapshots: Snapshots | None = None,
         incarnation: str | None = None,
     ) -> None:
-        _one_of("on_busy", on_busy, ("wait", "skip"))
-        _one_of("buffers", buffers, ("copy", "average", "ignore"))
+        one_of("on_busy", on_busy, ("wait", "skip"))
+        one_of("buffers", buffers, ("copy", "average", "ignore"))
+        one_of("frozen", frozen, ("once", "average", "copy"))
+        if decay is not None and averages is not None:
+            raise ValueError(f"decay ({decay}) is that of an average of its own: it and averages exclude each other")
         self.model = model
+        self.replica = replica
         self.step = 0
+        self.dropped_steps = 0
         self.skipped_steps = 0
         self._owns_client = isinstance(target, str)
         self._client = connect(target) if isinstance(target, str) else target
         self._run_name = run
         self._decay = decay
+        self._averages = None if averages is None else flat_averages(averages)
         self._wire_dtype = wire_dtype
         self._on_busy = on_busy
         self._buffers = buffers
-        self._average = average
+        self._frozen = frozen
+        self._policies = policies
+        self._weights = weights
+        self._scaler = scaler
+        self._scale: ScaleWatch | None = None
+        self._non_finite = non_finite
+        self._snapshots = snapshots
+        self._rejected_steps = 0
         self._incarnation = incarnation or str(uuid.uuid4())
-        self._run: Run | None = None
-        self._snapshot: Snapshot | None = None
-        self._sender: BackgroundSender | None = None
-        self._pushed_step: int | None = None
+        self._writer: Writer | None = None
+        self._last_step: int | None = None
+        self._reader = AverageReader(self._client, run, model)
+        self._reader.averages = self._averages or ()
         self._swap = WeightSwap()
 
+    @property
+    def applied(self) -> bool:
+        """Whether an average is in the model, in place of the raw weights."""
+        return self._swap.applied
+
+    @property
+    def rejected_steps(self) -> int:
+        """How many steps the service did not fold for their infinities or NaN; of steps under way it does not know."""
+        return self._rejected_steps if self._writer is None else self._writer.run.rejected_steps
+
     def register(self, step: int = 0) -> None:
-        """Open the run and push the weights as they are now; the shadow starts from them.
+        """Open the run and push the weights as they are now; averages that start from them do so.
 
         When the run has committed steps already, the trainer resumes: nothing is pushed and the step counter goes on
         from the committed one. Steps that are pushed again are acknowledged and not folded twice.
 
         Raises:
             FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, when the run exists with others.
+            RuntimeError: the run has other frozen weights; those that are sent once are read back and compared.
         """
-        if self._sender is not None:
+        if self._writer is not None:
             raise RuntimeError("register() was called before")
-        tensors = named_tensors(self.model, self._buffers)
-        average = Average.ema(self._average, decay=self._decay, start="INITIAL", precision=average_precision(tensors))
-        specs = tensor_specs(tensors)
+        pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies)
+        specs = pushed.specs()
+        averages = self._averages
+        if averages is None:
+            decay = DECAY_DEFAULT if self._decay is None else self._decay
+            averages = [Average.ema("ema", decay=decay, precision=average_precision(specs.values()))]
+        self._reader.averages = averages
+        self._reader.policies = {named.name: named.policy for named in pushed.tensors}
+        self.step = step
+        if self.replica:
+            return
         run = self._client.open_run(
-            self._run_name, specs, [average], wire_dtype=self._wire_dtype, incarnation=self._incarnation
+            self._run_name,
+            specs,
+            averages,
+            non_finite=self._non_finite,
+            snapshots=self._snapshots,
+            wire_dtype=self._wire_dtype,
+            incarnation=self._incarnation,
         )
-        snapshot = Snapshot(tensors, run.layout)
-        if run.committed_step is None:
-            snapshot.take()
-            snapshot.wait()
-            run.push_space(step, snapshot.space, initial=True)
-            run.flush()
+        once = [named for named in pushed.tensors if named.policy == "COPY_ONCE"]
+        writer = Writer(run, pushed, FrozenTensors(self._client, self._run_name, averages[0].name, once))
+        try:
+            writer.begin(step)
+        except BaseException:
+            writer.abandon()
+            raise
+        self._writer = writer
         self.step = step if run.committed_step is None else run.committed_step
-        self._run, self._snapshot, self._sender = run, snapshot, BackgroundSender(run, snapshot)
+        self._scale = None if self._scaler is None else ScaleWatch(self._scaler)
 
-    def update(self, step: int | None = None) -> bool:
+    def update(self, step: int | None = None, *, skipped: bool = False) -> bool:
         """Push the weights as they are now; returns as soon as they are copied (on a GPU: the copy is launched).
 
         Args:
             step: the trainer's step, larger than the last one; None: one more than it.
+            skipped: the optimizer skipped this step, as with infinite gradients under a gradient scaler. The service
+                is told and folds nothing. With `scaler=` it is found out.
 
         Returns:
-            False when `on_busy="skip"` has dropped the step, True otherwise.
+            Whether the weights were pushed: False for a step that was skipped, or dropped by `on_busy="skip"`.
 
         Raises:
+            RuntimeError: a frozen parameter is trained now, a tensor has another shape, or a shadow is applied.
             ShadowkeepError: an earlier step has failed.
         """
         if self._swap.applied:
             raise RuntimeError("update() while the shadow is applied would push it as weights: call restore() first")
-        sender, snapshot = self._registered()
-        following = self.step + 1 if step is None else step
-        if self._pushed_step is not None and following <= self._pushed_step:
-            raise ValueError(f"step must be larger than the last one, {self._pushed_step}, got {following}")
-        self.step = following
-        if self._on_busy == "skip" and sender.busy:
-            self.skipped_steps += 1
-            logger.warning("step %d of run %r was skipped: the one before is still leaving", following, self._run_name)
+        if self.replica:
+            self.step = self.step + 1 if step is None else step
             return False
-        sender.wait_idle()
-        snapshot.take()
-        sender.start(following)
-        self._pushed_step = following
+        writer = self._registered()
+        following = self.step + 1 if step is None else step
+        if self._last_step is not None and following <= self._last_step:
+            raise ValueError(f"step must be larger than the last one, {self._last_step}, got {following}")
+        scale_fell = self._scale is not None and self._scale.skipped()
+        self.step = following
+        must_not_wait = self._on_busy == "skip" and writer.busy
+        if skipped or scale_fell:
+            self.skipped_steps += 1
+            if not must_not_wait:
+                writer.skip(following)
+                self._last_step = following
+            return False
+        if must_not_wait:
+            self.dropped_steps += 1
+            logger.warning("step %d of run %r was dropped: the one before is still leaving", following, self._run_name)
+            return False
+        writer.push(following)
+        self._last_step = following
         return True
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
-        self._registered()[0].flush(timeout)
+        if not self.replica:
+            self._registered().flush(timeout)
 
-    def apply_shadow(self, min_step: int | None = None, *, timeout: float = 60.0) -> None:
-        """Load the averaged weights into the model; the raw ones are kept until `restore()`.
+    def newest_step(self, timeout: float | None = None) -> int | None:
+        """Flush, and return the newest step that the service has committed; None before the first."""
+        if self.replica:
+            return self._client.get_run(self._run_name).committed_step
+        self.flush(timeout)
+        return self._registered().run.committed_step
 
-        The model is left as it was when anything fails. A second call refreshes the shadow and keeps the first
-        call's raw weights; editing the weights in between changes neither of them.
+    def apply_shadow(self, average: str | None = None, *, min_step: int | None = None, timeout: float = 60.0) -> None:
+        """Load an average into the model; the raw weights are kept until `restore()`.
+
+        The model is left as it was when anything fails. A second call refreshes the shadow, or loads another average,
+        and keeps the first call's raw weights; editing the weights in between changes neither of them.
 
         Args:
-            min_step: the average must have seen this step. None: the last one that was pushed.
+            average: its name; None: the first one.
+            min_step: it must have seen this step. None: all that was pushed before, and folded.
             timeout: seconds to wait for that.
         """
-        self.flush(timeout)
-        wanted = self._pushed_step if min_step is None else min_step
-        shadow = self._client.get_shadow(
-            self._run_name,
-            self._average,
-            min_step=wanted,
-            timeout=timeout,
-            dtype=read_dtype(named_tensors(self.model, self._buffers)),
-        )
-        self._swap.apply(match(shadow, self.model, self._buffers, strict=True))
+        newest = self.newest_step(timeout)
+        self._swap.apply(self._reader.read(average, newest if min_step is None else min_step, timeout))
 
     def restore(self) -> None:
         """Put the raw weights back. Raises RuntimeError when no shadow is applied."""
         self._swap.restore()
 
     @contextmanager
-    def average_parameters(self, min_step: int | None = None) -> Iterator[None]:
-        """Apply the shadow for a `with` block; expands to `apply_shadow(min_step)`, try, finally `restore()`."""
+    def average_parameters(
+        self, average: str | None = None, *, min_step: int | None = None, timeout: float = 60.0
+    ) -> Iterator[None]:
+        """Apply an average for a `with` block: `apply_shadow(...)`, try, finally `restore()`.
+
+        In another such block the weights are left to the outer one, with the average that was applied last.
+        """
         was_applied = self._swap.applied
-        self.apply_shadow(min_step)
+        self.apply_shadow(average, min_step=min_step, timeout=timeout)
         try:
             yield
         finally:
@@ -181,17 +265,16 @@ class EMA:
 
     def close(self) -> None:
         """Wait until every pushed step is acknowledged and end the stream. Raises what an earlier step failed with."""
-        if self._sender is not None and self._run is not None:
-            try:
-                self._sender.wait_idle()
-                self._run.close()
-            finally:
-                self._release()
+        try:
+            if self._writer is not None:
+                self._writer.close()
+        finally:
+            self._release()
 
     def abandon(self) -> None:
         """End the stream at once: steps that are not acknowledged may be lost."""
-        if self._run is not None:
-            self._run.abandon()
+        if self._writer is not None:
+            self._writer.abandon()
         self._release()
 
     def __enter__(self) -> Self:
@@ -206,22 +289,12 @@ class EMA:
             self.abandon()
 
     def _release(self) -> None:
-        if self._run is not None:
-            self._run.abandon()
-        if self._sender is not None:
-            self._sender.stop()
-        if self._snapshot is not None:
-            self._snapshot.close()
-        self._run = self._sender = self._snapshot = None
+        self._rejected_steps = self.rejected_steps
+        self._writer = None
         if self._owns_client:
             self._client.close()
 
-    def _registered(self) -> tuple[BackgroundSender, Snapshot]:
-        if self._sender is None or self._snapshot is None:
+    def _registered(self) -> Writer:
+        if self._writer is None:
             raise RuntimeError("call register() first")
-        return self._sender, self._snapshot
-
-
-def _one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
+        return self._writer

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import nn
 
 from ..errors import FailedPreconditionError
 from ..shadow import Shadow
 from .dtypes import torch_dtype
-from .names import BuffersPolicy, named_tensors
+from .names import NamedTensor, named_tensors
 
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
@@ -39,26 +41,35 @@ def load_shadow(shadow: Shadow, module: nn.Module, *, strict: bool = True) -> No
     Raises:
         FailedPreconditionError: LAYOUT_MISMATCH, which names the tensor.
     """
-    copy_into(match(shadow, module, "copy", strict=strict))
+    tensors = named_tensors(module, "copy")
+    copy_into(pair_all(shadow, module, tensors) if strict else pair_up(shadow, tensors))
 
 
-def match(shadow: Shadow, module: nn.Module, buffers: BuffersPolicy, *, strict: bool) -> Pairs:
-    """Pair each of the module's tensors with the shadow's; both sides are checked before anything is returned."""
+def pair_all(shadow: Shadow, module: nn.Module, tensors: Sequence[NamedTensor]) -> Pairs:
+    """As `pair_up`, but each of the module's parameters must be in the shadow, and all of that in `tensors`."""
+    pairs = pair_up(shadow, tensors)
+    missing = {id(parameter) for parameter in module.parameters()} - {id(tensor) for tensor, _ in pairs}
+    for named in tensors:
+        if id(named.tensor) in missing:
+            raise _mismatch(named.name, f"is not in the shadow of run {shadow.run!r}")
+    unknown = {spec.name for spec in shadow.specs} - {named.name for named in tensors}
+    if unknown:
+        raise _mismatch(min(unknown), "is not in the module")
+    return pairs
+
+
+def pair_up(shadow: Shadow, tensors: Sequence[NamedTensor]) -> Pairs:
+    """Pair each tensor with the shadow's of its name, where there is one; all shapes are checked."""
     sources = shadow_tensors(shadow)
-    parameters = {id(parameter) for parameter in module.parameters()}
     pairs: Pairs = []
-    for named in named_tensors(module, buffers):
-        name, tensor = named.name, named.tensor
-        source = sources.pop(name, None)
+    for named in tensors:
+        tensor, source = named.tensor, sources.get(named.name)
         if source is None:
-            if strict and id(tensor) in parameters:
-                raise _mismatch(name, f"is not in the shadow of run {shadow.run!r}")
-        elif source.shape != tensor.shape:
-            raise _mismatch(name, f"has shape {list(tensor.shape)}, {list(source.shape)} in the shadow")
-        else:
-            pairs.append((tensor, source))
-    if strict and sources:
-        raise _mismatch(next(iter(sources)), "is not in the module")
+            continue
+        if source.shape != tensor.shape:
+            problem = f"has shape {list(tensor.shape)}, {list(source.shape)} in the shadow"
+            raise _mismatch(named.name, problem)
+        pairs.append((tensor, source))
     return pairs
 
 

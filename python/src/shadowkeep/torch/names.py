@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Container, Iterator, Mapping
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
 from torch import nn
 
 from ..layout import PolicyName
+from ..layout import _matcher as name_matcher
 
 BuffersPolicy = Literal["copy", "average", "ignore"]
+FrozenPolicy = Literal["once", "average", "copy"]
+
+_BUFFERS: dict[BuffersPolicy, PolicyName] = {"copy": "COPY", "average": "AVERAGE", "ignore": "IGNORE"}
+_FROZEN: dict[FrozenPolicy, PolicyName] = {"once": "COPY_ONCE", "average": "AVERAGE", "copy": "COPY"}
 
 # What torch.compile, FSDP and activation checkpointing put in front of a submodule's names, anywhere in a name.
 WRAPPER_PARTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
@@ -25,7 +30,7 @@ class NamedTensor:
 
     name: str
     policy: PolicyName
-    owner: dict[str, torch.Tensor | None]
+    owner: Mapping[str, torch.Tensor | None]
     leaf: str
 
     @property
@@ -45,18 +50,26 @@ def canonical_name(name: str) -> str:
     return ".".join(parts)
 
 
-def named_tensors(model: nn.Module, buffers: BuffersPolicy) -> list[NamedTensor]:
+def named_tensors(
+    model: nn.Module,
+    buffers: BuffersPolicy,
+    frozen: FrozenPolicy = "average",
+    *,
+    trained: Container[str] = (),
+    policies: Mapping[str, PolicyName] | None = None,
+) -> list[NamedTensor]:
     """Return the model's tensors in the order of its definition, tied ones once, under canonical names.
 
-    Floating-point parameters are averaged, the others copied. Persistent buffers follow `buffers`; only
-    floating-point ones can be averaged.
+    Floating-point parameters are averaged, the others copied. Those with `requires_grad=False` follow `frozen`, unless
+    `trained` has their names. Persistent buffers follow `buffers`; integer ones are not averaged. `policies`, by name
+    pattern, stand above all that; the last one that matches wins.
 
     Raises:
-        ValueError: two tensors have the same canonical name.
+        ValueError: two tensors have the same canonical name, or one of `policies` cannot be.
     """
     found: dict[str, NamedTensor] = {}
     seen: set[tuple[object, ...]] = set()
-    for named in _candidates(model, buffers):
+    for named in [*_parameters(model, frozen, trained), *_buffers(model, buffers)]:
         identity = _identity(named.tensor)
         if identity in seen:
             continue
@@ -64,27 +77,49 @@ def named_tensors(model: nn.Module, buffers: BuffersPolicy) -> list[NamedTensor]
         if named.name in found:
             raise ValueError(f"two tensors of the model are called {named.name!r} without the wrappers' parts")
         found[named.name] = named
-    return list(found.values())
+    for pattern, policy in (policies or {}).items():
+        _rule(found, pattern, policy)
+    return [named for named in found.values() if named.policy != "IGNORE"]
 
 
-def _candidates(model: nn.Module, buffers: BuffersPolicy) -> Iterator[NamedTensor]:
+def _rule(found: dict[str, NamedTensor], pattern: str, policy: PolicyName) -> None:
+    matcher = name_matcher(pattern)
+    matched = [named for named in found.values() if matcher.fullmatch(named.name)]
+    if not matched:
+        raise ValueError(f"policies: pattern {pattern!r} matches no tensor of the model")
+    for named in matched:
+        if policy == "AVERAGE" and not named.tensor.is_floating_point():
+            raise ValueError(f"policies: tensor {named.name!r} of dtype {named.tensor.dtype} cannot be averaged")
+        if policy == "COPY_ONCE" and named.tensor.requires_grad:
+            raise ValueError(f"policies: parameter {named.name!r} is trained, it cannot be sent only once")
+        found[named.name] = replace(named, policy=policy)
+
+
+def _parameters(model: nn.Module, frozen: FrozenPolicy, trained: Container[str]) -> Iterator[NamedTensor]:
     for prefix, module in model.named_modules():
-        yield from _owned(prefix, module._parameters, "AVERAGE")
-    if buffers == "ignore":
-        return
+        for leaf, tensor in module._parameters.items():
+            if tensor is not None:
+                name = _name(prefix, leaf)
+                is_trained = tensor.requires_grad or name in trained
+                policy = _possible("AVERAGE" if is_trained else _FROZEN[frozen], tensor)
+                yield NamedTensor(name, policy, module._parameters, leaf)
+
+
+def _buffers(model: nn.Module, buffers: BuffersPolicy) -> Iterator[NamedTensor]:
+    policy = _BUFFERS[buffers]
     for prefix, module in model.named_modules():
-        persistent = (leaf for leaf in module._buffers if leaf not in module._non_persistent_buffers_set)
-        yield from _owned(prefix, module._buffers, "AVERAGE" if buffers == "average" else "COPY", persistent)
+        for leaf, tensor in module._buffers.items():
+            if tensor is not None and leaf not in module._non_persistent_buffers_set:
+                yield NamedTensor(_name(prefix, leaf), _possible(policy, tensor), module._buffers, leaf)
 
 
-def _owned(
-    prefix: str, owner: dict[str, torch.Tensor | None], policy: PolicyName, leaves: Iterator[str] | None = None
-) -> Iterator[NamedTensor]:
-    for leaf in owner if leaves is None else leaves:
-        tensor = owner[leaf]
-        if tensor is not None:
-            name = canonical_name(f"{prefix}.{leaf}" if prefix else leaf)
-            yield NamedTensor(name, policy if tensor.is_floating_point() else "COPY", owner, leaf)
+def _name(prefix: str, leaf: str) -> str:
+    return canonical_name(f"{prefix}.{leaf}" if prefix else leaf)
+
+
+def _possible(policy: PolicyName, tensor: torch.Tensor) -> PolicyName:
+    """Integers are copied where others are averaged."""
+    return "COPY" if policy == "AVERAGE" and not tensor.is_floating_point() else policy
 
 
 def _identity(tensor: torch.Tensor) -> tuple[object, ...]:

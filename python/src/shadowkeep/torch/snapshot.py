@@ -10,31 +10,34 @@ from collections.abc import Sequence
 
 import torch
 
-from ..layout import Layout
+from ..layout import Layout, PlacedTensor
 from ..wire import Bytes1D
 from .copy_guard import CopyGuard
 from .names import NamedTensor
 from .staging import StagedCopy, place_view
+from .weights import PushedTensors
 
 
 class Snapshot:
-    """A host buffer of one step; its memory is allocated once.
+    """A host buffer of one step without the tensors that are sent once; its memory is allocated once.
 
     Args:
-        tensors: what is sent, in the layout's order.
-        layout: where each lies; it ignores none.
+        pushed: what is sent.
+        layout: where each tensor lies; it ignores none.
     """
 
-    def __init__(self, tensors: Sequence[NamedTensor], layout: Layout) -> None:
-        self._tensors = tensors
-        live = [named.tensor for named in tensors]
+    def __init__(self, pushed: PushedTensors, layout: Layout) -> None:
+        self._pushed = pushed
+        places = layout.each_step
+        self._tensors = _in_order(pushed, places)
+        live = pushed.live(self._tensors)
         self._expected = [(tensor.shape, tensor.device) for tensor in live]
         devices = {tensor.device for tensor in live}
         on_gpu = len(devices) == 1 and live[0].is_cuda
         # Zeroed once: the gaps stay zero, and the pages are touched here, not in the first step.
         self._host = torch.zeros(layout.step_bytes, dtype=torch.uint8, pin_memory=on_gpu)
-        self._views = [place_view(self._host, place) for place in layout.sent]
-        self._staged = StagedCopy(layout, self._host, live[0].device) if on_gpu else None
+        self._views = [place_view(self._host, place) for place in places]
+        self._staged = StagedCopy(places, self._host, live[0].device) if on_gpu else None
         self._guard = CopyGuard(live[0].device) if on_gpu else None
 
     @property
@@ -50,7 +53,7 @@ class Snapshot:
         Raises:
             RuntimeError: a tensor has another shape or is on another device than before; the message names it.
         """
-        live = [named.tensor for named in self._tensors]
+        live = self._pushed.live(self._tensors)
         if [(tensor.shape, tensor.device) for tensor in live] != self._expected:
             self._raise_changed(live)
         staged = self._staged
@@ -76,3 +79,18 @@ class Snapshot:
                     f"tensor {named.name!r} has shape {list(tensor.shape)} on {tensor.device}, "
                     f"{list(shape)} on {device} when it was registered"
                 )
+
+
+@torch.no_grad()
+def whole_step(pushed: PushedTensors, layout: Layout) -> Bytes1D:
+    """Return the bytes of a step with all tensors, those that are sent once among them, in memory of their own."""
+    host = torch.zeros(layout.first_step_bytes, dtype=torch.uint8)
+    views = [place_view(host, place) for place in layout.sent]
+    torch._foreach_copy_(views, pushed.live(_in_order(pushed, layout.sent)))
+    space: Bytes1D = host.numpy()
+    return space
+
+
+def _in_order(pushed: PushedTensors, places: Sequence[PlacedTensor]) -> list[NamedTensor]:
+    by_name = {named.name: named for named in pushed.tensors}
+    return [by_name[place.name] for place in places]

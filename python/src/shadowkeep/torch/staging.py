@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..layout import Layout, PlacedTensor
+from ..layout import PlacedTensor
 from .dtypes import torch_dtype
 
 # Long enough for the bus's full speed, short against any model. A larger tensor is a batch by itself.
@@ -36,21 +36,21 @@ class StagedCopy:
     """Copies tensors of one device into the bytes of a step on the host.
 
     Args:
-        layout: where they lie; every tensor of it is sent.
+        places: where they lie, one behind the other from the first byte on.
         host: the step's bytes (uint8); pinned, for the copies to be asynchronous.
         device: where the tensors are.
         batch_bytes: memory used on the device, unless one tensor is larger.
     """
 
     def __init__(
-        self, layout: Layout, host: torch.Tensor, device: torch.device, batch_bytes: int = BATCH_BYTES
+        self, places: Sequence[PlacedTensor], host: torch.Tensor, device: torch.device, batch_bytes: int = BATCH_BYTES
     ) -> None:
         self._host = host
-        self._batches = _batches(layout.sent, batch_bytes)
+        self._batches = _batches(places, batch_bytes)
         longest = max((batch.stop - batch.start for batch in self._batches), default=0)
         self._staging = torch.zeros(longest, dtype=torch.uint8, device=device)
         self._views = [
-            [place_view(self._staging, place, batch.start) for place in layout.sent[batch.first : batch.last]]
+            [place_view(self._staging, place, batch.start) for place in places[batch.first : batch.last]]
             for batch in self._batches
         ]
 

@@ -1,28 +1,33 @@
 """The wire: messages of `proto/shadowkeep/v1` as dataclasses, and the framing of chunks."""
 
 from .codec import Message
-from .enums import DecayUnit, DelayMode, DType, NonFinite, Policy, Start, StepState
+from .enums import DecayUnit, DelayMode, DType, IndexUnit, NonFinite, Policy, Start, StepState
 from .framing import Bytes1D, Checksum, chunk_message
 from .messages import (
     Ack,
     Chunk,
     Commit,
-    GetShadowRequest,
-    GetShadowResponse,
     Limits,
     OpenRunRequest,
     OpenRunResponse,
-    Resume,
-    ShadowChunk,
-    ShadowEnd,
-    ShadowHeader,
-    ShadowTensor,
     UpdateOpen,
     UpdateOpened,
     UpdateRequest,
     UpdateResponse,
 )
+from .reads import (
+    Contribution,
+    GetShadowRequest,
+    GetShadowResponse,
+    Resume,
+    ShadowChunk,
+    ShadowEnd,
+    ShadowHeader,
+    ShadowTensor,
+)
 from .runs import (
+    AddAverageRequest,
+    AddAverageResponse,
     AverageState,
     DeleteRunRequest,
     DeleteRunResponse,
@@ -30,18 +35,42 @@ from .runs import (
     ListRunsRequest,
     ListRunsResponse,
     Memory,
+    RemoveAverageRequest,
+    RemoveAverageResponse,
     RunEvent,
     RunInfo,
+    Snapshot,
     WatchRunRequest,
 )
 from .status import ErrorInfo, Status
-from .types import Average, Box, ConstantDecay, Mean, Tensor
+from .types import (
+    AnnealedMomentum,
+    Average,
+    Box,
+    ConstantDecay,
+    Cosine,
+    ExponentialRamp,
+    HalfLife,
+    HalfLifeFraction,
+    HalfLifeRampUp,
+    InversePower,
+    Mean,
+    Movement,
+    PolicyRule,
+    PowerFunction,
+    RatioWarmup,
+    Snapshots,
+    Tensor,
+)
 
 __all__ = [
-    "Ack", "Average", "AverageState", "Box", "Bytes1D", "Checksum", "Chunk", "Commit", "ConstantDecay", "DType",
-    "DecayUnit", "DelayMode", "DeleteRunRequest", "DeleteRunResponse", "ErrorInfo", "GetRunRequest",
-    "GetShadowRequest", "GetShadowResponse", "Limits", "ListRunsRequest", "ListRunsResponse", "Mean", "Memory",
-    "Message", "NonFinite", "OpenRunRequest", "OpenRunResponse", "Policy", "Resume", "RunEvent", "RunInfo",
-    "ShadowChunk", "ShadowEnd", "ShadowHeader", "ShadowTensor", "Start", "Status", "StepState", "Tensor",
-    "UpdateOpen", "UpdateOpened", "UpdateRequest", "UpdateResponse", "WatchRunRequest", "chunk_message",
+    "Ack", "AddAverageRequest", "AddAverageResponse", "AnnealedMomentum", "Average", "AverageState", "Box", "Bytes1D",
+    "Checksum", "Chunk", "Commit", "ConstantDecay", "Contribution", "Cosine", "DType", "DecayUnit", "DelayMode",
+    "DeleteRunRequest", "DeleteRunResponse", "ErrorInfo", "ExponentialRamp", "GetRunRequest", "GetShadowRequest",
+    "GetShadowResponse", "HalfLife", "HalfLifeFraction", "HalfLifeRampUp", "IndexUnit", "InversePower", "Limits",
+    "ListRunsRequest", "ListRunsResponse", "Mean", "Memory", "Message", "Movement", "NonFinite", "OpenRunRequest",
+    "OpenRunResponse", "Policy", "PolicyRule", "PowerFunction", "RatioWarmup", "RemoveAverageRequest",
+    "RemoveAverageResponse", "Resume", "RunEvent", "RunInfo", "ShadowChunk", "ShadowEnd", "ShadowHeader",
+    "ShadowTensor", "Snapshot", "Snapshots", "Start", "Status", "StepState", "Tensor", "UpdateOpen", "UpdateOpened",
+    "UpdateRequest", "UpdateResponse", "WatchRunRequest", "chunk_message",
 ]  # fmt: skip

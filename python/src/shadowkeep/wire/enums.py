@@ -33,6 +33,7 @@ class Policy(IntEnum):
     AVERAGE = 1
     COPY = 2
     IGNORE = 3
+    COPY_ONCE = 4
 
 
 class Start(IntEnum):
@@ -60,6 +61,14 @@ class DecayUnit(IntEnum):
     PER_STEP = 2
 
 
+class IndexUnit(IntEnum):
+    """What the index of an average's schedule counts."""
+
+    UNSPECIFIED = 0
+    UPDATES = 1
+    PUSHES = 2
+
+
 class NonFinite(IntEnum):
     """What is done with infinities and NaN in averaged tensors."""
 
@@ -77,3 +86,4 @@ class StepState(IntEnum):
     ALREADY_COMMITTED = 2
     SKIPPED = 3
     DROPPED = 4
+    REJECTED = 5

@@ -1,11 +1,12 @@
-"""The messages about runs as a whole: watching, describing, listing, deleting."""
+"""The messages about runs as a whole: watching, describing, listing, changing, deleting."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from .codec import Message, field
-from .types import Average, Tensor
+from .enums import NonFinite
+from .types import Average, Movement, Snapshots, Tensor
 
 
 @dataclass(slots=True)
@@ -18,11 +19,13 @@ class WatchRunRequest(Message):
 
 @dataclass(slots=True)
 class AverageState(Message):
-    """How far an average is; `weight` is w_k of the last folded update, None before it."""
+    """How far an average is; `weight` and `movement` are of the last folded update, None before it."""
 
     name: str = field(1, "string")
     num_updates: int = field(2, "uint64")
     weight: float | None = field(3, "double", optional=True)
+    movement: Movement | None = field(4, "message", Movement)
+    added_at_step: int | None = field(5, "uint64", optional=True)
 
 
 @dataclass(slots=True)
@@ -49,6 +52,34 @@ class ListRunsRequest(Message):
 
 
 @dataclass(slots=True)
+class AddAverageRequest(Message):
+    """Give a run another average."""
+
+    run: str = field(1, "string")
+    average: Average | None = field(2, "message", Average)
+
+
+@dataclass(slots=True)
+class AddAverageResponse(Message):
+    """The newest step that it knows nothing of."""
+
+    added_at_step: int | None = field(1, "uint64", optional=True)
+
+
+@dataclass(slots=True)
+class RemoveAverageRequest(Message):
+    """Take an average from a run."""
+
+    run: str = field(1, "string")
+    average: str = field(2, "string")
+
+
+@dataclass(slots=True)
+class RemoveAverageResponse(Message):
+    """It is gone."""
+
+
+@dataclass(slots=True)
 class DeleteRunRequest(Message):
     """Delete one run."""
 
@@ -72,6 +103,16 @@ class Memory(Message):
     free_bytes: int = field(4, "uint64")
     budget_bytes: int = field(5, "uint64")
     budget_free_bytes: int = field(6, "uint64")
+    snapshot_bytes: int = field(7, "uint64")
+
+
+@dataclass(slots=True)
+class Snapshot(Message):
+    """One kept state of a power-function average."""
+
+    average: str = field(1, "string")
+    step: int = field(2, "uint64")
+    bytes: int = field(3, "uint64")
 
 
 @dataclass(slots=True)
@@ -98,6 +139,10 @@ class RunInfo(Message):
     commits_per_second: float = field(18, "double")
     received_bytes_per_second: float = field(19, "double")
     since_commit_ms: int | None = field(20, "uint64", optional=True)
+    non_finite_steps: int = field(21, "uint64")
+    non_finite: NonFinite = field(22, "enum", NonFinite)
+    snapshots: Snapshots | None = field(23, "message", Snapshots)
+    snapshots_held: list[Snapshot] = field(24, "message", Snapshot, repeated=True)
 
 
 @dataclass(slots=True)

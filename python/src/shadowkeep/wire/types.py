@@ -1,11 +1,14 @@
-"""What a run is made of: tensors, boxes, averages and their schedules. Field meanings are in the proto's comments."""
+"""What a run is made of: tensors, policies, boxes, averages with their schedules, snapshots.
+
+Field meanings are in the proto's comments.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
 from .codec import Message, field
-from .enums import DecayUnit, DelayMode, DType, Policy, Start
+from .enums import DecayUnit, DelayMode, DType, IndexUnit, Policy, Start
 
 
 @dataclass(slots=True)
@@ -16,6 +19,14 @@ class Tensor(Message):
     dtype: DType = field(2, "enum", DType)
     shape: list[int] = field(3, "uint64", repeated=True)
     policy: Policy = field(4, "enum", Policy)
+
+
+@dataclass(slots=True)
+class PolicyRule(Message):
+    """The policy of the tensors whose names match."""
+
+    pattern: str = field(1, "string")
+    policy: Policy = field(2, "enum", Policy)
 
 
 @dataclass(slots=True)
@@ -49,9 +60,10 @@ class HalfLife(Message):
 
 @dataclass(slots=True)
 class RatioWarmup(Message):
-    """decay_n = min(decay, (1 + n) / (10 + n))."""
+    """decay_n = max(decay_min, min(decay, (1 + n) / (10 + n)))."""
 
     decay: float = field(1, "double")
+    decay_min: float = field(2, "double")
 
 
 @dataclass(slots=True)
@@ -105,7 +117,7 @@ class PowerFunction(Message):
 
 @dataclass(slots=True)
 class HalfLifeRampUp(Message):
-    """Half-life min(half_life, ratio * t)."""
+    """Half-life min(half_life, ratio * t); half_life 0: without bound."""
 
     half_life: float = field(1, "double")
     ratio: float = field(2, "double")
@@ -120,7 +132,7 @@ class Average(Message):
     precision: DType = field(3, "enum", DType)
     delay_updates: int = field(4, "uint64")
     delay_mode: DelayMode = field(5, "enum", DelayMode)
-    every: int = field(6, "uint64")
+    every: int | None = field(6, "uint64", optional=True)
     decay_unit: DecayUnit = field(7, "enum", DecayUnit)
     include: list[str] = field(8, "string", repeated=True)
     exclude: list[str] = field(9, "string", repeated=True)
@@ -137,3 +149,24 @@ class Average(Message):
     power_function: PowerFunction | None = field(29, "message", PowerFunction)
     half_life_ramp_up: HalfLifeRampUp | None = field(30, "message", HalfLifeRampUp)
     bias_correction: bool = field(31, "bool")
+    first_index: int = field(32, "uint64")
+    index_unit: IndexUnit = field(33, "enum", IndexUnit)
+    every_offset: int = field(34, "uint64")
+
+
+@dataclass(slots=True)
+class Snapshots(Message):
+    """Which states of a run's power-function averages are kept."""
+
+    every_steps: int = field(1, "uint64")
+    count_max: int = field(2, "uint64")
+    bytes_max: int = field(3, "uint64")
+    dtype: DType = field(4, "enum", DType)
+
+
+@dataclass(slots=True)
+class Movement(Message):
+    """How the last fold moved an average, by a sample of its elements."""
+
+    distance_rel: float | None = field(1, "double", optional=True)
+    changed_share: float = field(2, "double")

@@ -1,0 +1,153 @@
+"""A named rule of a run: `shadow += w_k * (weights - shadow)` at the k-th folded update."""
+
+from __future__ import annotations
+
+from typing import Self, Unpack
+
+from .. import wire
+from . import checks
+from .rule import AverageOptions, Rule
+
+
+class Average(Rule):
+    """A named rule of a run. Make one with a class method (a formula) or a preset (`shadowkeep.averages.timm_v3()`).
+
+    Formulas speak of n, the schedule's index: `first_index` (0) at the first folded update, then one more each time.
+
+    Attributes:
+        name: unique in the run, `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`.
+        schedule: how w_k comes about.
+        start: what the shadow is before the first update: ZEROS, the INITIAL push (`Run.push_initial`, required), or
+            whatever comes FIRST: the first update is copied. Class methods: INITIAL for `ema`, FIRST for all others.
+        precision: F32 or F64, the dtype of the shadow and of its arithmetic.
+        delay_updates: updates before the schedule begins.
+        delay_mode: what happens until then: the shadow equals the newest weights (COPY_UNTIL), or stays as it started
+            (HOLD_UNTIL).
+        every: of the updates i = 1, 2 ... only those with i % every == every_offset touch the shadow.
+        every_offset: see `every`; below it.
+        decay_unit: PER_UPDATE, or PER_STEP: the decay counts the trainer's steps, so that pushing every 1, 10 or 100
+            steps gives the same average.
+        first_index: n of the first folded update.
+        index_unit: what n counts, folded UPDATES, or all PUSHES after the delay, those that `every` passes over, too.
+        bias_correction: w_k = (1 - decay) / (1 - decay^k), an average from ZEROS without its bias. Only for constant
+            decays.
+        include: name patterns of the tensors that it averages, "*" matches any run of characters; none: all.
+        exclude: patterns of those that it does not.
+        preset: what it was expanded from, for people to read.
+    """
+
+    __slots__ = ()
+
+    @classmethod
+    def ema(cls, name: str, *, decay: float, **options: Unpack[AverageOptions]) -> Self:
+        """Exponential moving average: shadow = decay * shadow + (1 - decay) * weights, 0 <= decay <= 1.
+
+        Unlike the others it starts from INITIAL, unless told otherwise: `Run.push_initial` before the first update.
+        """
+        options.setdefault("start", "INITIAL")
+        return cls(name, wire.ConstantDecay(checks.unit_interval("decay", decay)), **options)
+
+    @classmethod
+    def half_life(cls, name: str, *, updates: float, **options: Unpack[AverageOptions]) -> Self:
+        """A constant decay, by the number of updates after which an old weight counts half: decay = 2^(-1 / updates).
+
+        With `decay_unit="PER_STEP"`, by the number of the trainer's steps.
+        """
+        return cls(name, wire.HalfLife(checks.positive("updates", updates)), **options)
+
+    @classmethod
+    def mean(cls, name: str, **options: Unpack[AverageOptions]) -> Self:
+        """Plain average of all updates (stochastic weight averaging, Izmailov et al. 2018): w_k = 1 / k."""
+        return cls(name, wire.Mean(), **options)
+
+    @classmethod
+    def ratio_warmup(
+        cls, name: str, *, decay: float, decay_min: float = 0.0, **options: Unpack[AverageOptions]
+    ) -> Self:
+        """decay_n = max(decay_min, min(decay, (1 + n) / (10 + n))): the warm-up of TensorFlow's `num_updates`."""
+        bounds = _bounds("decay_min", decay_min, "decay", decay)
+        return cls(name, wire.RatioWarmup(decay=bounds[1], decay_min=bounds[0]), **options)
+
+    @classmethod
+    def inverse_power(
+        cls,
+        name: str,
+        *,
+        inv_gamma: float = 1.0,
+        power: float = 2 / 3,
+        decay_min: float = 0.0,
+        decay_max: float = 1.0,
+        **options: Unpack[AverageOptions],
+    ) -> Self:
+        """decay_n = clamp(1 - (1 + n / inv_gamma)^-power, decay_min, decay_max): K. Crowson's warm-up.
+
+        With power 1 and no bounds it is the plain average.
+        """
+        low, high = _bounds("decay_min", decay_min, "decay_max", decay_max)
+        gamma, exponent = checks.positive("inv_gamma", inv_gamma), checks.positive("power", power)
+        return cls(name, wire.InversePower(gamma, exponent, low, high), **options)
+
+    @classmethod
+    def exponential_ramp(cls, name: str, *, decay: float, tau: float, **options: Unpack[AverageOptions]) -> Self:
+        """decay_n = decay * (1 - exp(-n / tau)): the ramp of the YOLO family."""
+        ramp = wire.ExponentialRamp(checks.unit_interval("decay", decay), checks.positive("tau", tau))
+        return cls(name, ramp, **options)
+
+    @classmethod
+    def half_life_fraction(cls, name: str, *, fraction: float, **options: Unpack[AverageOptions]) -> Self:
+        """decay_n = 2^(-1 / (fraction * n)): a half-life that is a fraction of all updates so far; n = 0 assigns."""
+        return cls(name, wire.HalfLifeFraction(checks.positive("fraction", fraction)), **options)
+
+    @classmethod
+    def annealed_momentum(
+        cls, name: str, *, momentum: float, gamma: float = 100.0, **options: Unpack[AverageOptions]
+    ) -> Self:
+        """w_n = max(momentum, gamma / (gamma + n)), a momentum in the sense of 1 - decay."""
+        rule = wire.AnnealedMomentum(checks.unit_interval("momentum", momentum), checks.positive("gamma", gamma))
+        return cls(name, rule, **options)
+
+    @classmethod
+    def cosine(cls, name: str, *, decay: float, steps: int, **options: Unpack[AverageOptions]) -> Self:
+        """decay_n = 1 - (1 - decay) * (cos(pi * n / steps) + 1) / 2: from `decay` to 1 at n = steps, where it stays."""
+        rule = wire.Cosine(checks.unit_interval("decay", decay), checks.count("steps", steps, least=1))
+        return cls(name, rule, **options)
+
+    @classmethod
+    def power(
+        cls,
+        name: str,
+        *,
+        gamma: float | None = None,
+        sigma_rel: float | None = None,
+        **options: Unpack[AverageOptions],
+    ) -> Self:
+        """EDM2's power-function average: w = 1 - (1 - delta / t)^(gamma + 1) (Karras et al. 2023, eq. 127).
+
+        Its profile over the training of t updates is proportional to tau^gamma. With `decay_unit="PER_STEP"`, t and
+        delta count the trainer's steps. Snapshots of such averages combine to any width (`Client.get_shadow`).
+
+        Args:
+            name: the average's name.
+            gamma: exponent of the profile, 0 or above.
+            sigma_rel: in its place, the profile's relative standard deviation, above 0 and at most 1 / sqrt(12).
+            options: see `Average`.
+        """
+        if (gamma is None) == (sigma_rel is None):
+            raise ValueError(f"exactly one of gamma ({gamma}) and sigma_rel ({sigma_rel}) must be given")
+        if gamma is not None:
+            return cls(name, wire.PowerFunction(gamma=checks.not_negative("gamma", gamma)), **options)
+        return cls(name, wire.PowerFunction(sigma_rel=checks.width("sigma_rel", sigma_rel)), **options)
+
+    @classmethod
+    def half_life_ramp_up(
+        cls, name: str, *, ratio: float, half_life: float = 0.0, **options: Unpack[AverageOptions]
+    ) -> Self:
+        """EDM2's traditional average: half-life min(half_life, ratio * t) at time t; half_life 0: without bound."""
+        rule = wire.HalfLifeRampUp(checks.not_negative("half_life", half_life), checks.positive("ratio", ratio))
+        return cls(name, rule, **options)
+
+
+def _bounds(low: str, low_value: float, high: str, high_value: float) -> tuple[float, float]:
+    bounds = checks.unit_interval(low, low_value), checks.unit_interval(high, high_value)
+    checks.ordered(low, bounds[0], high, bounds[1])
+    return bounds

@@ -1,0 +1,115 @@
+"""The fields of an average, what they may be, and how they travel."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Literal, TypedDict
+
+from .. import wire
+from . import checks
+
+StartName = Literal["ZEROS", "INITIAL", "FIRST"]
+PrecisionName = Literal["F32", "F64"]
+Schedule = (
+    wire.ConstantDecay
+    | wire.Mean
+    | wire.HalfLife
+    | wire.RatioWarmup
+    | wire.InversePower
+    | wire.ExponentialRamp
+    | wire.HalfLifeFraction
+    | wire.AnnealedMomentum
+    | wire.Cosine
+    | wire.PowerFunction
+    | wire.HalfLifeRampUp
+)
+
+_FIELD_OF: dict[type[Any], str] = {
+    wire.ConstantDecay: "constant",
+    wire.Mean: "mean",
+    wire.HalfLife: "half_life",
+    wire.RatioWarmup: "ratio_warmup",
+    wire.InversePower: "inverse_power",
+    wire.ExponentialRamp: "exponential_ramp",
+    wire.HalfLifeFraction: "half_life_fraction",
+    wire.AnnealedMomentum: "annealed_momentum",
+    wire.Cosine: "cosine",
+    wire.PowerFunction: "power_function",
+    wire.HalfLifeRampUp: "half_life_ramp_up",
+}
+
+
+class AverageOptions(TypedDict, total=False):
+    """What every rule can be told; `Average` says what each does."""
+
+    start: StartName
+    precision: PrecisionName
+    delay_updates: int
+    delay_mode: Literal["COPY_UNTIL", "HOLD_UNTIL"]
+    every: int
+    every_offset: int
+    decay_unit: Literal["PER_UPDATE", "PER_STEP"]
+    first_index: int
+    index_unit: Literal["UPDATES", "PUSHES"]
+    bias_correction: bool
+    include: Sequence[str]
+    exclude: Sequence[str]
+    preset: str
+
+
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """The fields of an average; `Average` explains them."""
+
+    name: str
+    schedule: Schedule
+    start: StartName = "FIRST"
+    precision: PrecisionName = "F32"
+    delay_updates: int = 0
+    delay_mode: Literal["COPY_UNTIL", "HOLD_UNTIL"] = "COPY_UNTIL"
+    every: int = 1
+    every_offset: int = 0
+    decay_unit: Literal["PER_UPDATE", "PER_STEP"] = "PER_UPDATE"
+    first_index: int = 0
+    index_unit: Literal["UPDATES", "PUSHES"] = "UPDATES"
+    bias_correction: bool = False
+    include: Sequence[str] = ()
+    exclude: Sequence[str] = ()
+    preset: str = ""
+
+    def __post_init__(self) -> None:
+        """Check what all rules share. Raises ValueError or TypeError, which names the field and its bound."""
+        checks.count("delay_updates", self.delay_updates)
+        checks.count("first_index", self.first_index)
+        every = checks.count("every", self.every, least=1)
+        if not 0 <= checks.count("every_offset", self.every_offset) < every:
+            raise ValueError(f"every_offset must be below every ({every}), got {self.every_offset}")
+        constant = isinstance(self.schedule, wire.ConstantDecay | wire.HalfLife)
+        if self.bias_correction and not (constant and self.start == "ZEROS"):
+            raise ValueError("bias_correction is for constant decays that start from ZEROS")
+        for field in ("include", "exclude"):
+            object.__setattr__(self, field, checks.patterns(field, getattr(self, field)))
+
+    def to_message(self) -> wire.Average:
+        """Return the rule as it travels. Raises ValueError for a start, precision, mode or unit that does not exist."""
+        mode = checks.member("delay_mode", self.delay_mode, wire.DelayMode)
+        schedule: dict[str, Any] = {_FIELD_OF[type(self.schedule)]: self.schedule}
+        return wire.Average(
+            self.name,
+            checks.member("start", self.start, wire.Start),
+            checks.member("precision", self.precision, wire.DType),
+            delay_updates=self.delay_updates,
+            # Without a delay there is one way to say so: rules are compared field by field.
+            delay_mode=mode if self.delay_updates else wire.DelayMode.COPY_UNTIL,
+            every=self.every,
+            decay_unit=checks.member("decay_unit", self.decay_unit, wire.DecayUnit),
+            include=list(self.include),
+            exclude=list(self.exclude),
+            preset=self.preset,
+            bias_correction=self.bias_correction,
+            first_index=self.first_index,
+            index_unit=checks.member("index_unit", self.index_unit, wire.IndexUnit),
+            every_offset=self.every_offset,
+            **schedule,
+        )

@@ -1,0 +1,123 @@
+"""Lightning: a callback that pushes after each optimizer step and evaluates with the average."""
+
+from __future__ import annotations
+
+from typing import Any, Unpack
+
+import torch
+from lightning.pytorch import LightningModule, Trainer
+from lightning.pytorch.callbacks import Callback
+
+from ..client import Client
+from ..torch import EMA, EMAOptions
+from .ranks import agreed_step, is_main_rank
+
+
+class ShadowkeepEMA(Callback):
+    """Keeps averages of a LightningModule in a Shadowkeep service.
+
+        trainer = Trainer(callbacks=[ShadowkeepEMA("127.0.0.1:50051", run="my-run", decay=0.999)])
+
+    One update is pushed per optimizer step, under `trainer.global_step`, however many batches were accumulated for it;
+    steps that a gradient scaler skipped are not folded. The run is opened when training starts, after a checkpoint was
+    restored: a run that has commits goes on. Checkpoints contain the raw weights. With several processes (DDP) rank 0
+    pushes. Not for strategies that shard the parameters.
+
+    Args:
+        target: "HOST:PORT" of the service, or a client.
+        run: the run's name.
+        swap: validate, test and predict with the average, also outside of `fit`, then with the newest one of the run;
+            not in the sanity check before training.
+        average: the one to evaluate with; None: the first.
+        options: the keyword arguments of `shadowkeep.torch.EMA`.
+
+    Attributes:
+        ema: the `EMA` while training, else None.
+    """
+
+    def __init__(
+        self,
+        target: str | Client,
+        *,
+        run: str,
+        swap: bool = True,
+        average: str | None = None,
+        **options: Unpack[EMAOptions],
+    ) -> None:
+        self.ema: EMA | None = None
+        self._target = target
+        self._run = run
+        self._swap = swap
+        self._average = average
+        self._options = options
+        self._updated_step = 0
+        self._applied: EMA | None = None
+
+    def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Open the run."""
+        scaler: torch.amp.GradScaler | None = getattr(trainer.precision_plugin, "scaler", None)
+        self.ema = EMA(
+            pl_module, self._target, run=self._run, scaler=scaler, replica=not is_main_rank(), **self._options
+        )
+        self.ema.register(trainer.global_step)
+        self._updated_step = trainer.global_step
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Push the weights when the optimizer has stepped."""
+        if self.ema is not None and trainer.global_step > self._updated_step:
+            self._updated_step = trainer.global_step
+            self.ema.update(trainer.global_step)
+
+    def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Wait until everything is acknowledged."""
+        ema, self.ema = self.ema, None
+        if ema is not None:
+            ema.close()
+
+    def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
+        """Put the raw weights back, and end the stream at once."""
+        self._restore()
+        ema, self.ema = self.ema, None
+        if ema is not None:
+            ema.abandon()
+
+    def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Apply the average."""
+        if not trainer.sanity_checking:
+            self._apply(pl_module)
+
+    def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the raw weights back."""
+        self._restore()
+
+    def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Apply the average."""
+        self._apply(pl_module)
+
+    def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the raw weights back."""
+        self._restore()
+
+    def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Apply the average."""
+        self._apply(pl_module)
+
+    def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """Put the raw weights back."""
+        self._restore()
+
+    def _apply(self, pl_module: LightningModule) -> None:
+        if not self._swap:
+            return
+        ema = self.ema or EMA(pl_module, self._target, run=self._run, replica=True, **self._options)
+        ema.apply_shadow(self._average, min_step=agreed_step(ema))
+        self._applied = ema
+
+    def _restore(self) -> None:
+        ema, self._applied = self._applied, None
+        if ema is not None:
+            ema.restore()
+            if ema is not self.ema:
+                ema.close()

@@ -1,0 +1,56 @@
+"""What an `EMA` may be given besides the model and the service; the integrations hand it through."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from typing import Literal, TypedDict
+
+from ..averages import Average
+from ..client import NonFiniteName
+from ..dtypes import FloatName
+from ..layout import PolicyName
+from ..snapshots import Snapshots
+from .names import BuffersPolicy, FrozenPolicy
+from .weights import Weights
+
+DECAY_DEFAULT = 0.999
+
+OnBusy = Literal["wait", "skip"]
+# As the presets return them: one average, or several.
+Averages = Average | Iterable[Average | Iterable[Average]]
+
+
+class EMAOptions(TypedDict, total=False):
+    """Keyword arguments of `shadowkeep.torch.EMA`, which explains them."""
+
+    decay: float | None
+    averages: Averages | None
+    wire_dtype: FloatName | None
+    on_busy: OnBusy
+    buffers: BuffersPolicy
+    frozen: FrozenPolicy
+    policies: Mapping[str, PolicyName] | None
+    weights: Weights | None
+    non_finite: NonFiniteName
+    snapshots: Snapshots | None
+    incarnation: str | None
+
+
+def flat_averages(averages: Averages) -> list[Average]:
+    """Return the averages of a list whose entries are averages or lists of them. Raises TypeError for other things."""
+    if isinstance(averages, Average):
+        return [averages]
+    flat: list[Average] = []
+    for entry in averages:
+        if not isinstance(entry, Average) and (isinstance(entry, str) or not isinstance(entry, Iterable)):
+            raise TypeError(f"averages must be made by shadowkeep.averages, got {entry!r}")
+        flat += flat_averages(entry)
+    if not flat:
+        raise ValueError("averages is empty: a run has 1 to 16")
+    return flat
+
+
+def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:
+    """Raise ValueError for a value that is none of the choices."""
+    if value not in choices:
+        raise ValueError(f"{name} must be one of {', '.join(choices)}, got {value!r}")
