@@ -135,7 +135,6 @@ def test_the_service_takes_every_formula(client: Client, run_name: str) -> None:
         (lambda: averages.composer(half_life="1ep"), ValueError, "half_life=1ep cannot be honoured"),
         (lambda: averages.composer(smoothing=0.9), ValueError, "exactly one of half_life"),
         (lambda: averages.composer(half_life="0ba"), ValueError, "half_life must be from 1"),
-        (lambda: averages.composer(update_interval="10ba"), ValueError, "give a multiple of the interval, such "),
         (lambda: averages.composer(ema_start="0.5dur"), ValueError, "ema_start=0.5dur cannot be honoured"),
         (lambda: averages.edm2(stds=[0.3]), ValueError, "stds must be above 0 and at most"),
         (lambda: averages.edm2(stds=[]), ValueError, "at least one"),

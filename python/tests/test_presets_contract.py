@@ -49,7 +49,7 @@ GRID: dict[str, dict[str, list[Any]]] = {
     "fadel_torch_ema": {"decay": [0.99], "use_num_updates": [True, False]},
     "diffusers": {"decay": [0.99], "min_decay": [0.5], "use_ema_warmup": [True, False], "update_after_step": [3, 0]},
     "lightning": {"decay": [0.9], "update_every_n_steps": [1, 4, 4], "update_starting_at_step": [None, 0, 9]},
-    "composer": {"half_life": ["10ba"], "ema_start": ["0.0dur", "0ba", "8ba"], "update_interval": [None, "1ba", "4ba"]},
+    "composer": {"half_life": ["10ba"], "ema_start": ["0.0dur", "0ba", "7ba"], "update_interval": [None, "1ba", "4ba"]},
     "nemo": {"decay": [0.99], "every_n_steps": [1, 5], "validate_original_weights": [True], "cpu_offload": [True]},
     "edm2": {"stds": [(0.05,), (0.05, 0.1, 0.25)]},
     "optax": {"decay": [0.99], "debias": [True, False, True], "accumulator_dtype": [None, "float32", "float64"]},

@@ -40,7 +40,7 @@ export function validateAverage(field: string, average: Average__Output): Averag
   };
 }
 
-const DELAY_MODES = ['DELAY_MODE_UNSPECIFIED', 'COPY_UNTIL', 'HOLD_UNTIL'] as const;
+const DELAY_MODES = ['DELAY_MODE_UNSPECIFIED', 'COPY_UNTIL', 'HOLD_UNTIL', 'COPY_EACH_UNTIL'] as const;
 const DECAY_UNITS = ['DECAY_UNIT_UNSPECIFIED', 'PER_UPDATE', 'PER_STEP'] as const;
 const INDEX_UNITS = ['INDEX_UNIT_UNSPECIFIED', 'UPDATES', 'PUSHES'] as const;
 

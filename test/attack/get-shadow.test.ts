@@ -78,12 +78,6 @@ const CASES: Attack<object>[] = [
     /^resume\.offset must be a multiple of 16, got 8$/,
   ],
   [
-    'resume past the end',
-    { resume: { version: 1, offset: STEP_BYTES + 16 } },
-    'INVALID_FIELD',
-    /^resume\.offset must be at most 256, got 272$/,
-  ],
-  [
     'an empty pattern',
     { names: ['w', ''] },
     'INVALID_FIELD',
@@ -104,15 +98,72 @@ const CASES: Attack<object>[] = [
   ['chunk_bytes 24', { chunk_bytes: 24 }, 'INVALID_FIELD', /^chunk_bytes must be a multiple of 16, got 24$/],
   ['chunk_bytes 4 MiB', { chunk_bytes: 4 << 20 }, 'INVALID_FIELD', /^chunk_bytes .* from 16 to 4190208, got 4194304$/],
   ['chunk_bytes 2^32 − 1', { chunk_bytes: 2 ** 32 - 1 }, 'INVALID_FIELD', /^chunk_bytes .* got 4294967295$/],
-  ['sigma_rel', { sigma_rel: 0.1 }, 'UNIMPLEMENTED', /^sigma_rel = "0\.1" is not served yet$/],
-  ['sigma_rel 0', { sigma_rel: 0 }, 'UNIMPLEMENTED', /^sigma_rel = "0" is not served yet$/],
+];
+
+const SIGMA_REL_BOUND = 'from 0.000001 to 0.2886751345948129 \\(the plain average\\)';
+
+/** Requests for a combination; the run has two averages and none that can be combined. */
+const COMBINATIONS: Attack<object>[] = [
+  ...[0, -0.1, 1e-7, 0.3, 1.5, NaN, Infinity, -Infinity].map(
+    (sigma_rel): Attack<object> => [
+      `sigma_rel ${sigma_rel}`,
+      { sigma_rel },
+      'INVALID_FIELD',
+      new RegExp(`^sigma_rel must be ${SIGMA_REL_BOUND}, got ${sigma_rel}$`),
+    ],
+  ),
+  ...[-1e-9, 1_000_001, NaN, Infinity, -Infinity].map(
+    (gamma): Attack<object> => [
+      `gamma ${gamma}`,
+      { gamma },
+      'INVALID_FIELD',
+      new RegExp(`^gamma must be from 0 to 1000000, got ${gamma}$`),
+    ],
+  ),
+  [
+    'sigma_rel and an average',
+    { sigma_rel: 0.1, average: 'ema' },
+    'INVALID_FIELD',
+    /^average must be empty with sigma_rel, got "ema"$/,
+  ],
+  [
+    'gamma and an average that is not there',
+    { gamma: 1, average: '__proto__' },
+    'INVALID_FIELD',
+    /^average must be empty with gamma, got "__proto__"$/,
+  ],
+  [
+    'a pattern that matches nothing',
+    { gamma: 1, names: ['x*'] },
+    'INVALID_FIELD',
+    /^names\[0\] "x\*" matches no tensor of the run$/,
+  ],
+  ['nothing to combine', { gamma: 1 }, 'NOTHING_TO_COMBINE', /^run "r" has no power-function average that has been/],
+  [
+    'nothing to combine at a step',
+    { sigma_rel: 0.1, step: 1 },
+    'NOTHING_TO_COMBINE',
+    /^run "r" has no power-function average that has been/,
+  ],
+  ['a step to come', { gamma: 1, step: 2 }, 'VERSION_NOT_FOUND', /^run "r": step 2 has not come yet, the newest is 1$/],
+  ['an empty resume', { gamma: 1, resume: {} }, 'VERSION_NOT_FOUND', /^version 0 of run "r" is no longer held$/],
 ];
 
 test('each field of GetShadowRequest is checked, and the run stays as it is', async () => {
   const victim = await Victim.create();
-  for (const [what, request, reason, text] of CASES) {
-    const reading = read(victim.client, { average: 'ema', ...request });
-    await expectError(reading, ERROR_TABLE[reason].code, reason, text).catch((error: Error) => {
+  const { version } = (await read(victim.client, { average: 'ema' })).header;
+  const cases: Attack<object>[] = [
+    ...CASES.map(([what, request, ...rest]): Attack<object> => [what, { average: 'ema', ...request }, ...rest]),
+    ...COMBINATIONS,
+    [
+      'resume past the end',
+      { average: 'ema', resume: { version, offset: STEP_BYTES + 16 } },
+      'INVALID_FIELD',
+      /^resume\.offset must be at most 256, got 272$/,
+    ],
+  ];
+  for (const [what, request, reason, text] of cases) {
+    await expectError(read(victim.client, request), ERROR_TABLE[reason].code, reason, text).catch((error: Error) => {
       throw new Error(`${what}: ${error.message}`, { cause: error });
     });
   }

@@ -3,14 +3,13 @@ import { describe, expect, test } from 'vitest';
 import { ERROR_TABLE } from '../../src/common/index.js';
 import { expectError } from '../server/expect-error.js';
 import { ask, openRun, rawClient, SMALL, serve } from '../server/harness.js';
+import { AVERAGE_ATTACKS, averageWith } from './averages.js';
 import { type Attack, INEXACT, VICTIM, Victim } from './victim.js';
 
-const NAN = Number.NaN;
 const LONG = 'x'.repeat(10_240);
 
 const tensor = (rest: object): object => ({ tensors: [{ name: 'v', dtype: 'F32', shape: [4], ...rest }] });
-const average = (rest: object): object => ({ averages: [{ name: 'e', start: 'FIRST', mean: {}, ...rest }] });
-const schedule = (rest: object): object => ({ averages: [{ name: 'e', start: 'FIRST', ...rest }] });
+const average = (rest: Record<string, unknown>): object => ({ averages: [averageWith(rest)] });
 const tensors = (count: number): object => ({
   tensors: Array.from({ length: count }, (_, index) => ({ name: index.toString(36), dtype: 12, shape: [] })),
 });
@@ -32,8 +31,6 @@ const RUN: Attack<object>[] = [
     'INVALID_FIELD',
     /^incarnation length .* 0 to 128, got 129$/,
   ],
-  ['non_finite REJECT_STEP', { non_finite: 'REJECT_STEP' }, 'UNIMPLEMENTED', /^non_finite = "REJECT_STEP"/],
-  ['non_finite SKIP_TENSOR', { non_finite: 'SKIP_TENSOR' }, 'UNIMPLEMENTED', /^non_finite = "SKIP_TENSOR"/],
   ['non_finite 99', { non_finite: 99 }, 'INVALID_FIELD', /^non_finite must be one of .*SKIP_TENSOR, got 99$/],
   ['non_finite −1', { non_finite: -1 }, 'INVALID_FIELD', /^non_finite must be one of .*, got -1$/],
   ['resume_step 0', { resume_step: 0 }, 'UNIMPLEMENTED', /^resume_step = "0"/],
@@ -109,7 +106,7 @@ const TENSOR: Attack<object>[] = [
     'MEMORY_EXHAUSTED',
     /needs \d+ bytes, \d+ of the server's/,
   ],
-  ['policy 4', tensor({ policy: 4 }), 'INVALID_FIELD', /^tensors\[0\]\.policy must be one of .*IGNORE, got 4$/],
+  ['policy 5', tensor({ policy: 5 }), 'INVALID_FIELD', /^tensors\[0\]\.policy must be one of .*IGNORE, got 5$/],
   ['policy −1', tensor({ policy: -1 }), 'INVALID_FIELD', /^tensors\[0\]\.policy must be one of .*, got -1$/],
   ...['BOOL', 'U8', 'I64', 'F8_E4M3'].map(
     (dtype): Attack<object> => [
@@ -146,64 +143,116 @@ const AVERAGE: Attack<object>[] = [
   ],
   ['precision I64', average({ precision: 'I64' }), 'INVALID_AVERAGE', /must be F32 or F64, got I64$/],
   ['precision 99', average({ precision: 99 }), 'INVALID_AVERAGE', /must be F32 or F64, got 99$/],
-  ['no schedule', schedule({}), 'INVALID_AVERAGE', /^averages\[0\]\.schedule is required$/],
-  ...[NAN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY, -0.1, -Number.MIN_VALUE, 1.5].map(
-    (decay): Attack<object> => [
-      `decay ${decay}`,
-      schedule({ constant: { decay } }),
-      'INVALID_AVERAGE',
-      new RegExp(`^averages\\[0\\]\\.constant\\.decay must be from 0 to 1, got ${decay}$`),
+  ...AVERAGE_ATTACKS.map(
+    ([what, rest, reason, text]): Attack<object> => [
+      what,
+      { tensors: VICTIM.tensors, ...average(rest) },
+      reason,
+      new RegExp(`^averages\\[0\\]${text.source}`),
     ],
   ),
-  ...Object.entries({
-    delay_updates: 1,
-    delay_mode: 'HOLD_UNTIL',
-    every: 2,
-    decay_unit: 'PER_STEP',
-    include: ['*'],
-    exclude: [''],
-    bias_correction: true,
-    preset: 'textbook',
-  }).map(
-    ([field, value]): Attack<object> => [
-      field,
-      average({ [field]: value }),
-      'UNIMPLEMENTED',
-      new RegExp(`^averages\\[0\\]\\.${field} = .* is not served yet$`),
+];
+
+/** Of the run `new`: the tensors of the victim, `w` of 40 floats and `n` of two integers. */
+const POLICIES: Attack<object>[] = [
+  [
+    'a pattern that matches nothing',
+    { policies: [{ pattern: 'x*', policy: 'COPY' }] },
+    'INVALID_FIELD',
+    /^policies\[0\]\.pattern "x\*" matches no tensor that it could apply to$/,
+  ],
+  [
+    'an empty pattern',
+    { policies: [{ pattern: '', policy: 'COPY' }] },
+    'INVALID_FIELD',
+    /^policies\[0\]\.pattern length must be an integer from 1 to 1024, got 0$/,
+  ],
+  [
+    'a pattern of 10 KB',
+    { policies: [{ pattern: LONG, policy: 'COPY' }] },
+    'INVALID_FIELD',
+    /^policies\[0\]\.pattern length .* to 1024, got 10240$/,
+  ],
+  ['no policy', { policies: [{ pattern: '*' }] }, 'INVALID_FIELD', /^policies\[0\]\.policy is required$/],
+  [
+    'policy 99',
+    { policies: [{ pattern: '*', policy: 99 }] },
+    'INVALID_FIELD',
+    /^policies\[0\]\.policy must be one of .*, got 99$/,
+  ],
+  [
+    'AVERAGE of an integer',
+    { policies: [{ pattern: '*', policy: 'AVERAGE' }] },
+    'INVALID_TENSOR',
+    /^tensors\[1\] "n" has dtype I64, only F16, BF16, F32 and F64 can be averaged$/,
+  ],
+  [
+    '1,025 policies',
+    { policies: Array(1_025).fill({ pattern: '*', policy: 'COPY' }) },
+    'INVALID_FIELD',
+    /^policies length must be an integer from 0 to 1024, got 1025$/,
+  ],
+];
+
+const power = { name: 'p', start: 'FIRST', power_function: { sigma_rel: 0.1 } };
+const snapshots = (rest: object, averages: object[] = [power]): object => ({
+  averages,
+  snapshots: { every_steps: 10, count_max: 4, ...rest },
+});
+
+const SNAPSHOTS: Attack<object>[] = [
+  [
+    'none to take',
+    snapshots({}, [{ name: 'e', start: 'FIRST', mean: {} }]),
+    'INVALID_FIELD',
+    /^snapshots need a power_function average, there is none$/,
+  ],
+  ['an empty message', { averages: [power], snapshots: {} }, 'INVALID_FIELD', /^snapshots\.every_steps .* from 1 /],
+  [
+    'every_steps 0',
+    snapshots({ every_steps: 0 }),
+    'INVALID_FIELD',
+    /^snapshots\.every_steps must be an integer from 1 to 9007199254740991, got 0$/,
+  ],
+  ...[0, 1, 257, 2 ** 32 - 1].map(
+    (count_max): Attack<object> => [
+      `count_max ${count_max}`,
+      snapshots({ count_max }),
+      'INVALID_FIELD',
+      new RegExp(`^snapshots.count_max must be an integer from 2 to 256, got ${count_max}$`),
     ],
   ),
   [
-    'delay_updates 2^64 − 1',
-    average({ delay_updates: INEXACT[2] }),
-    'UNIMPLEMENTED',
-    /delay_updates = "1844674407370955/,
+    '129 of two averages each',
+    snapshots({ count_max: 129 }, [power, { ...power, name: 'q' }]),
+    'INVALID_FIELD',
+    /^snapshots\.count_max must be an integer from 2 to 128, got 129$/,
   ],
-  ['delay_mode 99', average({ delay_mode: 99 }), 'UNIMPLEMENTED', /delay_mode = "99"/],
-  ['decay_unit 99', average({ decay_unit: 99 }), 'INVALID_FIELD', /decay_unit must be one of .*PER_STEP, got 99$/],
-  ...[
-    'half_life',
-    'ratio_warmup',
-    'inverse_power',
-    'exponential_ramp',
-    'half_life_fraction',
-    'annealed_momentum',
-    'cosine',
-    'power_function',
-    'half_life_ramp_up',
-  ].map(
-    (name): Attack<object> => [
-      `schedule ${name}`,
-      schedule({ [name]: {} }),
-      'UNIMPLEMENTED',
-      new RegExp(`^averages\\[0\\]\\.schedule = "${name}" is not served yet$`),
+  ...INEXACT.flatMap((value): Attack<object>[] => [
+    [
+      `every_steps ${value}`,
+      snapshots({ every_steps: value }),
+      'INVALID_FIELD',
+      /^snapshots\.every_steps .*, got \d+$/,
     ],
-  ),
+    [`bytes_max ${value}`, snapshots({ bytes_max: value }), 'INVALID_FIELD', /^snapshots\.bytes_max .*, got \d+$/],
+  ]),
+  [
+    'bytes_max too small for two',
+    snapshots({ bytes_max: 319 }),
+    'INVALID_AVERAGE',
+    /^snapshots\.bytes_max must be at least 320, two snapshots of each average, got 319$/,
+  ],
+  ['dtype I64', snapshots({ dtype: 'I64' }), 'INVALID_FIELD', /^snapshots\.dtype must be F16, .* or F64, got I64$/],
+  ['dtype 99', snapshots({ dtype: 99 }), 'INVALID_FIELD', /^snapshots\.dtype must be F16, .* or F64, got 99$/],
 ];
 
 describe.each([
   ['OpenRunRequest', RUN],
   ['Tensor', TENSOR],
   ['Average', AVERAGE],
+  ['PolicyRule', POLICIES],
+  ['Snapshots', SNAPSHOTS],
 ])('%s', (_, attacks) => {
   test('each field is checked, and the runs stay as they are', async () => {
     const victim = await Victim.create();
@@ -226,9 +275,12 @@ test('what is odd but legal is taken', async () => {
     'names that only look special': {
       tensors: ['constructor', 'toString', 'a.b', '.', 'ä €'].map((name) => ({ name, dtype: 'U8' })),
     },
-    'a decay of 0': schedule({ constant: { decay: 0 } }),
-    'a decay of 1': schedule({ constant: { decay: 1 } }),
     'defaults that are said': average({ every: 1, decay_unit: 'PER_UPDATE' }),
+    'a rhythm that never comes round': average({ every: 2 ** 53 - 1, every_offset: 2 ** 53 - 2 }),
+    'a delay without end': average({ delay_updates: 2 ** 53 - 1, delay_mode: 'HOLD_UNTIL', start: 'ZEROS' }),
+    'an index beyond all precision': average({ first_index: 2 ** 53 - 1 }),
+    'patterns of stars': average({ include: Array(1_024).fill('*'.repeat(1_024)) }),
+    '1,024 policies': { policies: Array(1_024).fill({ pattern: '*', policy: 'COPY' }) },
     'an overflow that a 0 undoes': tensor({ shape: [2 ** 40, 0] }),
     'one writer, ACCEPT': { writers: 1, non_finite: 'ACCEPT' },
   };

@@ -192,10 +192,16 @@ const REST: Attack<UpdateRequest[]>[] = [
     /^initial push of step 2: .* step 1$/,
   ],
   [
-    'a skipped step',
-    after(256, commit({ skipped: true })),
-    'UNIMPLEMENTED',
-    /^commit\.skipped = "true" is not served yet$/,
+    'a skipped initial push',
+    after(256, commit({ skipped: true, initial: true })),
+    'INVALID_FIELD',
+    /^commit\.skipped and commit\.initial exclude each other$/,
+  ],
+  [
+    'a skip of another step',
+    after(256, commit({ step: 3, skipped: true })),
+    'STEP_MISMATCH',
+    /^step 3 came while step 2 is being received$/,
   ],
 ];
 

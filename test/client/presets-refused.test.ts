@@ -45,8 +45,6 @@ const REFUSED: readonly (readonly [text: string, message: string | RegExp])[] = 
   ['composer:half_life=none', /half_life must be given where smoothing is none, got none/],
   ['composer:smoothing=0.9', /half_life must be none where smoothing is given, got "1000ba"/],
   ['composer:ema_start=0.5dur', /ema_start must be 0.0dur or a time as 100ba/],
-  ['composer:update_interval=2ba', /ema_start must be a multiple of update_interval and not 0 \(as 2ba\)/],
-  ['composer:update_interval=2ba,ema_start=3ba', /ema_start must be a multiple .*, got "3ba"/],
   ['nemo:decay=0.9,every_n_steps=0', /every_n_steps must be an integer of at least 1/],
   ['edm2:stds=0', /stds must be a list, each a number above 0, at most 0.288675/],
   ['edm2:stds=0.3', /stds must be a list/],

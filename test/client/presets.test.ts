@@ -67,7 +67,13 @@ const EXPANSIONS: readonly (readonly [text: string, fields: Record<string, unkno
   ['composer', { start: 'FIRST', constant: { decay: 0.9993070929904525 } }],
   [
     'composer:half_life=10ba,ema_start=4ba,update_interval=2ba',
-    { start: 'FIRST', delay_updates: 3, every: 2, constant: { decay: 0.8705505632961241 } },
+    {
+      start: 'FIRST',
+      delay_updates: 3,
+      delay_mode: 'COPY_EACH_UNTIL',
+      every: 2,
+      constant: { decay: 0.8705505632961241 },
+    },
   ],
   ['nemo:decay=0.9,every_n_steps=4', { start: 'INITIAL', every: 4, constant: { decay: 0.9 }, every_offset: 1 }],
   ['edm2:stds=0.1', { start: 'FIRST', decay_unit: 'PER_STEP', power_function: { sigma_rel: 0.1 } }],
@@ -111,6 +117,7 @@ const EXPANSIONS: readonly (readonly [text: string, fields: Record<string, unkno
     {
       start: 'FIRST',
       delay_updates: 5,
+      delay_mode: 'COPY_EACH_UNTIL',
       every: 2,
       annealed_momentum: { momentum: 0.0002, gamma: 100 },
       index_unit: 'PUSHES',

@@ -33,20 +33,45 @@ const VALID = {
       incarnation: 'fuzz',
       non_finite: 'ACCEPT',
     },
+    {
+      run: 'fuzz2',
+      tensors: [
+        { name: 'w', dtype: 'F32', shape: [4] },
+        { name: 'n', dtype: 'I64' },
+      ],
+      averages: [
+        { name: 'power', start: 'FIRST', power_function: { sigma_rel: 0.1 }, decay_unit: 'PER_STEP' },
+        { name: 'ratio', start: 'INITIAL', ratio_warmup: { decay: 0.5 }, delay_updates: 3, every: 2, every_offset: 1 },
+        { name: 'inverse', start: 'FIRST', inverse_power: { inv_gamma: 1, power: 0.75, decay_max: 1 }, exclude: ['n'] },
+      ],
+      policies: [{ pattern: '*', policy: 'COPY' }],
+      snapshots: { every_steps: 1, count_max: 2, bytes_max: 1_000 },
+    },
   ],
   GetRun: [{ run: 'r' }],
   ListRuns: [{}],
   DeleteRun: [{ run: 'nobody' }],
+  AddAverage: [
+    { run: 'fuzz', average: { name: 'added', start: 'FIRST', cosine: { decay: 0.5, steps: 10 }, include: ['w'] } },
+    { run: 'r', average: { name: 'ema', start: 'ZEROS', half_life: { updates: 1 }, bias_correction: true } },
+  ],
+  RemoveAverage: [
+    { run: 'fuzz', average: 'added' },
+    { run: 'r', average: 'ema' },
+  ],
   WatchRun: [{ run: 'r', every: 2 }],
   GetShadow: [
     { run: 'r', average: 'ema', names: ['*', 'w'], dtype: 'BF16', chunk_bytes: 16, checksums: true },
     { run: 'r', resume: { version: 1, offset: 16 }, boxes: [{ tensor: 0, offset: [0], extent: [4] }] },
     { run: 'r', min_step: 1, wait_ms: 1 },
+    { run: 'r', gamma: 6.94, step: 1 },
+    { run: 'fuzz2', sigma_rel: 0.1 },
   ],
   Update: [
     { open: { run: 'r', generation: 1, boxes: [{ tensor: 0, offset: [0], extent: [4] }], wire_dtype: 'F32' } },
     { chunk: { step: 2, offset: 0, crc32c: 1, data: Buffer.alloc(64, 7) } },
     { commit: { step: 1, bytes: 64, initial: true } },
+    { commit: { step: 1, skipped: true } },
   ],
 } as const;
 

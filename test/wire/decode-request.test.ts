@@ -5,6 +5,7 @@ import { requestDecoder, shadowWeightsDefinition } from '../../src/wire/index.js
 const openRun = requestDecoder(shadowWeightsDefinition.OpenRun);
 const getShadow = requestDecoder(shadowWeightsDefinition.GetShadow);
 const update = requestDecoder(shadowWeightsDefinition.Update);
+const addAverage = requestDecoder(shadowWeightsDefinition.AddAverage);
 const getRun = requestDecoder(shadowWeightsDefinition.GetRun);
 
 const lengthDelimited = (field: number, bytes: Uint8Array): Buffer => {
@@ -19,6 +20,15 @@ const lengthDelimited = (field: number, bytes: Uint8Array): Buffer => {
 /** `count` entries of a field that decode to nothing: each ends in the middle of a number. */
 const broken = (field: number, count: number): Buffer =>
   Buffer.alloc(count * 3, Buffer.from([(field << 3) | 2, 1, 0xff]));
+
+/** `count` entries without a byte. */
+const empty = (field: number, count: number): Buffer => Buffer.alloc(count * 2, Buffer.from([(field << 3) | 2, 0]));
+
+/** As `broken`, of averages: the fields of one are counted too, so it is its schedule that ends in the middle of a number. */
+const brokenAverages = (count: number): Buffer => {
+  const entry = lengthDelimited(3, Buffer.from([((20 << 3) & 0x7f) | 0x80 | 2, 1, 1, 0xff]));
+  return Buffer.alloc(count * entry.length, entry);
+};
 
 function refusal(decoded: object): { reason: string; message: string } {
   if (!(decoded instanceof ShadowkeepError)) throw new Error('it was decoded');
@@ -37,7 +47,22 @@ describe('what is over its bound is counted before an entry is decoded', () => {
   const from0to = (max: number, got: number): string => `length must be an integer from 0 to ${max}, got ${got}`;
   test.each([
     ['tensors', openRun, broken(2, 65_537), 'TOO_MANY_TENSORS', `tensors ${from0to(65_536, 65_537)}`],
-    ['averages', openRun, broken(3, 2_000_000), 'INVALID_AVERAGE', `averages ${from0to(16, 2_000_000)}`],
+    ['averages', openRun, brokenAverages(1_000_000), 'INVALID_AVERAGE', `averages ${from0to(16, 1_000_000)}`],
+    ['policies', openRun, broken(8, 1_025), 'INVALID_FIELD', `policies ${from0to(1_024, 1_025)}`],
+    [
+      'the patterns of an average',
+      openRun,
+      lengthDelimited(3, empty(8, 1_025)),
+      'INVALID_AVERAGE',
+      `average.include ${from0to(1_024, 1_025)}`,
+    ],
+    [
+      'the patterns of an average that is added',
+      addAverage,
+      lengthDelimited(2, empty(9, 1_025)),
+      'INVALID_AVERAGE',
+      `average.exclude ${from0to(1_024, 1_025)}`,
+    ],
     ['names', getShadow, broken(7, 1_025), 'INVALID_FIELD', `names ${from0to(1_024, 1_025)}`],
     ['boxes', getShadow, broken(8, 65_537), 'INVALID_FIELD', `boxes ${from0to(65_536, 65_537)}`],
     [
@@ -58,7 +83,7 @@ describe('what is over its bound is counted before an entry is decoded', () => {
       Buffer.from([((20 << 3) & 0x7f) | 0x80 | 5, 1, ...Array(4).fill(0x1a)]),
       lengthDelimited(1, Buffer.alloc(50, 0x1a)),
     ]);
-    const bytes = Buffer.concat(Array.from({ length: 17 }, () => [between, broken(3, 1)]).flat());
+    const bytes = Buffer.concat(Array.from({ length: 17 }, () => [between, brokenAverages(1)]).flat());
     expect(refusal(openRun(bytes)).message).toMatch(/^averages length .* to 16, got 17$/);
   });
 });

@@ -1,11 +1,19 @@
 import { expect, test } from 'vitest';
 import { SERVICE_NAME, shadowWeightsDefinition } from '../../src/wire/index.js';
 
-test('the service has its seven methods under its full name', () => {
+test('the service has its nine methods under its full name', () => {
   expect(Object.values(shadowWeightsDefinition).map((method) => method.path)).toEqual(
-    ['OpenRun', 'Update', 'GetShadow', 'WatchRun', 'GetRun', 'ListRuns', 'DeleteRun'].map(
-      (method) => `/${SERVICE_NAME}/${method}`,
-    ),
+    [
+      'OpenRun',
+      'Update',
+      'GetShadow',
+      'WatchRun',
+      'GetRun',
+      'ListRuns',
+      'AddAverage',
+      'RemoveAverage',
+      'DeleteRun',
+    ].map((method) => `/${SERVICE_NAME}/${method}`),
   );
 });
 

@@ -11,10 +11,21 @@ export function arrived<Method extends keyof Definition>(method: Method, request
   return requestDeserialize(requestSerialize(request)) as Request<Method>;
 }
 
+/** An average as a handler gets it, complete unless `rest` says otherwise. */
+export function arrivedAverage(rest: object) {
+  const [average] = arrived('OpenRun', { averages: [{ name: 'a', start: 'FIRST', ...rest }] }).averages;
+  return average!;
+}
+
+/** What a refusal says. */
+export interface Refusal {
+  readonly reason: ErrorReason;
+  readonly message: string;
+  readonly field: string | undefined;
+}
+
 /** Reason, text and field of a refusal. */
-export function refused(
-  action: () => unknown,
-): { reason: ErrorReason; message: string; field: string | undefined } | undefined {
+export function refused(action: () => unknown): Refusal | undefined {
   try {
     action();
     return undefined;

@@ -16,6 +16,20 @@ describe('a GetShadowRequest', () => {
       dtype: undefined,
       chunkBytes: CHUNK_BYTES,
       checksums: false,
+      gamma: undefined,
+    });
+  });
+
+  test('asks for a combination by its exponent or its relative width, and names no average then', () => {
+    expect(validate({ gamma: 6.94 }).gamma).toBe(6.94);
+    // Karras et al. 2023, section 3: the widths 5 % and 10 % are the exponents 16.97 and 6.94.
+    expect(validate({ sigma_rel: 0.1 }).gamma).toBeCloseTo(6.94, 2);
+    expect(validate({ sigma_rel: 0.05 }).gamma).toBeCloseTo(16.97, 2);
+    expect(validate({ sigma_rel: 1 / Math.sqrt(12) }).gamma, 'the plain average').toBeCloseTo(0, 6);
+    expect(refused(() => validate({ gamma: 1, average: 'a' }))).toEqual({
+      reason: 'INVALID_FIELD',
+      message: 'average must be empty with gamma, got "a"',
+      field: 'average',
     });
   });
 
@@ -51,6 +65,12 @@ describe('a GetShadowRequest', () => {
       ['resume.offset', { resume: { offset: 8 } }],
       ['names length', { names: new Array(PATTERN_COUNT_MAX + 1).fill('*') }],
       ['names[1] length', { names: ['a', 'x'.repeat(1_025)] }],
+      ['sigma_rel', { sigma_rel: 0.2887 }],
+      ['sigma_rel', { sigma_rel: 9e-7 }],
+      ['sigma_rel', { sigma_rel: Number.NaN }],
+      ['gamma', { gamma: -Number.MIN_VALUE }],
+      ['gamma', { gamma: 1_000_001 }],
+      ['gamma', { gamma: Number.NaN }],
     ] as const) {
       expect(refused(() => validate(request))).toMatchObject({ reason: 'INVALID_FIELD', field });
     }

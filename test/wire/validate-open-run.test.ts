@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { AVERAGE_DEFAULTS } from '../../src/engine/index.js';
 import { validateOpenRun } from '../../src/wire/index.js';
 import { arrived, refused } from './requests.js';
 
@@ -28,8 +29,13 @@ describe('an OpenRunRequest', () => {
     expect(spec.tensors[0]).toEqual({ name: 'F16', dtype: 'F16', shape: [2, 3], policy: 'AVERAGE' });
     expect(spec.tensors[4]?.shape).toEqual([]);
     expect(spec.averages).toEqual([
-      { name: 'ema', start: 'INITIAL', precision: 'F32', schedule: { kind: 'constant', decay: 0.999 } },
+      { ...AVERAGE_DEFAULTS, name: 'ema', start: 'INITIAL', schedule: { kind: 'constant', decay: 0.999 } },
     ]);
+    expect(spec).toMatchObject({ nonFinite: 'REJECT_STEP', snapshots: undefined });
+  });
+
+  test.each(['ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'])('non_finite %s is kept', (non_finite) => {
+    expect(validate({ tensors: [{ name: 'w', dtype: 'F32' }], non_finite }).spec.nonFinite).toBe(non_finite);
   });
 
   test('names the first thing that is wrong, and where', () => {
@@ -77,5 +83,53 @@ describe('an OpenRunRequest', () => {
     });
     expect(refused(() => validate(incarnation(128)))).toBeUndefined();
     expect(refused(() => validate(incarnation(129)))?.reason).toBe('INVALID_FIELD');
+  });
+});
+
+describe('the snapshots of an OpenRunRequest', () => {
+  const power = (count: number): object[] =>
+    Array.from({ length: count }, (_, i) => ({ name: `p${i}`, start: 'FIRST', power_function: { gamma: i } }));
+  const validateSnapshots = (snapshots: object, averages = power(1)) =>
+    validate({ tensors: [{ name: 'w', dtype: 'F32' }], averages, snapshots }).spec.snapshots;
+
+  test('are F32 of all that fits unless it says otherwise', () => {
+    expect(validateSnapshots({ every_steps: 100, count_max: 8 })).toEqual({
+      everySteps: 100,
+      countMax: 8,
+      bytesMax: 0,
+      dtype: 'F32',
+    });
+    expect(validateSnapshots({ every_steps: 1, count_max: 2, bytes_max: 1_000, dtype: 'BF16' })).toEqual({
+      everySteps: 1,
+      countMax: 2,
+      bytesMax: 1_000,
+      dtype: 'BF16',
+    });
+  });
+
+  test('have bounds that are reached and not passed: those of all averages together are one system', () => {
+    expect(validateSnapshots({ every_steps: 1, count_max: 256 })?.countMax).toBe(256);
+    expect(validateSnapshots({ every_steps: 1, count_max: 85 }, power(3))?.countMax).toBe(85);
+    for (const [snapshots, averages, message] of [
+      [{ every_steps: 1, count_max: 257 }, power(1), 'snapshots.count_max must be an integer from 2 to 256, got 257'],
+      [{ every_steps: 1, count_max: 86 }, power(3), 'snapshots.count_max must be an integer from 2 to 85, got 86'],
+      [{ every_steps: 1, count_max: 1 }, power(1), 'snapshots.count_max must be an integer from 2 to 256, got 1'],
+      [
+        { every_steps: 0, count_max: 2 },
+        power(1),
+        'snapshots.every_steps must be an integer from 1 to 9007199254740991, got 0',
+      ],
+      [
+        { every_steps: 1, count_max: 2, dtype: 'I8' },
+        power(1),
+        'snapshots.dtype must be F16, BF16, F32 or F64, got I8',
+      ],
+      [{ every_steps: 1, count_max: 2 }, [average], 'snapshots need a power_function average, there is none'],
+    ] as const) {
+      expect(refused(() => validateSnapshots(snapshots, [...averages]))).toMatchObject({
+        reason: 'INVALID_FIELD',
+        message,
+      });
+    }
   });
 });

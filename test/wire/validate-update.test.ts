@@ -24,6 +24,15 @@ describe('a message of an Update stream', () => {
     expect(refused(() => validate({}))).toMatchObject({ reason: 'INVALID_FIELD', field: 'message' });
   });
 
+  test('is a skip, of whatever length, that is no initial push', () => {
+    expect(validate({ commit: { step: 3, bytes: 7, skipped: true } })).toEqual({ kind: 'skip', step: 3 });
+    expect(refused(() => validate({ commit: { step: 3, skipped: true, initial: true } }))).toEqual({
+      reason: 'INVALID_FIELD',
+      message: 'commit.skipped and commit.initial exclude each other',
+      field: 'commit.skipped',
+    });
+  });
+
   test('a checksum is compared when there is one, also when it is 0', () => {
     expect(validate({ chunk: { data, crc32c: crc32c(data) } })).toMatchObject({ kind: 'chunk' });
     expect(refused(() => validate({ chunk: { step: 4, offset: 32, data, crc32c: 0 } }))).toMatchObject({
@@ -68,6 +77,18 @@ describe('boxes', () => {
         { tensor: 3, offset: [0], extent: [0] },
       ]),
     ).toBeUndefined();
+  });
+
+  test('name the tensors that are sent once behind all others', () => {
+    const once = placeTensors([
+      { name: 'frozen', dtype: 'F32', shape: [2], policy: 'COPY_ONCE' },
+      { name: 'w', dtype: 'F32', shape: [2], policy: 'AVERAGE' },
+    ]).tensors;
+    const problem = (boxes: object[]) =>
+      refused(() => validateBoxes(arrived('Update', { open: { boxes } }).open!.boxes, once))?.reason;
+    expect(problem([{ tensor: 1 }, { tensor: 0 }])).toBeUndefined();
+    expect(problem([{ tensor: 0 }, { tensor: 1 }])).toBe('UNIMPLEMENTED');
+    expect(problem([{ tensor: 1 }])).toBe('UNIMPLEMENTED');
   });
 
   test.each<[string, object[]]>([

@@ -12,8 +12,11 @@ export interface AverageOptions {
   precision?: Precision | undefined;
   /** Pushed updates before the schedule begins. Default 0. */
   delayUpdates?: number | undefined;
-  /** Until then the shadow equals the newest weights (COPY_UNTIL, default) or stays as it started (HOLD_UNTIL). */
-  delayMode?: 'COPY_UNTIL' | 'HOLD_UNTIL' | undefined;
+  /**
+   * Until then the shadow equals the newest weights (COPY_UNTIL, default; at the pushes that `every` folds, or at each
+   * with COPY_EACH_UNTIL) or stays as it started (HOLD_UNTIL).
+   */
+  delayMode?: 'COPY_UNTIL' | 'HOLD_UNTIL' | 'COPY_EACH_UNTIL' | undefined;
   /** Of the pushed updates i = 1, 2 … those with i modulo `every` = `everyOffset` are folded. Default: each. */
   every?: number | undefined;
   everyOffset?: number | undefined;

@@ -8,12 +8,13 @@ const UNIT = 'the service counts batches, not epochs or durations';
 
 /**
  * EMA.match() clones the model at the first BATCH_END whose batch number has reached ema_start, then folds at each multiple
- * of update_interval; the clone itself falls between them unless ema_start is a multiple too.
+ * of update_interval; the clone itself falls between them unless ema_start is a multiple too. Before it there is no EMA:
+ * the service has copies.
  */
 export const composer = definePreset({
   name: 'composer',
   peer: 'composer.algorithms.EMA',
-  rule: 'constant decay 2^(-update_interval / half_life), start FIRST, copies until ema_start, every update_interval',
+  rule: 'constant decay 2^(-update_interval / half_life), copies until ema_start, then every update_interval-th',
   options: {
     half_life: { ...optional(textLike(BATCHES, `a time of at least 1ba (${UNIT})`, REQUIRED)), fallback: '1000ba' },
     smoothing: optional(fraction(REQUIRED)),
@@ -26,14 +27,12 @@ export const composer = definePreset({
     if (halfLife !== null && smoothing !== null) throw refuse('half_life', 'none where smoothing is given');
     const every = interval === null ? 1 : batches(interval);
     const cloneAt = Math.max(1, emaStart.endsWith('ba') ? batches(emaStart) : 0);
-    if (cloneAt % every !== 0) {
-      throw refuse(
-        'ema_start',
-        `a multiple of update_interval and not 0 (as ${every}ba), so that it is a push that is folded`,
-      );
-    }
     const decay = smoothing ?? 2 ** -(every / batches(halfLife!));
-    return averageEma(name, { decay, start: 'FIRST', delayUpdates: cloneAt - 1, every });
+    // The clone is the first fold, or a copy before it.
+    const isFold = cloneAt % every === 0;
+    const start = isFold ? 'FIRST' : 'ZEROS';
+    const delayUpdates = isFold ? cloneAt - 1 : cloneAt;
+    return averageEma(name, { decay, start, delayUpdates, delayMode: 'COPY_EACH_UNTIL', every });
   },
 });
 

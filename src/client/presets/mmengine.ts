@@ -29,7 +29,13 @@ export const mmengine = definePreset({
       if (given.has(option) && !isOwn) throw refuse(option, `left out with type=${type}, which has none`);
     }
     const firstIter = Math.max(1, beginIter);
-    const common = { start: 'FIRST', delayUpdates: firstIter - 1, every, everyOffset: firstIter % every } as const;
+    const common = {
+      start: 'FIRST',
+      delayUpdates: firstIter - 1,
+      delayMode: 'COPY_EACH_UNTIL',
+      every,
+      everyOffset: firstIter % every,
+    } as const;
     if (type === 'swa') return averageMean(name, common);
     if (type === 'ema') return averageEma(name, { ...common, decay: 1 - momentum });
     return averageAnnealedMomentum(name, { ...common, momentum, gamma, indexUnit: 'PUSHES' });

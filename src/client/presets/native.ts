@@ -20,7 +20,7 @@ import { definePreset, type Expansion, type Preset } from './preset.js';
 const FIELDS = {
   start: word(['ZEROS', 'INITIAL', 'FIRST'], 'FIRST'),
   delay_updates: count(0, 0),
-  delay_mode: word(['COPY_UNTIL', 'HOLD_UNTIL'], 'COPY_UNTIL'),
+  delay_mode: word(['COPY_UNTIL', 'HOLD_UNTIL', 'COPY_EACH_UNTIL'], 'COPY_UNTIL'),
   every: count(1, 1),
   every_offset: count(0, 0),
   decay_unit: word(['PER_UPDATE', 'PER_STEP'], 'PER_UPDATE'),

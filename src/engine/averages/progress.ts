@@ -41,7 +41,8 @@ export function advanceUpdate(average: AverageSpec, before: Progress, step: numb
   if (pushes <= average.delayUpdates) {
     // What comes before the schedule is no time of its own: it begins at the last step of the delay.
     const delayed = { ...before, pushes, originStep: step, lastStep: step };
-    return isTouched && average.delayMode === 'COPY_UNTIL' ? assign(delayed) : hold(average, delayed);
+    const isCopied = average.delayMode === 'COPY_EACH_UNTIL' || (isTouched && average.delayMode === 'COPY_UNTIL');
+    return isCopied ? assign(delayed) : hold(average, delayed);
   }
   if (!isTouched) return hold(average, { ...before, pushes });
   const numUpdates = before.numUpdates + 1;

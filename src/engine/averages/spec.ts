@@ -31,7 +31,7 @@ export interface AverageSpec {
   /** The dtype of the shadow and of its arithmetic. */
   readonly precision: Precision;
   readonly delayUpdates: number;
-  readonly delayMode: 'COPY_UNTIL' | 'HOLD_UNTIL';
+  readonly delayMode: 'COPY_UNTIL' | 'HOLD_UNTIL' | 'COPY_EACH_UNTIL';
   /** Of the pushes i = 1, 2 … those with i mod every = everyOffset touch the shadow. */
   readonly every: number;
   readonly everyOffset: number;

@@ -41,6 +41,7 @@ describe('GetRun', () => {
       staging_bytes: 0,
       pinned_bytes: 0,
       free_bytes: 0,
+      snapshot_bytes: 0,
       budget_bytes: 64 << 20,
       budget_free_bytes: (64 << 20) - 2 * 8_192,
     });

@@ -14,6 +14,7 @@ describe('OpenRun', () => {
       created: true,
       limits: { chunk_bytes: 1_048_576, chunk_bytes_max: 4_190_208, step_timeout_ms: 1_234 },
       step_bytes: 64,
+      first_step_bytes: 64,
     });
   });
 
@@ -99,7 +100,7 @@ describe('OpenRun', () => {
       ],
       averages: [{ ...averages[0], precision: 'F32', every: 1, decay_unit: 'PER_UPDATE' }],
       writers: 1,
-      non_finite: 'ACCEPT',
+      non_finite: 'REJECT_STEP',
     });
     expect(again.created).toBe(false);
   });

@@ -80,7 +80,7 @@ describe('Update', () => {
     );
     const first = new Upload(client).open(generation).push(0, f32Space([8, 8, 8, 8]), { initial: true });
     expect((await first.ack()).state).toBe('COMMITTED');
-    expect((await ask(client, 'GetRun')).states).toEqual([{ name: 'ema', num_updates: 0 }]);
+    expect((await ask(client, 'GetRun')).states).toEqual([{ name: 'ema', num_updates: 0, movement: null }]);
     expect((await read(client)).header).toMatchObject({ num_updates: 0, weight: 1 });
     first.push(0, f32Space([7, 7, 7, 7]), { initial: true });
     expect((await first.ack()).state).toBe('ALREADY_COMMITTED');

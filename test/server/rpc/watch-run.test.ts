@@ -18,7 +18,11 @@ describe('WatchRun', () => {
     const client = rawClient(await serve());
     const { generation } = await openRun(client);
     const watch = follow(client.watchRun({ run: 'r' }));
-    expect(await watch.next()).toEqual({ run: 'r', generation, averages: [{ name: 'ema', num_updates: 0 }] });
+    expect(await watch.next()).toEqual({
+      run: 'r',
+      generation,
+      averages: [{ name: 'ema', num_updates: 0, movement: null }],
+    });
     const upload = new Upload(client).open(generation);
     for (const step of [1, 4, 9]) {
       await upload.push(step, f32Space([1, 2, 3, 4])).ack();

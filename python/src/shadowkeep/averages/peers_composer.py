@@ -27,8 +27,7 @@ def composer(
     Args:
         half_life: batches after which an old weight counts half. None with `smoothing`: a given `smoothing` needs it.
         smoothing: the decay itself, 0 to 1, not adapted to the interval.
-        ema_start: "Kba": the batches before K are copied, and K itself, which must be a multiple of `update_interval`.
-            "0.0dur": from the beginning, the first batch.
+        ema_start: "Kba": the batches before K are copied, and K itself. "0.0dur": from the beginning, the first batch.
         update_interval: "Nba": the batches N, 2 N ... are averaged. None: "1ba".
         common: see `PresetOptions`.
     """
@@ -36,16 +35,20 @@ def composer(
         raise ValueError(f"exactly one of half_life ({half_life}) and smoothing ({smoothing}) must be given")
     every = 1 if update_interval is None else _batches("update_interval", update_interval, least=1)
     begin = max(1, 0 if re.fullmatch(r"0+(\.0*)?dur", ema_start) else _batches("ema_start", ema_start))
-    if begin % every != 0:
-        raise ValueError(
-            f"ema_start={ema_start} cannot be honoured with update_interval={every}ba: the peer copies a batch that it "
-            f"does not average; give a multiple of the interval, such as {every}ba"
-        )
     if half_life is not None:
         decay = 2 ** (-every / _batches("half_life", half_life, least=1))
     else:
         decay = unit_interval("smoothing", smoothing)
-    return Average(schedule=wire.ConstantDecay(decay), start="FIRST", delay_updates=begin - 1, every=every, **common)
+    # The clone is the first fold, or a copy before it.
+    is_fold = begin % every == 0
+    return Average(
+        schedule=wire.ConstantDecay(decay),
+        start="FIRST" if is_fold else "ZEROS",
+        delay_updates=begin - 1 if is_fold else begin,
+        delay_mode="COPY_EACH_UNTIL",
+        every=every,
+        **common,
+    )
 
 
 def _batches(option: str, text: str, least: int = 0) -> int:

@@ -60,6 +60,7 @@ def mmengine(
         schedule=schedules[type],
         start="FIRST",
         delay_updates=first - 1,
+        delay_mode="COPY_EACH_UNTIL",
         every=every,
         every_offset=first % every,
         index_unit="PUSHES" if type == "annealing" else "UPDATES",

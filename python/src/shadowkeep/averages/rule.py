@@ -40,13 +40,16 @@ _FIELD_OF: dict[type[Any], str] = {
 }
 
 
+DelayModeName = Literal["COPY_UNTIL", "HOLD_UNTIL", "COPY_EACH_UNTIL"]
+
+
 class AverageOptions(TypedDict, total=False):
     """What every rule can be told; `Average` says what each does."""
 
     start: StartName
     precision: PrecisionName
     delay_updates: int
-    delay_mode: Literal["COPY_UNTIL", "HOLD_UNTIL"]
+    delay_mode: DelayModeName
     every: int
     every_offset: int
     decay_unit: Literal["PER_UPDATE", "PER_STEP"]
@@ -67,7 +70,7 @@ class Rule:
     start: StartName = "FIRST"
     precision: PrecisionName = "F32"
     delay_updates: int = 0
-    delay_mode: Literal["COPY_UNTIL", "HOLD_UNTIL"] = "COPY_UNTIL"
+    delay_mode: DelayModeName = "COPY_UNTIL"
     every: int = 1
     every_offset: int = 0
     decay_unit: Literal["PER_UPDATE", "PER_STEP"] = "PER_UPDATE"

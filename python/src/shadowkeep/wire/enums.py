@@ -51,6 +51,7 @@ class DelayMode(IntEnum):
     UNSPECIFIED = 0
     COPY_UNTIL = 1
     HOLD_UNTIL = 2
+    COPY_EACH_UNTIL = 3
 
 
 class DecayUnit(IntEnum):
