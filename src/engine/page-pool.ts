@@ -70,6 +70,12 @@ export class PagePool {
     return pages;
   }
 
+  /** Throws MEMORY_EXHAUSTED, saying `what`, unless so many pages are free or could be made. */
+  check(count: number, what: string): void {
+    const free = this.#arenas.reduce((sum, arena) => sum + arena.freeSlotCount, 0);
+    this.#ledger.check(this.bytesOf(Math.max(0, count - free)), what);
+  }
+
   free(page: Page): void {
     assert(page.refs === 0, 'a page that is freed is in no table');
     page.arena.give(page.address);

@@ -3,8 +3,9 @@ import type { KernelMode } from '../kernels/index.js';
 import { type AverageSpec, checkSameAverages, firstDifference } from './averages/index.js';
 import { checkSameTensors } from './layout.js';
 import { Ledger } from './ledger.js';
-import { countFrom, Run } from './run.js';
+import { Run } from './run.js';
 import type { RunSpec } from './run-spec.js';
+import { countFrom } from './run-versions.js';
 
 /** All runs of one server, and the ledger that they share. */
 export class RunTable {

@@ -2,19 +2,12 @@ import { assert, type FloatDType, quote, ShadowkeepError } from '../common/index
 import type { KernelMode } from '../kernels/index.js';
 import { advanceAll, advanceAllInitial } from './advance-run.js';
 import type { AverageSpec } from './averages/index.js';
-import { type CommitPlan, FoldPlans, foldCommit, foldedShadows } from './commit.js';
-import type { FoldTarget } from './fold.js';
-import { allocateTargets } from './fold-targets.js';
-import { History } from './history.js';
-import { type Layout, placeTensors } from './layout.js';
+import type { CommitPlan } from './commit.js';
+import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
 import { Lineage } from './lineage.js';
-import { openContent, openShadow } from './open-shadows.js';
-import { PagePool } from './page-pool.js';
-import { PlaneShape, pageBytesFor } from './plane.js';
-import { allocateSnapshot, bytesOf, checkSnapshotBytes, SnapshotKeeper } from './post-hoc/index.js';
 import type { CommitOutcome, RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
-import { pageCountOf } from './tables.js';
+import { RunVersions } from './run-versions.js';
 import type { Reader, Version } from './version.js';
 import { planWire } from './wire-plan.js';
 import { Writer } from './writer.js';
@@ -25,17 +18,8 @@ import { Writer } from './writer.js';
  */
 export class Run {
   readonly spec: RunSpec;
-  readonly layout: Layout;
-  /** Length of a step in the layout's own dtypes, bytes: without the tensors that are sent once, and with them. */
-  readonly stepBytes: number;
-  readonly firstStepBytes: number;
-  readonly #pool: PagePool;
-  readonly #shape: PlaneShape;
-  readonly #options: RunOptions;
-  readonly #history: History;
+  readonly #versions: RunVersions;
   readonly #lineage: Lineage;
-  readonly #foldPlans: FoldPlans;
-  readonly #snapshots: SnapshotKeeper | undefined;
   #nonFiniteSteps = 0;
   #writer: Writer | undefined;
   #fold: Promise<void> | undefined;
@@ -45,33 +29,26 @@ export class Run {
   /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
   constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions = {}) {
     this.spec = spec;
-    this.#options = options;
     this.#lineage = new Lineage(spec.name);
-    this.layout = placeTensors(spec.tensors);
-    this.#foldPlans = new FoldPlans(this.layout);
-    const { stepBytes, firstStepBytes } = planWire(this.layout, undefined);
-    this.stepBytes = stepBytes;
-    this.firstStepBytes = firstStepBytes;
-    const averages = options.averages ?? spec.averages;
-    if (spec.snapshots !== undefined) checkSnapshotBytes(spec.snapshots, this.layout, averages);
-    const pageBytes = pageBytesFor(this.layout.averagedLength, this.layout.copiedLength, options.pageBytesMax);
-    const precisions = averages.map((average) => average.precision);
-    this.#shape = new PlaneShape(precisions, pageBytes, options.arenaBytesMax);
-    const what = `run ${quote(spec.name)}`;
-    this.#pool = new PagePool(pageBytes, ledger, mode, what, options.arenaBytesMax);
-    this.#snapshots = spec.snapshots && new SnapshotKeeper(spec.snapshots, this.layout, this.#pool, this.#shape);
-    try {
-      const content = openContent(this.#pool, this.#shape, this.layout, averages, firstStepBytes, ledger, what);
-      this.#history = new History(this.#pool, options.nextVersionId ?? countFrom(1), content);
-    } catch (error) {
-      this.#pool.close();
-      throw error;
-    }
+    this.#versions = new RunVersions(spec, ledger, mode, options);
+  }
+
+  get layout(): Layout {
+    return this.#versions.layout;
+  }
+
+  /** Length of a step in the layout's own dtypes, bytes: without the tensors that are sent once, and with them. */
+  get stepBytes(): number {
+    return this.#versions.stepBytes;
+  }
+
+  get firstStepBytes(): number {
+    return this.#versions.firstStepBytes;
   }
 
   /** The version that readers see; its step is undefined before the first commit. */
   get head(): Version {
-    return this.#history.head;
+    return this.#versions.head;
   }
 
   get averages(): AverageSpec[] {
@@ -96,7 +73,7 @@ export class Run {
 
   /** The committed versions that readers can get: the newest, then those that other readers hold. */
   get versions(): readonly Version[] {
-    return this.#history.versions;
+    return this.#versions.history.versions;
   }
 
   /** Steps in which a value was not finite, since the run was opened or restored. */
@@ -105,14 +82,7 @@ export class Run {
   }
 
   get memory(): RunMemory {
-    const { pageBytes, usedPages, freeBytes } = this.#pool;
-    const { shadows, copied, snapshots } = this.head;
-    const tables = [...shadows.map(({ table }) => table), copied.table];
-    const shadowBytes = tables.reduce((sum, table) => sum + pageCountOf(table) * pageBytes, 0);
-    const stagingBytes = this.#writer?.stagingBytes ?? 0;
-    const snapshotBytes = bytesOf(snapshots);
-    const pinnedBytes = usedPages * pageBytes - shadowBytes - stagingBytes - snapshotBytes;
-    return { shadowBytes, stagingBytes, snapshotBytes, pinnedBytes, freeBytes };
+    return this.#versions.memory(this.#writer?.stagingBytes ?? 0);
   }
 
   /**
@@ -167,7 +137,7 @@ export class Run {
     }
     const settings = { generation, isFirst: this.committedStep === undefined, nonFinite: this.spec.nonFinite };
     const plan = planWire(this.layout, wireDType);
-    this.#writer = new Writer(this.#pool, plan, this.head.shadows[0]?.plane, settings, onFailure);
+    this.#writer = new Writer(this.#versions.pool, plan, this.head.shadows[0]?.plane, settings, onFailure);
     return this.#writer;
   }
 
@@ -199,14 +169,8 @@ export class Run {
     const { found, detail } = writer.nonFinite;
     if (found.size > 0) this.#nonFiniteSteps += 1;
     if (found.size > 0 && this.#isRejected()) return this.#drop(writer, 'REJECTED', detail);
-    const targets = this.#targets(advances, isFirst);
-    const averages = this.head.shadows.map(({ spec, plane, table }, index) => {
-      return { spec, plane, progress: advances[index]!.progress, table: targets[index]?.target ?? table };
-    });
-    const held = this.head.snapshots;
-    const snapshots = this.#snapshots?.plan(held, averages, step) ?? { snapshots: held, fill: [] };
     const skipped = this.spec.nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
-    await this.#foldAndFlip(writer, step, { targets, advances, snapshots, skipped, isFirst }, drive);
+    await this.#foldAndFlip(writer, step, this.#versions.plan(step, advances, skipped), drive);
     return this.#drop(writer, 'COMMITTED', detail);
   }
 
@@ -217,7 +181,7 @@ export class Run {
     if (this.#isCommitted(step)) return this.#drop(writer, 'ALREADY_COMMITTED');
     // There is nothing to see before the first commit.
     if (this.committedStep !== undefined) {
-      this.#history.replace({ step, generation: writer.generation });
+      this.#versions.history.replace({ step, generation: writer.generation });
       this.#notify();
     }
     return this.#drop(writer, 'SKIPPED');
@@ -226,20 +190,14 @@ export class Run {
   /** Adds an average, which starts with the next step. Only `whenSettled`. Throws INVALID_AVERAGE, MEMORY_EXHAUSTED. */
   addAverage(spec: AverageSpec): void {
     this.#checkSettled();
-    const averages = [...this.averages, spec];
-    if (this.spec.snapshots !== undefined) checkSnapshotBytes(this.spec.snapshots, this.layout, averages);
-    const added = openShadow(this.#pool, this.#shape, this.layout, spec, this.committedStep);
-    this.#history.replace({ shadows: [...this.head.shadows, added] });
+    this.#versions.addAverage(spec, this.#writer !== undefined);
     this.#notify();
   }
 
   /** Removes an average with its memory and its snapshots; readers keep what they hold. Only `whenSettled`. */
   removeAverage(name: string): void {
     this.#checkSettled();
-    const shadows = this.head.shadows.filter(({ spec }) => spec.name !== name);
-    assert(shadows.length > 0, 'a run keeps an average');
-    const snapshots = this.head.snapshots.filter((snapshot) => snapshot.average !== name);
-    this.#history.replace({ shadows, snapshots });
+    this.#versions.removeAverage(name);
     this.#notify();
   }
 
@@ -248,9 +206,7 @@ export class Run {
     this.#isDeleted = true;
     this.#writer?.close(this.deletedError());
     this.#writer = undefined;
-    this.#history.evictAll();
-    const freedBytes = this.#pool.reservedBytes;
-    this.#pool.close();
+    const freedBytes = this.#versions.delete();
     this.#notify();
     return freedBytes;
   }
@@ -261,33 +217,13 @@ export class Run {
 
   /** What `restore` needs, as of the head. */
   get state(): RunState {
-    const { step, shadows, snapshots } = this.head;
-    return {
-      ...this.#lineage.state,
-      step,
-      averages: shadows.map(({ state }) => state),
-      snapshotsEverySteps: this.#snapshots?.everySteps,
-      snapshots: snapshots.map(({ average, gamma, step, time }) => ({ average, gamma, step, time })),
-    };
+    return { ...this.#lineage.state, ...this.#versions.state };
   }
 
   /** Puts a saved state in place of the empty one, with empty snapshots; the caller fills the head's pages. */
   restore(state: RunState): void {
-    assert(this.head.step === undefined, 'only a fresh run is restored');
+    this.#versions.restore(state);
     this.#lineage.restore(state);
-    if (state.snapshotsEverySteps !== undefined) this.#snapshots?.restore(state.snapshotsEverySteps);
-    const shadows = this.head.shadows.map((shadow, index) => {
-      const saved = state.averages[index];
-      assert(saved !== undefined, 'each average was saved');
-      return { ...shadow, state: saved };
-    });
-    const snapshots = state.snapshots.map(({ average, gamma, step, time }) => {
-      const spec = shadows.find((shadow) => shadow.spec.name === average)?.spec;
-      const dtype = this.spec.snapshots?.dtype;
-      assert(spec !== undefined && dtype !== undefined, 'a snapshot is of an average of the run');
-      return allocateSnapshot(this.#pool, this.#shape, this.layout, dtype, { spec, gamma, time }, step);
-    });
-    this.#history.replace({ step: state.step, generation: state.generation, shadows, snapshots });
   }
 
   #isCommitted(step: number): boolean {
@@ -312,8 +248,7 @@ export class Run {
     plan: CommitPlan,
     drive: (fold: Iterable<void>) => Promise<void>,
   ): Promise<void> {
-    const wire = this.#foldPlans.planFor(writer.plan, this.head.shadows, plan.skipped);
-    const fold = foldCommit(wire, writer.pages, plan, this.#pool.pageBytes, this.#options.yieldElements);
+    const fold = this.#versions.fold(writer, plan);
     // Said before it begins: `drive` may let others run before the first slice too.
     this.#fold = Promise.resolve(fold).then(drive);
     try {
@@ -323,28 +258,9 @@ export class Run {
       this.#fold = undefined;
     }
     if (this.#isDeleted) throw this.deletedError();
-    const { head } = this;
-    this.#history.replace({
-      step,
-      generation: writer.generation,
-      shadows: foldedShadows(head, plan),
-      copied: { ...head.copied, table: plan.targets.at(-1)?.target ?? head.copied.table },
-      snapshots: plan.snapshots.snapshots,
-    });
+    this.#versions.flip(step, writer.generation, plan);
     if (plan.isFirst) writer.dropOnce();
     this.#notify();
-  }
-
-  /** Where the fold goes. When its fresh pages do not fit, the oldest readers lose their version: no trainer waits for one. */
-  #targets(advances: CommitPlan['advances'], isFirst: boolean): FoldTarget[] {
-    const copiedBytes = isFirst ? this.layout.copiedLength : this.layout.copiedEachStepLength;
-    for (;;) {
-      try {
-        return allocateTargets(this.#pool, this.head, advances, copiedBytes);
-      } catch (error) {
-        if (!(error instanceof ShadowkeepError) || !this.#history.evictOldest()) throw error;
-      }
-    }
   }
 
   #checkSettled(): void {
@@ -359,9 +275,3 @@ export class Run {
 
 /** No tensor is left out. */
 const NONE: ReadonlySet<never> = new Set();
-
-/** A counter: its first answer is `first`. */
-export function countFrom(first: number): () => number {
-  let next = first;
-  return () => next++;
-}

@@ -148,7 +148,7 @@ const AVERAGE: Attack<object>[] = [
       what,
       { tensors: VICTIM.tensors, ...average(rest) },
       reason,
-      new RegExp(`^averages\\[0\\]${text.source}`),
+      new RegExp(`^average(s\\[0\\])?${text.source}`),
     ],
   ),
 ];

@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { FloatDType } from '../../src/common/index.js';
 import { randomBits } from '../kernels/elements.js';
 import { lerped, nearestCode, rounded } from '../kernels/oracle.js';
-import { ema, f32At, f64, f64At, makeRun, mean, push, readAll, space, tensor } from './fixtures.js';
+import { drive, ema, f32At, f64, f64At, makeRun, mean, never, push, readAll, space, tensor } from './fixtures.js';
 
 // Whole runs against closed forms in float64, and against the exact order of operations in float32.
 
@@ -55,6 +55,22 @@ describe(`closed forms in float64, seed ${SEED}`, () => {
     expect(f64At(readAll(run, 1), 1)[0]).toBeCloseTo(theta - (theta - 1) * 0.9999 ** 2_000, 13);
   });
 });
+
+test('200,000 updates: a float64 shadow is where it should be, a float32 one has not moved', async () => {
+  const { run } = makeRun(
+    [tensor('w', [1], { dtype: 'F64' })],
+    [ema('narrow', 0.9999, 'INITIAL'), ema('wide', 0.9999, 'INITIAL', 'F64')],
+  );
+  const writer = run.openWriter(run.attach(''), undefined, never);
+  const commit = async (step: number, value: number): Promise<void> => {
+    writer.stage(step, 0, space(f64(value)));
+    await run.commit(writer, step, 64, step === 0, drive);
+  };
+  await commit(0, 1);
+  for (let step = 1; step <= 200_000; step++) await commit(step, 1.0005);
+  expect(f32At(readAll(run, 0), 1)).toEqual([1]);
+  expect(Math.abs(f64At(readAll(run, 1), 1)[0]! - 1.0005)).toBeLessThan(1e-6);
+}, 120_000);
 
 describe(`the exact order of operations, seed ${SEED}`, () => {
   const encoders: Record<FloatDType, (values: Float64Array) => Uint16Array | Float32Array | Float64Array> = {

@@ -1,0 +1,126 @@
+import { describe, expect, test } from 'vitest';
+import { FLOAT_DTYPES, type FloatDType } from '../../src/common/index.js';
+import type { NonFinitePolicy, Run } from '../../src/engine/index.js';
+import { nearestCode } from '../kernels/oracle.js';
+import { drive, ema, f32, f32At, makeRun, mean, never, push, readAll, space, tensor } from './fixtures.js';
+
+const TENSORS = [
+  tensor('a', [3]),
+  tensor('n', [2], { dtype: 'I32', policy: 'COPY' }),
+  tensor('b', [5_000]),
+  tensor('c', [1]),
+];
+
+function open(nonFinite: NonFinitePolicy): Run {
+  const { run } = makeRun(TENSORS, [ema('e', 0.5, 'FIRST'), mean('m')], { pageBytesMax: 4_096 }, undefined, {
+    nonFinite,
+  });
+  run.attach('');
+  return run;
+}
+
+/** A step of ones, with some elements replaced: [tensor index, element, value]. */
+function stepWith(...wild: readonly (readonly [number, number, number])[]): Buffer {
+  const parts = [f32(1, 1, 1), new Uint8Array(Int32Array.of(-1, -1).buffer), new Float32Array(5_000).fill(1), f32(1)];
+  for (const [index, element, value] of wild) parts[index]![element] = value;
+  return space(...parts);
+}
+
+async function commit(run: Run, step: number, bytes: Buffer, chunkBytes = 1_008) {
+  const writer = run.openWriter(run.generation, undefined, never);
+  for (let at = 0; at < bytes.length; at += chunkBytes) writer.stage(step, at, bytes.subarray(at, at + chunkBytes));
+  const outcome = await run.commit(writer, step, bytes.length, false, drive);
+  run.closeWriter(writer);
+  return outcome;
+}
+
+describe('REJECT_STEP', () => {
+  test.each([
+    ['the first element', [0, 0], 'tensor "a" is not finite at element 0'],
+    ['the last element', [3, 0], 'tensor "c" is not finite at element 0'],
+    ['one in the middle of many pages', [2, 3_333], 'tensor "b" is not finite at element 3333'],
+  ] as const)('%s', async (_, [index, element], detail) => {
+    const run = open('REJECT_STEP');
+    await commit(run, 1, stepWith());
+    const before = readAll(run);
+    for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
+      expect(await commit(run, 2, stepWith([index, element, value]))).toEqual({ state: 'REJECTED', detail });
+    }
+    expect(readAll(run)).toEqual(before);
+    expect({ step: run.committedStep, count: run.nonFiniteSteps }).toEqual({ step: 1, count: 3 });
+    expect(run.head.shadows[1]!.state.numUpdates).toBe(1);
+    expect(await commit(run, 2, stepWith())).toEqual({ state: 'COMMITTED', detail: '' });
+  });
+
+  test('the first of several is named, however the step is cut', async () => {
+    for (const chunkBytes of [16, 4_000, 1 << 20]) {
+      const run = open('REJECT_STEP');
+      const bytes = stepWith([2, 4_999, Number.NaN], [2, 17, Number.NaN], [3, 0, Number.NaN]);
+      const { detail } = await commit(run, 1, bytes, chunkBytes);
+      expect(detail).toBe('tensor "b" is not finite at element 17');
+    }
+  });
+
+  test('an initial push too; what a broken stream sent is forgotten', async () => {
+    const run = open('REJECT_STEP');
+    expect(await push(run, 0, stepWith([0, 1, Number.NaN]), { initial: true })).toBe('REJECTED');
+    const writer = run.openWriter(run.generation, undefined, never);
+    writer.stage(1, 0, stepWith([0, 1, Number.NaN]).subarray(0, 64));
+    run.closeWriter(writer);
+    expect(await push(run, 0, stepWith(), { initial: true })).toBe('COMMITTED');
+  });
+
+  test('copied bytes may be anything, and so may the gaps', async () => {
+    const run = open('REJECT_STEP');
+    const bytes = stepWith();
+    bytes.fill(0xff, 12, 64);
+    expect(await commit(run, 1, bytes)).toMatchObject({ state: 'COMMITTED' });
+  });
+
+  test.each(FLOAT_DTYPES)('a layout that travels as %s', async (wireDType: FloatDType) => {
+    const { run } = makeRun([tensor('w', [100])], [mean('m')], {}, undefined, { nonFinite: 'REJECT_STEP' });
+    run.attach('');
+    const numbers = new Float64Array(100).fill(0.5);
+    numbers[41] = Number.POSITIVE_INFINITY;
+    const encode = (values: Float64Array) => {
+      if (wireDType === 'F64') return values;
+      if (wireDType === 'F32') return Float32Array.from(values);
+      return Uint16Array.from(values, (value) => nearestCode(value, wireDType));
+    };
+    expect(await push(run, 1, space(encode(numbers)), { wireDType })).toBe('REJECTED');
+    numbers[41] = 1;
+    expect(await push(run, 1, space(encode(numbers)), { wireDType })).toBe('COMMITTED');
+  });
+});
+
+describe('SKIP_TENSOR', () => {
+  test('the tensor keeps its shadow, the others are folded, a reader keeps its version', async () => {
+    const run = open('SKIP_TENSOR');
+    await commit(run, 1, stepWith());
+    const reader = run.pin(run.head);
+    const before = readAll(run);
+    const bytes = stepWith([2, 4_000, Number.NaN], [0, 0, 3]);
+    expect(await commit(run, 2, bytes)).toEqual({
+      state: 'COMMITTED',
+      detail: 'tensor "b" is not finite at element 4000',
+    });
+    expect(f32At(readAll(run, 0, { names: ['a'] }), 3)).toEqual([2, 1, 1]);
+    expect(readAll(run, 0, { names: ['b'] })).toEqual(space(new Float32Array(5_000).fill(1)));
+    expect(readAll(run, 0, { reader })).toEqual(before);
+    expect(run.nonFiniteSteps).toBe(1);
+  });
+
+  test('before there is a shadow the step is rejected', async () => {
+    const run = open('SKIP_TENSOR');
+    expect(await commit(run, 1, stepWith([3, 0, Number.NaN]))).toMatchObject({ state: 'REJECTED' });
+    expect(run.committedStep).toBeUndefined();
+  });
+});
+
+test('ACCEPT folds what comes, and counts it', async () => {
+  const run = open('ACCEPT');
+  await commit(run, 1, stepWith());
+  await commit(run, 2, stepWith([0, 1, Number.POSITIVE_INFINITY]));
+  expect(f32At(readAll(run, 0, { names: ['a'] }), 3)).toEqual([1, Number.POSITIVE_INFINITY, 1]);
+  expect(run.nonFiniteSteps).toBe(1);
+});
