@@ -4,6 +4,7 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { pythonForTests } from '../scripts/python-env.mjs';
+import { averages } from './averages.mjs';
 import { describeMachine, pythonVersions } from './harness/machine.mjs';
 import { ROOT } from './harness/processes.mjs';
 import { buildResult, formatTable } from './harness/report.mjs';
@@ -15,7 +16,7 @@ import { pull } from './pull.mjs';
 import { scaling } from './scaling.mjs';
 import { stall } from './stall.mjs';
 
-const BENCHMARKS = [ingest, pull, kernel, stall, memory, scaling, health];
+const BENCHMARKS = [ingest, pull, kernel, averages, stall, memory, scaling, health];
 const NAMES = BENCHMARKS.map(({ name }) => name);
 
 const PAIRS_DEFAULT = 5;

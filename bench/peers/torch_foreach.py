@@ -12,16 +12,17 @@ DECAY = 0.999
 TENSOR_ELEMENTS_MAX = 1 << 20
 
 
-def fold(dtype: str, elements: int, seconds: float) -> float:
-    """Fold weights of `dtype` into a float32 average for some CPU seconds; return 10⁹ elements per second."""
+def fold(dtype: str, elements: int, seconds: float, averages: int = 1) -> float:
+    """Fold weights of `dtype` into float32 averages for some CPU seconds; return 10⁹ elements per second."""
     torch.set_num_threads(1)
-    shadows = torch.randn(elements).split(TENSOR_ELEMENTS_MAX)
+    shadows = [torch.randn(elements).split(TENSOR_ELEMENTS_MAX) for _ in range(averages)]
     weights = torch.randn(elements).to(DTYPES[dtype]).split(TENSOR_ELEMENTS_MAX)
     folds = 0
     began = time.thread_time()
     while (elapsed := time.thread_time() - began) < seconds:
-        torch._foreach_mul_(shadows, DECAY)
-        torch._foreach_add_(shadows, weights, alpha=1 - DECAY)
+        for shadow in shadows:
+            torch._foreach_mul_(shadow, DECAY)
+            torch._foreach_add_(shadow, weights, alpha=1 - DECAY)
         folds += 1
     return folds * elements / elapsed / 1e9
 

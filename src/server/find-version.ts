@@ -2,7 +2,7 @@ import { quote, ShadowkeepError } from '../common/index.js';
 import type { Reader, Run, Version } from '../engine/index.js';
 import type { VersionWish } from '../wire/index.js';
 
-/** Finds the version that a reader wishes, and can read, and holds it, waiting for it up to `waitMs`. */
+/** Finds the version that a reader wishes, and can read, and holds it, waiting for it up to `waitMs`. Throws what `isReadable` throws. */
 export async function findVersion(
   run: Run,
   wish: VersionWish,
@@ -16,7 +16,7 @@ export async function findVersion(
     const { reader, news } = await run.whenSettled(() => {
       signal.throwIfAborted();
       if (run.isDeleted) throw run.deletedError();
-      const found = run.versions.find((version) => fits(version, wish) && isReadable(version));
+      const found = run.versions.find((version) => isReadable(version) && fits(version, wish));
       if (found !== undefined) return { reader: run.pin(found) };
       checkCanCome(run, wish);
       const leftMs = deadlineMs - performance.now();

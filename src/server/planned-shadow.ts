@@ -30,9 +30,16 @@ export function planShadow(run: Run, version: Version, request: GetShadow): Plan
     : planCombined(run, version, request, request.gamma);
 }
 
-/** Whether the average that is asked for has begun in a version; one that was just added is still empty. */
+/**
+ * Whether the average that is asked for has begun in a version: one that was just added is still empty, or not there.
+ * Throws AVERAGE_NOT_FOUND when the run has none of that name now.
+ */
 export function isReadable(run: Run, version: Version, request: GetShadow): boolean {
-  return request.gamma !== undefined || findAverage(run, version, request.average).state.weight !== undefined;
+  if (request.gamma !== undefined) return true;
+  const { spec } = findAverage(run, run.head, request.average);
+  // The same rule, not another of its name that was removed.
+  const held = version.shadows.find((shadow) => shadow.spec === spec);
+  return held !== undefined && held.state.weight !== undefined;
 }
 
 function planAverage(run: Run, version: Version, request: GetShadow): PlannedShadow {

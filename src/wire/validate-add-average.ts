@@ -1,4 +1,11 @@
-import { AVERAGE_COUNT_MAX, checkAverageName, checkRunName, quote, ShadowkeepError } from '../common/index.js';
+import {
+  AVERAGE_COUNT_MAX,
+  checkAverageName,
+  checkRunName,
+  quote,
+  ShadowkeepError,
+  SNAPSHOT_COUNT_MAX,
+} from '../common/index.js';
 import type { AverageSpec, Run } from '../engine/index.js';
 import { invalidField } from './fields.js';
 import type { AddAverageRequest__Output } from './gen/shadowkeep/v1/AddAverageRequest.js';
@@ -29,10 +36,24 @@ export function checkAddition(run: Run, average: AverageSpec): void {
     throw invalidField('average.name', `${quote(average.name)} is taken in run ${name}`, 'INVALID_AVERAGE');
   }
   checkFilters('average', average, spec.tensors);
+  checkSnapshotCount(run, average);
   if (average.start !== 'INITIAL' || run.committedStep === undefined) return;
   throw new ShadowkeepError(
     'INITIAL_TOO_LATE',
     `average ${quote(average.name)} starts from INITIAL, run ${name} has committed step ${run.committedStep}: start it from FIRST or ZEROS`,
     { metadata: { average: average.name } },
+  );
+}
+
+/** The bound of `snapshots.count_max` is for the averages that the run was opened with. */
+function checkSnapshotCount({ averages, spec }: Run, average: AverageSpec): void {
+  if (spec.snapshots === undefined || average.schedule.kind !== 'power_function') return;
+  const powerCount = averages.filter(({ schedule }) => schedule.kind === 'power_function').length + 1;
+  const { countMax } = spec.snapshots;
+  if (powerCount * countMax <= SNAPSHOT_COUNT_MAX) return;
+  throw invalidField(
+    'average',
+    `would be power function ${powerCount} of run ${quote(spec.name)}: with ${countMax} snapshots each at most ${SNAPSHOT_COUNT_MAX} fit`,
+    'INVALID_AVERAGE',
   );
 }

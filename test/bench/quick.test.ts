@@ -21,6 +21,14 @@ const FIGURES: Readonly<Record<string, readonly string[]>> = {
       (figure) => `${figure}.${dtype}`,
     ),
   ),
+  averages: [
+    'three_vs_one',
+    'torch_three_vs_one',
+    'vs_torch_three',
+    'f64_vs_f32',
+    'movement_vs_fold',
+    'finite_vs_fold',
+  ],
   stall: ['shadowkeep_ms', 'foreach_lerp_ms', 'textbook_ms', 'back_to_back_ms', 'vs_foreach_lerp', 'vs_textbook'],
   memory: ['F32_1_average', 'F32_2_averages', 'BF16_1_average', 'BF16_2_averages'].flatMap((cell) => [
     `bytes_per_parameter.${cell}`,
@@ -43,6 +51,7 @@ const RATIOS: Readonly<Record<string, readonly [string, string, string][]>> = {
     ['vs_stock_window', 'shadowkeep_gbps', 'stock_window_gbps'],
   ],
   pull: [['vs_tcp', 'shadowkeep_gbps', 'tcp_gbps']],
+  averages: [['three_vs_one', 'ns_per_element.three', 'ns_per_element.one']],
   stall: [['vs_foreach_lerp', 'shadowkeep_ms', 'foreach_lerp_ms']],
 };
 

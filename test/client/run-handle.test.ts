@@ -198,10 +198,10 @@ type UpdateCall = ServerDuplexStream<{ message: string; commit?: { step: number 
 async function openPeer(onMessage: (call: UpdateCall, message: string, step: number | undefined) => void) {
   const { client } = await startPeer({
     OpenRun: (_call: unknown, callback: (error: null, response: object) => void) =>
-      callback(null, { run: 'r', generation: 1, step_bytes: 64 }),
+      callback(null, { run: 'r', generation: 1, step_bytes: 64, first_step_bytes: 64 }),
     Update: (call: UpdateCall) =>
       call.on('data', ({ message, commit }) => {
-        if (message === 'open') call.write({ opened: { step_bytes: 64 } });
+        if (message === 'open') call.write({ opened: { step_bytes: 64, first_step_bytes: 64 } });
         else onMessage(call, message, commit?.step);
       }),
   });
@@ -228,7 +228,7 @@ describe('a server that breaks the protocol', () => {
   test('has another idea of the step’s length', async () => {
     const { client } = await startPeer({
       OpenRun: (_call: unknown, callback: (error: null, response: object) => void) => callback(null, { run: 'r' }),
-      Update: (call: UpdateCall) => call.on('data', () => call.write({ opened: { step_bytes: 128 } })),
+      Update: (call: UpdateCall) => call.on('data', () => call.write({ opened: { step_bytes: 128, first_step_bytes: 128 } })),
     });
     expect((await failureOf(client.openRun(LAYOUT))).message).toContain('a step of 128 bytes');
   });
@@ -240,7 +240,7 @@ describe('a server that breaks the protocol', () => {
         callback(null, { run: 'large', generation: 1 }),
       Update: (call: UpdateCall) =>
         call.once('data', () => {
-          call.write({ opened: { step_bytes: 128 << 20 } });
+          call.write({ opened: { step_bytes: 128 << 20, first_step_bytes: 128 << 20 } });
           call.pause();
         }),
     });

@@ -11,10 +11,12 @@ export async function addAverage(service: Service, request: AddAverageRequest__O
   service.checkServing();
   const { run: name, average } = validateAddAverage(request);
   const run = service.table.get(name);
-  await run.whenSettled(() => {
+  const step = await run.whenSettled(() => {
+    if (run.isDeleted) throw run.deletedError();
     checkAddition(run, average);
     run.addAverage(average);
+    return run.committedStep;
   });
-  service.log.info({ run: name, average: average.name, step: run.committedStep }, 'average added');
-  return run.committedStep === undefined ? {} : { added_at_step: run.committedStep };
+  service.log.info({ run: name, average: average.name, step }, 'average added');
+  return step === undefined ? {} : { added_at_step: step };
 }

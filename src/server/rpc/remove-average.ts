@@ -11,6 +11,7 @@ export async function removeAverage(
   const run = service.table.get(validateRunName(request));
   const { average } = request;
   await run.whenSettled(() => {
+    if (run.isDeleted) throw run.deletedError();
     const names = run.averages.map(({ name }) => name);
     const name = quote(run.spec.name);
     if (!names.includes(average)) {

@@ -227,6 +227,58 @@ describe('GetShadow', () => {
     );
   });
 
+  test('the header tells how the last fold moved the average', async () => {
+    await push(1);
+    const first = (await read(client, ema)).header;
+    expect(first).toMatchObject({ weight: 1, movement: null });
+    await push(3);
+    // θ = 3 s everywhere: ‖θ − s‖ / ‖s‖ = 2, and every element moved.
+    const moved = { distance_rel: expect.closeTo(2, 6), changed_share: 1 };
+    expect((await read(client, ema)).header.movement).toMatchObject(moved);
+    expect((await ask(client, 'GetRun')).states[0]?.movement).toMatchObject(moved);
+    await upload.push(4, stepSpace(2)).ack();
+    const still = { distance_rel: 0, changed_share: 0 };
+    expect((await read(client, { average: 'mean' })).header.movement).toMatchObject(still);
+    await upload.commit(5, 0, { skipped: true }).ack();
+    expect((await read(client, { average: 'mean' })).header, 'of the last fold').toMatchObject({
+      step: 5,
+      movement: still,
+    });
+  });
+
+  test('movement of what was zero is no number, and what is zero has not changed', async () => {
+    await upload.push(1, stepSpace(0)).ack();
+    await push(2);
+    const { movement } = (await read(client, ema)).header;
+    expect(movement).toMatchObject({ changed_share: 1 });
+    expect(movement).not.toHaveProperty('distance_rel');
+  });
+
+  test('of an average with a filter: the tensors that it takes, and what is copied', async () => {
+    const averages = [
+      ...MIXED.averages,
+      { name: 'one', start: 'FIRST', mean: {}, include: ['layer.*'], exclude: ['layer.0.*'] },
+    ];
+    const { generation } = await openRun(client, { ...MIXED, run: 'filtered', averages } as never);
+    const filtered = new Upload(client).open(generation, { run: 'filtered' });
+    for (const step of [1, 3]) await filtered.push(step, stepSpace(step)).ack();
+    const request = { run: 'filtered', average: 'one' };
+    const { header, bytes } = await read(client, request);
+    expect(header.tensors.map(({ name, offset, averaged }) => [name, Number(offset), averaged])).toEqual([
+      ['layer.0.n', 0, false],
+      ['layer.1.w', 64, true],
+    ]);
+    expect(f32Values(bytes, 20, 64)).toEqual(new Array(20).fill(-2));
+    expect((await read(client, { ...request, names: ['layer.1.w'] })).bytes).toEqual(bytes.subarray(64));
+    await expectError(
+      read(client, { ...request, names: ['layer.0.w'] }),
+      'INVALID_ARGUMENT',
+      'INVALID_FIELD',
+      /^names\[0\] "layer\.0\.w" matches no tensor of the run$/,
+    );
+    expect((await read(client, { ...request, average: 'ema' })).header.tensors).toHaveLength(3);
+  });
+
   test('an unknown run', async () => {
     await expectError(read(client, { run: 'nope' }), 'NOT_FOUND', 'RUN_NOT_FOUND', /^run "nope" does not exist$/);
   });

@@ -95,6 +95,62 @@ describe('Update', () => {
     expect(f32Values((await read(client)).bytes, 4)).toEqual([6, 6, 6, 6]);
   });
 
+  test('a skipped step is acknowledged and not folded: readers see it, its averages are those before', async () => {
+    const client = rawClient(await serve());
+    const { generation } = await openRun(client);
+    const upload = new Upload(client).open(generation).push(1, f32Space([1, 1, 1, 1]));
+    await upload.ack();
+    const before = await read(client);
+    // Without its bytes, with a part of them, and with all.
+    upload.commit(2, 0, { skipped: true });
+    expect(await upload.ack()).toMatchObject({ step: 2, state: 'SKIPPED', committed_step: 2, detail: '' });
+    upload.chunk(3, 0, Buffer.alloc(32, 7)).commit(3, 64, { skipped: true });
+    expect(await upload.ack()).toMatchObject({ step: 3, state: 'SKIPPED', committed_step: 3 });
+    upload.push(7, f32Space([9, 9, 9, 9]), { skipped: true });
+    expect(await upload.ack()).toMatchObject({ step: 7, state: 'SKIPPED', committed_step: 7 });
+    const { header, bytes } = await read(client, { step: 7 });
+    expect(header).toMatchObject({ step: 7, num_updates: 1, weight: 1 });
+    expect(bytes).toEqual(before.bytes);
+    expect(Number(header.version)).toBeGreaterThan(Number(before.header.version));
+    expect((await ask(client, 'GetRun')).commits, 'nothing was folded').toBe(1);
+    upload.commit(7, 0, { skipped: true }).push(8, f32Space([3, 3, 3, 3]));
+    expect([await upload.ack(), await upload.ack()]).toMatchObject([
+      { step: 7, state: 'ALREADY_COMMITTED', committed_step: 7 },
+      { step: 8, state: 'COMMITTED', committed_step: 8 },
+    ]);
+    expect(f32Values((await read(client)).bytes, 4)).toEqual([2, 2, 2, 2]);
+  });
+
+  test('a step that is skipped before the first commit leaves nothing to see', async () => {
+    const client = rawClient(await serve());
+    const { generation } = await openRun(client);
+    const upload = new Upload(client).open(generation).commit(5, 64, { skipped: true });
+    const ack = await upload.ack();
+    expect(ack).toMatchObject({ step: 5, state: 'SKIPPED' });
+    expect(ack).not.toHaveProperty('committed_step');
+    await expectError(read(client), 'FAILED_PRECONDITION', 'NOTHING_COMMITTED', /^run "r": nothing is committed yet$/);
+    // A trainer that restarts from its beginning is not held to the step that it skipped.
+    expect((await upload.push(1, f32Space([1, 1, 1, 1])).ack()).state).toBe('COMMITTED');
+  });
+
+  test('time goes on while steps are skipped, updates do not', async () => {
+    const client = rawClient(await serve());
+    const averages = [
+      { name: 'steps', start: 'INITIAL' as const, constant: { decay: 0.5 }, decay_unit: 'PER_STEP' as const },
+      { name: 'updates', start: 'INITIAL' as const, constant: { decay: 0.5 } },
+    ];
+    const { generation } = await openRun(client, { ...SMALL, averages });
+    const upload = new Upload(client).open(generation).push(0, f32Space([8, 8, 8, 8]), { initial: true });
+    upload
+      .commit(1, 0, { skipped: true })
+      .commit(2, 0, { skipped: true })
+      .push(3, f32Space([0, 0, 0, 0]));
+    for (const state of ['COMMITTED', 'SKIPPED', 'SKIPPED', 'COMMITTED'])
+      expect((await upload.ack()).state).toBe(state);
+    expect(f32Values((await read(client, { average: 'steps' })).bytes, 1), '0.5³ of 8').toEqual([1]);
+    expect(f32Values((await read(client, { average: 'updates' })).bytes, 1)).toEqual([4]);
+  });
+
   test('averaged tensors travel in the dtype of the stream, copied ones in their own', async () => {
     const client = rawClient(await serve());
     const tensors: Tensor[] = [

@@ -1,0 +1,166 @@
+import { foldStep } from '../dist/engine/fold.js';
+import { AVERAGE_DEFAULTS, RunTable } from '../dist/engine/index.js';
+import { MovementMeter } from '../dist/engine/movement.js';
+import { createKernels } from '../dist/kernels/index.js';
+import { interleave, ratios } from './harness/pairs.mjs';
+import { withProcesses } from './harness/processes.mjs';
+
+/** Float32 weights and three shadows are 512 MiB together, many times a cache. */
+const ELEMENTS = 1 << 25;
+const QUICK_ELEMENTS = 1 << 14;
+const SECONDS = 0.6;
+const QUICK_SECONDS = 0.02;
+const CHUNK_BYTES = 1 << 20;
+const BUDGET_BYTES = 8 * 2 ** 30;
+
+const ema = (name, decay, rest = {}) => ({
+  ...AVERAGE_DEFAULTS,
+  name,
+  schedule: { kind: 'constant', decay },
+  start: 'ZEROS',
+  ...rest,
+});
+const THREE = [ema('a', 0.999), ema('b', 0.9999), ema('c', 0.99)];
+
+/** What more averages cost a fold, and what the guards cost it; torch folds as many shadows beside it. */
+export const averages = {
+  name: 'averages',
+  needs: ['numpy', 'torch'],
+  targets: [
+    { figure: 'three_vs_one', at_most: 2.2 },
+    { figure: 'movement_vs_fold', at_most: 1.05 },
+  ],
+
+  async run({ pairs, quick, progress, ...context }) {
+    const elements = quick ? QUICK_ELEMENTS : ELEMENTS;
+    const seconds = quick ? QUICK_SECONDS : SECONDS;
+    return await withProcesses(context, async (start) => {
+      const torch = start.peer('torch_foreach.py');
+      const torchFold = (count) => async () =>
+        1 / (await torch.call('fold', { dtype: 'F32', elements, seconds, averages: count }));
+      const measured = await interleave(
+        pairs,
+        {
+          one: () => commitCost([ema('a', 0.999)], elements, seconds),
+          three: () => commitCost(THREE, elements, seconds),
+          one_f64: () => commitCost([ema('a', 0.999, { precision: 'F64' })], elements, seconds),
+          torch_one: torchFold(1),
+          torch_three: torchFold(3),
+          bare: async () => foldCost(elements, seconds, false),
+          metered: async () => foldCost(elements, seconds, true),
+          finite: async () => finiteCost(elements, seconds),
+        },
+        progress,
+      );
+      const {
+        one,
+        three,
+        one_f64: oneF64,
+        torch_one: torchOne,
+        torch_three: torchThree,
+        bare,
+        metered,
+        finite,
+      } = measured;
+      return {
+        samples: {
+          'ns_per_element.one': one,
+          'ns_per_element.three': three,
+          'ns_per_element.one_f64': oneF64,
+          'ns_per_element.torch_one': torchOne,
+          'ns_per_element.torch_three': torchThree,
+          'ns_per_element.finite': finite,
+          three_vs_one: ratios(three, one),
+          f64_vs_f32: ratios(oneF64, one),
+          torch_three_vs_one: ratios(torchThree, torchOne),
+          vs_torch_three: ratios(torchThree, three),
+          movement_vs_fold: ratios(metered, bare),
+          finite_vs_fold: ratios(finite, one),
+        },
+        setup: { wire_dtype: 'F32', elements },
+      };
+    });
+  },
+};
+
+/** Nanoseconds of CPU time for an element of a commit, from the last staged byte to the new version. */
+async function commitCost(specs, elements, seconds) {
+  const table = new RunTable(BUDGET_BYTES, 'simd');
+  const { run, writer, stage } = openRun(table, specs, elements);
+  try {
+    return await costOf(elements, seconds, async (step) => {
+      stage(step);
+      return await cpuMicroseconds(() => run.commit(writer, step, run.stepBytes, false, drive));
+    });
+  } finally {
+    table.delete('r');
+  }
+}
+
+/** The same of the fold alone, with or without a look at how the average moves. */
+async function foldCost(elements, seconds, isMetered) {
+  const table = new RunTable(BUDGET_BYTES, 'simd');
+  const { run, writer, stage } = openRun(table, [ema('a', 0.999)], elements);
+  try {
+    stage(1);
+    const [{ plane, table: pages }] = run.head.shadows;
+    const pageBytes = plane.pageElements * plane.elementBytes;
+    return await costOf(elements, seconds, async () => {
+      const meter = isMetered ? new MovementMeter('F32', 1e-3) : undefined;
+      const target = { plane, base: pages, target: pages, weight: 1e-3, meter };
+      return await cpuMicroseconds(() => drive(foldStep(writer.plan.segments, writer.pages, pageBytes, [target])));
+    });
+  } finally {
+    table.delete('r');
+  }
+}
+
+/** The same of the look for infinities, as each chunk has it: what has just been written. */
+async function finiteCost(elements, seconds) {
+  const chunk = CHUNK_BYTES / 4;
+  const memory = new WebAssembly.Memory({ initial: CHUNK_BYTES / 65_536 });
+  const { finite } = createKernels({ memory, mode: 'simd' });
+  return await costOf(elements, seconds, () =>
+    cpuMicroseconds(() => {
+      for (let done = 0; done < elements; done += chunk) finite.F32(0, Math.min(chunk, elements - done));
+    }),
+  );
+}
+
+function openRun(table, specs, elements) {
+  const tensors = [{ name: 'w', dtype: 'F32', shape: [elements], policy: 'AVERAGE' }];
+  const { run } = table.open({ name: 'r', tensors, averages: specs, nonFinite: 'REJECT_STEP', snapshots: undefined });
+  // The run is deleted with its writer open.
+  const writer = run.openWriter(run.attach(''), undefined, () => {});
+  const values = Float32Array.from({ length: CHUNK_BYTES / 4 }, (_, index) => (index % 4_096) / 4_096 - 0.5);
+  const bytes = new Uint8Array(values.buffer);
+  const stage = (step) => {
+    for (let at = 0; at < run.stepBytes; at += CHUNK_BYTES) {
+      writer.stage(step, at, bytes.subarray(0, Math.min(CHUNK_BYTES, run.stepBytes - at)));
+    }
+  };
+  return { run, writer, stage };
+}
+
+/** Repeats a measurement, in microseconds, for some seconds of it, after one that only warms up. */
+async function costOf(elements, seconds, measure) {
+  await measure(1);
+  let microseconds = 0;
+  let count = 0;
+  while (microseconds < seconds * 1e6) {
+    count += 1;
+    microseconds += await measure(1 + count);
+  }
+  return (microseconds * 1e3) / (count * elements);
+}
+
+async function cpuMicroseconds(work) {
+  const began = process.cpuUsage();
+  await work();
+  const { user, system } = process.cpuUsage(began);
+  return user + system;
+}
+
+async function drive(fold) {
+  for (const _ of fold);
+}
