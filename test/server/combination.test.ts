@@ -62,11 +62,21 @@ function expected(gamma: number, index: number, last: number): number {
   return shadow;
 }
 
+/** The exponent of a relative width, by bisection: Karras et al. 2023, eq. 126. */
+function exponentOfWidth(width: number): number {
+  let [low, high] = [0, 1_000];
+  for (let times = 0; times < 100; times++) {
+    const gamma = (low + high) / 2;
+    if ((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)) > width ** 2) low = gamma;
+    else high = gamma;
+  }
+  return low;
+}
+
 const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
 
 describe('a combination', () => {
   test('is near the average that was not kept, and says what it is made of', async () => {
-    // The width of 7.5 % has the exponent 10.55…, between the two that were kept.
     const { header, bytes } = await read(client, { sigma_rel: 0.075, dtype: 'F64' });
     expect(header).toMatchObject({ average: '', step: STEPS, num_updates: 0, weight: 0, movement: null });
     expect(sum(header.contributions.map(({ weight }) => weight))).toBeCloseTo(1, 12);
@@ -75,7 +85,7 @@ describe('a combination', () => {
     expect(header.contributions.every(({ step }) => Number(step) % BOTH === 0)).toBe(true);
     expect(header.fit_error).toBeGreaterThan(0);
     expect(header.fit_error).toBeLessThan(0.02);
-    const gamma = 10.5577;
+    const gamma = exponentOfWidth(0.075);
     for (const index of [0, 1, 77, 299]) {
       expect(Math.abs(bytes.readDoubleLE(index * 8) - expected(gamma, index, STEPS))).toBeLessThan(0.02);
     }
@@ -85,7 +95,7 @@ describe('a combination', () => {
     const kept = new Map<string, number[]>();
     for (const average of ['narrow', 'wide']) {
       for (let step = BOTH; step <= STEPS; step += BOTH) {
-        const gamma = (await exponentOf(average)) ?? Number.NaN;
+        const gamma = await exponentOf(average);
         kept.set(
           `${average} ${step}`,
           Array.from({ length: 3 }, (_, index) => expected(gamma, index, step)),
@@ -120,7 +130,8 @@ describe('a combination', () => {
     const { header, bytes } = await read(client, { sigma_rel: 0.1, step: 24, dtype: 'F64' });
     expect(header.step).toBe(24);
     expect(Math.max(...header.contributions.map(({ step }) => Number(step)))).toBe(24);
-    const gamma = (await exponentOf('wide')) ?? Number.NaN;
+    const gamma = await exponentOf('wide');
+    expect(gamma).toBeCloseTo(exponentOfWidth(0.1), 9);
     for (const index of [0, 299]) expect(bytes.readDoubleLE(index * 8)).toBeCloseTo(expected(gamma, index, 24), 9);
     await expectError(
       read(client, { sigma_rel: 0.1, step: 25 }),
@@ -128,6 +139,13 @@ describe('a combination', () => {
       'VERSION_NOT_FOUND',
       /^run "r" kept nothing of step 25 to combine, it has 8, 16, 24, 32, 40, 48, 56, 64$/,
     );
+  });
+
+  test('at the step of a snapshot, also while nothing has been folded since', async () => {
+    await upload.commit(STEPS + 1, 0, { skipped: true }).ack();
+    const before = await read(client, { sigma_rel: 0.07, step: STEPS });
+    expect(before.header.step).toBe(STEPS);
+    expect((await read(client, { sigma_rel: 0.07 })).bytes).toEqual(before.bytes);
   });
 
   test('of a step that is still to come is waited for', async () => {
@@ -185,8 +203,8 @@ describe('snapshots', () => {
     for (let step = 1; step <= 40; step++) await stream.ack();
     const held = (await ask(client, 'GetRun', { run: 'long' })).snapshots_held;
     const steps = held.filter(({ average }) => average === 'wide').map(({ step }) => Number(step));
-    expect(steps.length).toBeLessThanOrEqual(4);
-    expect(steps).toEqual([16, 32]);
+    // 40 was taken while it was every eighth step; from then on it is every sixteenth.
+    expect(steps).toEqual([16, 32, 40]);
   });
 
   test('before any update there is nothing to combine', async () => {
@@ -207,7 +225,8 @@ describe('snapshots', () => {
   });
 });
 
-async function exponentOf(name: string): Promise<number | undefined> {
+/** The exponent of an average, as GetRun tells it. */
+async function exponentOf(name: string): Promise<number> {
   const { averages } = await ask(client, 'GetRun');
-  return averages.find((average) => average.name === name)?.power_function?.gamma;
+  return averages.find((average) => average.name === name)?.power_function?.gamma ?? Number.NaN;
 }

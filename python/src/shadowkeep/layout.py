@@ -95,7 +95,7 @@ class Layout:
     ) -> None:
         self.wire_dtype = wire_dtype
         self.rules = [PolicyRule(pattern, _policy(pattern, name)) for pattern, name in (policies or {}).items()]
-        matchers = [(_matcher(rule.pattern), rule.policy) for rule in self.rules]
+        matchers = [(name_matcher(rule.pattern), rule.policy) for rule in self.rules]
         declared = [_declare(name, _spec_of(name, spec), wire_dtype, matchers) for name, spec in specs.items()]
         once = Policy.COPY_ONCE
         places: dict[str, PlacedTensor] = {}
@@ -155,6 +155,6 @@ def _policy(whose: str, name: str) -> Policy:
     return Policy[name]
 
 
-def _matcher(pattern: str) -> re.Pattern[str]:
+def name_matcher(pattern: str) -> re.Pattern[str]:
     """Return what matches a name pattern, in which "*" stands for any run of characters, as in the service."""
     return re.compile(".*".join(re.escape(part) for part in pattern.split("*")), re.DOTALL)

@@ -21,8 +21,8 @@ class Average(Rule):
             whatever comes FIRST: the first update is copied. Class methods: INITIAL for `ema`, FIRST for all others.
         precision: F32 or F64, the dtype of the shadow and of its arithmetic.
         delay_updates: updates before the schedule begins.
-        delay_mode: what happens until then: the shadow equals the newest weights (COPY_UNTIL: at the updates that `every`
-            takes; COPY_EACH_UNTIL: at each), or stays as it started (HOLD_UNTIL).
+        delay_mode: what happens until then: the shadow equals the newest weights (COPY_UNTIL: at the updates that
+            `every` takes; COPY_EACH_UNTIL: at each), or stays as it started (HOLD_UNTIL).
         every: of the updates i = 1, 2 ... only those with i % every == every_offset touch the shadow.
         every_offset: see `every`; below it.
         decay_unit: PER_UPDATE, or PER_STEP: the decay counts the trainer's steps, so that pushing every 1, 10 or 100

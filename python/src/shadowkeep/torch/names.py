@@ -9,8 +9,7 @@ from typing import Literal
 import torch
 from torch import nn
 
-from ..layout import PolicyName
-from ..layout import _matcher as name_matcher
+from ..layout import PolicyName, name_matcher
 
 BuffersPolicy = Literal["copy", "average", "ignore"]
 FrozenPolicy = Literal["once", "average", "copy"]

@@ -9,8 +9,7 @@ from torch import nn
 
 from ..averages import Average
 from ..client import Client
-from ..layout import PolicyName
-from ..layout import _matcher as name_matcher
+from ..layout import PolicyName, name_matcher
 from .dtypes import read_dtype
 from .load import Pairs, pair_all, pair_up
 from .names import NamedTensor, named_tensors
