@@ -51,3 +51,8 @@ export function formatOptional(value: number | undefined): string {
 export function formatWeight(weight: number | undefined): string {
   return weight === undefined ? '-' : String(Number(weight.toPrecision(6)));
 }
+
+/** A share for people: `12.5 %`, `0.0032 %`. */
+export function formatShare(share: number | undefined): string {
+  return share === undefined ? '-' : `${Number((100 * share).toPrecision(3))} %`;
+}

@@ -4,7 +4,7 @@ import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
 import type { PagePool } from './page-pool.js';
 import type { PlaneShape } from './plane.js';
-import { allocateTable, copiedTensorsOf, tensorsOf, usedPages } from './tables.js';
+import { allocateTable, copiedTensorsOf, tensorsOf, usedPageCount } from './tables.js';
 import type { Shadow, VersionContent } from './version.js';
 
 /** The empty shadow of an average. Throws MEMORY_EXHAUSTED. */
@@ -34,11 +34,11 @@ export function openContent(
 ): VersionContent {
   const copiedPlane = shape.copiedPlane(layout.copiedLength);
   const copiedTensors = copiedTensorsOf(layout);
-  const tables = [
-    ...averages.map((spec) => usedPages(shape.plane(spec.precision, layout.averagedLength), tensorsOf(layout, spec))),
-    usedPages(copiedPlane, copiedTensors),
-  ];
-  const pageCount = tables.flat().filter(Boolean).length + Math.ceil(stepBytes / pool.pageBytes);
+  // Before anything is made: a layout may say more pages than a list of them could hold.
+  const pageCount = averages.reduce(
+    (sum, spec) => sum + usedPageCount(shape.plane(spec.precision, layout.averagedLength), tensorsOf(layout, spec)),
+    usedPageCount(copiedPlane, copiedTensors) + Math.ceil(stepBytes / pool.pageBytes),
+  );
   ledger.check(pool.bytesOf(pageCount), `${what} with one step in flight`);
   return {
     step: undefined,

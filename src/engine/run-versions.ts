@@ -12,7 +12,7 @@ import { PagePool } from './page-pool.js';
 import { PlaneShape, pageBytesFor } from './plane.js';
 import { allocateSnapshot, bytesOf, checkSnapshotBytes, SnapshotKeeper } from './post-hoc/index.js';
 import type { RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
-import { pageCountOf, tensorsOf, usedPages } from './tables.js';
+import { pageCountOf, tensorsOf, usedPageCount } from './tables.js';
 import type { Version } from './version.js';
 import { planWire } from './wire-plan.js';
 import type { Writer } from './writer.js';
@@ -62,6 +62,11 @@ export class RunVersions {
     return this.history.head;
   }
 
+  /** The present cadence of snapshots, where they are kept. */
+  get snapshotsEverySteps(): number | undefined {
+    return this.#snapshots?.everySteps;
+  }
+
   memory(stagingBytes: number): RunMemory {
     const { pageBytes, usedPages: used, freeBytes } = this.pool;
     const { shadows, copied, snapshots } = this.head;
@@ -109,7 +114,7 @@ export class RunVersions {
       checkSnapshotBytes(this.#spec.snapshots, this.layout, [...shadows.map((shadow) => shadow.spec), spec]);
     }
     const plane = this.#shape.plane(spec.precision, this.layout.averagedLength);
-    const added = usedPages(plane, tensorsOf(this.layout, spec)).filter(Boolean).length;
+    const added = usedPageCount(plane, tensorsOf(this.layout, spec));
     const staging = hasWriter ? 0 : Math.ceil(this.stepBytes / this.pool.pageBytes);
     this.pool.check(added + staging, `average ${quote(spec.name)} of ${this.#owner} with one step in flight`);
     this.history.replace({ shadows: [...shadows, openShadow(this.pool, this.#shape, this.layout, spec, step)] });
@@ -136,7 +141,7 @@ export class RunVersions {
     return {
       step,
       averages: shadows.map(({ state }) => state),
-      snapshotsEverySteps: this.#snapshots?.everySteps,
+      snapshotsEverySteps: this.snapshotsEverySteps,
       snapshots: snapshots.map(({ average, gamma, step: taken, time }) => ({ average, gamma, step: taken, time })),
     };
   }

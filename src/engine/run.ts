@@ -81,6 +81,11 @@ export class Run {
     return this.#nonFiniteSteps;
   }
 
+  /** The present cadence of snapshots: it doubles when there is no room. Undefined: none are kept. */
+  get snapshotsEverySteps(): number | undefined {
+    return this.#versions.snapshotsEverySteps;
+  }
+
   get memory(): RunMemory {
     return this.#versions.memory(this.#writer?.stagingBytes ?? 0);
   }

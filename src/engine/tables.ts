@@ -20,8 +20,23 @@ export function copiedTensorsOf(layout: Layout): PlacedTensor[] {
   return layout.tensors.filter(({ policy }) => policy === 'COPY' || policy === 'COPY_ONCE');
 }
 
+/** On how many pages of `plane` the tensors lie, without a list of them: there may be more than any memory holds. */
+export function usedPageCount(plane: Plane, tensors: readonly PlacedTensor[]): number {
+  let pageCount = 0;
+  let next = 0;
+  for (const { flat, count, bytes } of tensors.toSorted((a, b) => a.flat - b.flat)) {
+    const length = plane.dtype === undefined ? bytes : count;
+    if (length === 0) continue;
+    const from = Math.max(next, Math.floor(flat / plane.pageElements));
+    const to = Math.ceil((flat + length) / plane.pageElements);
+    pageCount += Math.max(0, to - from);
+    next = Math.max(next, to);
+  }
+  return pageCount;
+}
+
 /** Which pages of `plane` the tensors lie on. */
-export function usedPages(plane: Plane, tensors: readonly PlacedTensor[]): boolean[] {
+function usedPages(plane: Plane, tensors: readonly PlacedTensor[]): boolean[] {
   const isUsed = new Array<boolean>(plane.pageCount).fill(false);
   for (const { flat, count, bytes } of tensors) {
     const length = plane.dtype === undefined ? bytes : count;

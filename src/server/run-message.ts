@@ -44,7 +44,7 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     received_bytes_per_second: receivedBytesPerSecond,
     non_finite_steps: run.nonFiniteSteps,
     non_finite: run.spec.nonFinite,
-    ...(run.spec.snapshots === undefined ? {} : { snapshots: snapshotsMessage(run.spec.snapshots) }),
+    ...presentSnapshots(run),
     snapshots_held: run.head.snapshots.map((snapshot) => ({
       average: snapshot.average,
       step: snapshot.step,
@@ -52,4 +52,10 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     })),
     ...(activity.sinceCommitMs === undefined ? {} : { since_commit_ms: activity.sinceCommitMs }),
   };
+}
+
+/** As they were asked for, in the cadence that they have now. */
+function presentSnapshots({ spec: { snapshots }, snapshotsEverySteps }: Run): Pick<RunMessage, 'snapshots'> {
+  if (snapshots === undefined) return {};
+  return { snapshots: snapshotsMessage({ ...snapshots, everySteps: snapshotsEverySteps ?? snapshots.everySteps }) };
 }

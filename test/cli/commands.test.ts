@@ -39,8 +39,8 @@ describe('describe', () => {
     await pushSteps(client, 2);
     const text = await succeed(['describe', 'digits', '--target', target, '--tensors']);
     expect(text).toMatch(/^run +digits\ngeneration +1\ncommitted step +2, /);
-    expect(text).toMatch(/^ema +2 +0\.25 +constant\(decay 0\.75\), start FIRST, precision F32$/m);
-    expect(text).toMatch(/^swa +2 +0\.5 +mean, start FIRST, precision F64$/m);
+    expect(text).toMatch(/^ema +2 +0\.25 +0 % +0 % +constant\(decay 0\.75\), start FIRST, precision F32$/m);
+    expect(text).toMatch(/^swa +2 +0\.5 +0 % +0 % +mean, start FIRST, precision F64$/m);
     expect(text).toMatch(/^w +F32 +\[2, 3\] +AVERAGE$/m);
     expect(text).toMatch(/^n +I64 +\[\] +COPY$/m);
     const [run, ...rest] = jsonLines(await succeed(['describe', 'digits', '--target', target, '--json']));

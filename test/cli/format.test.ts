@@ -5,6 +5,7 @@ import {
   formatCount,
   formatDuration,
   formatOptional,
+  formatShare,
   formatWeight,
 } from '../../src/cli/format.js';
 import { formatFields, formatTable } from '../../src/cli/table.js';
@@ -58,4 +59,8 @@ test('fields are aligned', () => {
       ['generation', '3'],
     ]),
   ).toBe('run         r\ngeneration  3');
+});
+
+test('shares', () => {
+  expect([undefined, 0, 1, 0.12345, 3.2e-7].map(formatShare)).toEqual(['-', '0 %', '100 %', '12.3 %', '0.000032 %']);
 });

@@ -228,7 +228,8 @@ describe('a server that breaks the protocol', () => {
   test('has another idea of the step’s length', async () => {
     const { client } = await startPeer({
       OpenRun: (_call: unknown, callback: (error: null, response: object) => void) => callback(null, { run: 'r' }),
-      Update: (call: UpdateCall) => call.on('data', () => call.write({ opened: { step_bytes: 128, first_step_bytes: 128 } })),
+      Update: (call: UpdateCall) =>
+        call.on('data', () => call.write({ opened: { step_bytes: 128, first_step_bytes: 128 } })),
     });
     expect((await failureOf(client.openRun(LAYOUT))).message).toContain('a step of 128 bytes');
   });

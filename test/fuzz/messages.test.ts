@@ -19,7 +19,7 @@ const ANSWER_DEADLINE_MS = 50_000;
 
 type Method = keyof typeof VALID;
 
-/** Valid requests, each of which leaves the run `r` as it is: what a mutation of a few bytes makes of them may be valid too. */
+/** Requests each of which leaves the run `r` as it is, valid or not: what a mutation of a few bytes makes of them may be valid. */
 const VALID = {
   OpenRun: [
     { ...SMALL, run: 'r' },
@@ -53,7 +53,7 @@ const VALID = {
   DeleteRun: [{ run: 'nobody' }],
   AddAverage: [
     { run: 'fuzz', average: { name: 'added', start: 'FIRST', cosine: { decay: 0.5, steps: 10 }, include: ['w'] } },
-    { run: 'r', average: { name: 'ema', start: 'ZEROS', half_life: { updates: 1 }, bias_correction: true } },
+    { run: 'r', average: { name: 'ema', start: 'INITIAL', constant: { decay: 1 }, bias_correction: true } },
   ],
   RemoveAverage: [
     { run: 'fuzz', average: 'added' },
@@ -71,7 +71,6 @@ const VALID = {
     { open: { run: 'r', generation: 1, boxes: [{ tensor: 0, offset: [0], extent: [4] }], wire_dtype: 'F32' } },
     { chunk: { step: 2, offset: 0, crc32c: 1, data: Buffer.alloc(64, 7) } },
     { commit: { step: 1, bytes: 64, initial: true } },
-    { commit: { step: 1, skipped: true } },
   ],
 } as const;
 

@@ -48,7 +48,15 @@ const RUN = {
   incarnation: 'one life',
 } as unknown as OpenRunRequest;
 
-const ADDED = { name: 'added', start: 'FIRST', cosine: { decay: 0.9, steps: 20 }, delay_updates: 1, preset: 'x' };
+const ADDED = {
+  name: 'added',
+  start: 'FIRST',
+  cosine: { decay: 0.9, steps: 20 },
+  delay_updates: 2,
+  delay_mode: 'COPY_EACH_UNTIL',
+  every: 2,
+  preset: 'x',
+};
 const ADDED_POWER = { name: 'power-late', start: 'FIRST', power_function: { gamma: 3 }, decay_unit: 'PER_STEP' };
 
 /** Values that differ everywhere and round in every fold; the frozen tensor comes with the initial push. */

@@ -27,7 +27,7 @@ describe('an average as it is told', () => {
   test.each(SCHEDULES.map(([message]) => [kindOf(message), message] as const))(
     '%s: message, rule, message and rule again',
     (_, schedule) => {
-      for (const rest of [{}, OTHER]) {
+      for (const rest of [{}, OTHER, { delay_updates: 1, delay_mode: 'COPY_EACH_UNTIL' }]) {
         const spec = specOf({ ...rest, ...schedule });
         const message = averageMessage(spec);
         expect(message).toMatchObject(schedule);

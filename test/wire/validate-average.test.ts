@@ -137,6 +137,10 @@ describe('an Average', () => {
     expect(refused(() => validate({ ...constant(1), bias_correction: true }))?.message).toBe(`${needs} decay 1`);
   });
 
+  test.each(['COPY_UNTIL', 'HOLD_UNTIL', 'COPY_EACH_UNTIL'])('delays by %s', (delay_mode) => {
+    expect(validate({ delay_updates: 1, delay_mode }).delayMode).toBe(delay_mode);
+  });
+
   test('has bounds that are reached and not passed', () => {
     const most = Number.MAX_SAFE_INTEGER;
     const average = { every: most, every_offset: most - 1, delay_updates: most, first_index: most };

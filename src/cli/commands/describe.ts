@@ -2,7 +2,7 @@ import { Command } from 'commander';
 import type { AverageSpec, RunInfo, TensorSpec } from '../../client/index.js';
 import { describeAverage } from '../describe-average.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
-import { formatBytes, formatCount, formatDuration, formatOptional, formatWeight } from '../format.js';
+import { formatBytes, formatCount, formatDuration, formatOptional, formatShare, formatWeight } from '../format.js';
 import { print, printJson } from '../output.js';
 import { type Column, formatFields, formatTable } from '../table.js';
 import { withClient } from '../with-client.js';
@@ -59,8 +59,16 @@ function fields(run: RunInfo): [string, string][] {
       `${formatBytes(memory.shadowBytes)} shadows, ${formatBytes(memory.stagingBytes)} in flight, ` +
         `${formatBytes(memory.pinnedBytes)} held by readers, ${formatBytes(memory.freeBytes)} free`,
     ],
+    ['snapshots', snapshotsText(run)],
+    ['not finite', `${run.nonFiniteSteps} steps, the policy is ${run.nonFinite}`],
     ['server budget', `${formatBytes(memory.budgetFreeBytes)} free of ${formatBytes(memory.budgetBytes)}`],
   ];
+}
+
+function snapshotsText({ snapshots, memory }: RunInfo): string {
+  if (snapshots.length === 0) return '-';
+  const steps = [...new Set(snapshots.map(({ step }) => step))];
+  return `${snapshots.length}, ${formatBytes(memory.snapshotBytes)}, of steps ${steps[0]} to ${steps.at(-1)}`;
 }
 
 function averageColumns(run: RunInfo): readonly Column<AverageSpec>[] {
@@ -69,6 +77,9 @@ function averageColumns(run: RunInfo): readonly Column<AverageSpec>[] {
     { title: 'AVERAGE', cell: (average) => average.name ?? '' },
     { title: 'UPDATES', align: 'right', cell: (average) => formatOptional(state(average)?.numUpdates) },
     { title: 'LAST WEIGHT', align: 'right', cell: (average) => formatWeight(state(average)?.weight) },
+    // How far the last weights were from the average, and how much of it they moved: 0 % is an average that stands still.
+    { title: 'DISTANCE', align: 'right', cell: (average) => formatShare(state(average)?.movement?.distanceRel) },
+    { title: 'MOVED', align: 'right', cell: (average) => formatShare(state(average)?.movement?.changedShare) },
     { title: 'RULE', cell: describeAverage },
   ];
 }

@@ -53,11 +53,11 @@ export function planCombination(
   dtype: FloatDType = 'F32',
 ): Combination {
   const lead = leadAverage(run, version);
-  const inputs = inputsLike(lead, version);
+  const { inputs, kept } = inputsLike(lead, version);
   const step = wantedStep ?? version.step ?? 0;
-  const time = inputs.find((input) => input.step === step)?.time;
+  const time = kept.find((input) => input.step === step)?.time;
   if (time === undefined) {
-    const steps = [...new Set(inputs.map((input) => input.step))].join(', ');
+    const steps = [...new Set(kept.map((input) => input.step))].join(', ');
     throw new ShadowkeepError(
       'VERSION_NOT_FOUND',
       `run ${quote(run)} kept nothing of step ${step} to combine, it has ${steps}`,
@@ -86,7 +86,8 @@ function leadAverage(run: string, version: Version): Shadow {
   );
 }
 
-function inputsLike(lead: Shadow, version: Version): Input[] {
+/** What is kept of averages like `lead`, and what of it the fit needs. */
+function inputsLike(lead: Shadow, version: Version): { inputs: Input[]; kept: Input[] } {
   const rhythm = rhythmOf(lead);
   const alike = version.shadows.filter((shadow) => rhythmOf(shadow) === rhythm);
   const present = alike.flatMap(({ spec, state, plane, table }): Input[] => {
@@ -96,8 +97,10 @@ function inputsLike(lead: Shadow, version: Version): Input[] {
   const names = new Set(alike.map(({ spec }) => spec.name));
   const isPresent = (input: Pick<Input, 'average' | 'time'>): boolean =>
     present.some(({ average, time }) => average === input.average && time === input.time);
-  // A snapshot of the present state says nothing more than the average itself.
-  return [...version.snapshots.filter((snapshot) => names.has(snapshot.average) && !isPresent(snapshot)), ...present];
+  const snapshots = version.snapshots.filter((snapshot) => names.has(snapshot.average));
+  // A snapshot of the present state says nothing more than the average itself: nothing was folded since.
+  const inputs = [...snapshots.filter((snapshot) => !isPresent(snapshot)), ...present];
+  return { inputs, kept: [...snapshots, ...present] };
 }
 
 /** What two averages share when their profiles speak of the same weights at the same times. */

@@ -198,6 +198,30 @@ describe('AddAverage', () => {
     }
   });
 
+  test('to a run that is deleted while it waits for a fold: refused, and the ledger is what it was', async () => {
+    const budgetFree = async () => (await ask(client, 'GetRun')).memory?.budget_free_bytes;
+    const before = await budgetFree();
+    const elements = 1 << 20;
+    const mib = Buffer.alloc(1 << 20);
+    for (let round = 0; round < 4; round++) {
+      await openRun(client, { ...SMALL, run: 'large', tensors: [{ name: 'w', dtype: 'F32', shape: [elements] }] });
+      const large = new Upload(client).open(1, { run: 'large' });
+      await large.next();
+      const ended = large.failure().catch((error) => error.details);
+      for (let at = 0; at < elements * 4; at += mib.length) large.chunk(1, at, mib);
+      large.commit(1, elements * 4);
+      const added = add({ name: 'late', start: 'FIRST', mean: {} }, 'large').then(
+        () => 'added',
+        (error) => error.details,
+      );
+      for (let turn = 0; turn < round * 20; turn++) await new Promise((resolve) => setImmediate(resolve));
+      await ask(client, 'DeleteRun', { run: 'large' });
+      expect(['added', 'run "large" was deleted', 'run "large" does not exist']).toContain(await added);
+      expect(await ended).toBe('run "large" was deleted');
+      expect(await budgetFree()).toBe(before);
+    }
+  });
+
   test('an unknown run', async () => {
     await expectError(
       add({ name: 'a', start: 'FIRST', mean: {} }, 'nope'),

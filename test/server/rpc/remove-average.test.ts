@@ -93,7 +93,7 @@ describe('RemoveAverage', () => {
     reader.session.settings({ initialWindowSize: 1 << 22 });
     await eventually(readers(0));
     const bytes = Buffer.concat(received);
-    // Each chunk's last 16 bytes are the float 16 / 6 or what the average was, four at a time.
+    // All elements are the same, so each chunk of four of them is, too.
     expect(bytes.toString('hex').split(whole.toString('hex', 0, 16))).toHaveLength(whole.length / 16 + 1);
     reader.kill();
   });
