@@ -28,6 +28,16 @@ export function integer(flag: string, min: number, max = Number.MAX_SAFE_INTEGER
   };
 }
 
+/** A number above `min`, at most `max`. */
+export function number(flag: string, min: number, max = Number.MAX_VALUE): ValueParser<number> {
+  return (text) => {
+    const value = text.trim() === '' ? Number.NaN : Number(text);
+    if (value > min && value <= max) return value;
+    const bound = max === Number.MAX_VALUE ? '' : `, at most ${max}`;
+    throw new UsageError(`${flag} must be a number above ${min}${bound}, got ${quote(text)}`);
+  };
+}
+
 /** Bytes with a unit: `1536`, `64MiB`, `1.5GiB`, `5GB`. */
 export function byteSize(flag: string, min: number, max = Number.MAX_SAFE_INTEGER): ValueParser<number> {
   return (text) => {

@@ -38,7 +38,7 @@ export {
 } from './post-hoc/index.js';
 export { planRead, type ReadPlan, type ReadTensor, readBytes, readElements, writeElements } from './read.js';
 export { Run } from './run.js';
-export type { CommitOutcome, RunMemory, RunSpec, RunState } from './run-spec.js';
+export type { CommitOutcome, RunMemory, RunRequest, RunSpec, RunState } from './run-spec.js';
 export { RunTable } from './run-table.js';
 export { copiedTensorsOf, tensorsOf } from './tables.js';
 export type { AverageState, Reader, Shadow, Version } from './version.js';

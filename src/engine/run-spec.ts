@@ -15,6 +15,12 @@ export interface RunSpec {
   readonly snapshots: SnapshotsSpec | undefined;
 }
 
+/** What OpenRun says of a run: what it leaves out is the default of a new one, and whatever an existing one has. */
+export type RunRequest = Omit<RunSpec, 'nonFinite' | 'snapshots'> & {
+  readonly nonFinite: NonFinitePolicy | undefined;
+  readonly snapshots: SnapshotsSpec | undefined;
+};
+
 export interface RunOptions {
   /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
   readonly nextVersionId?: () => number;

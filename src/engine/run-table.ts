@@ -4,7 +4,7 @@ import { type AverageSpec, checkSameAverages, firstDifference } from './averages
 import { checkSameTensors } from './layout.js';
 import { Ledger } from './ledger.js';
 import { Run } from './run.js';
-import type { RunSpec } from './run-spec.js';
+import type { RunRequest } from './run-spec.js';
 import { countFrom } from './run-versions.js';
 
 /** All runs of one server, and the ledger that they share. */
@@ -43,11 +43,11 @@ export class RunTable {
    * Makes the run, or finds it and proves that it is the same one: LAYOUT_MISMATCH, AVERAGES_MISMATCH. `averages` are the
    * present ones of a run that is restored; default: those of the spec.
    */
-  open(spec: RunSpec, averages?: readonly AverageSpec[]): { run: Run; created: boolean } {
-    const existing = this.#runs.get(spec.name);
+  open(request: RunRequest, averages?: readonly AverageSpec[]): { run: Run; created: boolean } {
+    const existing = this.#runs.get(request.name);
     if (existing !== undefined) {
-      checkSameTensors(spec.name, existing.spec.tensors, spec.tensors);
-      checkSameRules(existing, spec);
+      checkSameTensors(request.name, existing.spec.tensors, request.tensors);
+      checkSameRules(existing, request);
       return { run: existing, created: false };
     }
     if (this.#runs.size >= RUN_COUNT_MAX) {
@@ -57,6 +57,7 @@ export class RunTable {
       );
     }
     const options = { nextVersionId: this.#nextVersionId, ...(averages && { averages }) };
+    const spec = { ...request, nonFinite: request.nonFinite ?? 'REJECT_STEP' } as const;
     const run = new Run(spec, this.ledger, this.#mode, options);
     this.#runs.set(spec.name, run);
     return { run, created: true };
@@ -71,14 +72,14 @@ export class RunTable {
 }
 
 /** A trainer that comes back says what it said when it opened the run, or what the run has become since. */
-function checkSameRules(run: Run, spec: RunSpec): void {
-  if (firstDifference(run.spec.averages, spec.averages) !== undefined) {
-    checkSameAverages(spec.name, run.averages, spec.averages);
+function checkSameRules(run: Run, request: RunRequest): void {
+  if (firstDifference(run.spec.averages, request.averages) !== undefined) {
+    checkSameAverages(request.name, run.averages, request.averages);
   }
   for (const field of ['nonFinite', 'snapshots'] as const) {
-    const [ours, theirs] = [JSON.stringify(run.spec[field]), JSON.stringify(spec[field])];
-    if (ours === theirs) continue;
-    const problem = `run ${quote(spec.name)} has ${field} ${ours}, ${theirs} in the request`;
-    throw new ShadowkeepError('AVERAGES_MISMATCH', problem, { metadata: { run: spec.name } });
+    const [ours, theirs] = [JSON.stringify(run.spec[field]), JSON.stringify(request[field])];
+    if (theirs === undefined || ours === theirs) continue;
+    const problem = `run ${quote(request.name)} has ${field} ${ours}, ${theirs} in the request`;
+    throw new ShadowkeepError('AVERAGES_MISMATCH', problem, { metadata: { run: request.name } });
   }
 }

@@ -16,7 +16,7 @@ import {
   SNAPSHOT_COUNT_MAX,
   TENSOR_COUNT_MAX,
 } from '../common/index.js';
-import type { AverageSpec, Policy, RunSpec, SnapshotsSpec, TensorSpec } from '../engine/index.js';
+import type { AverageSpec, Policy, RunRequest, SnapshotsSpec, TensorSpec } from '../engine/index.js';
 import { integer, invalidField, known, nonNegative, unimplemented } from './fields.js';
 import type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
 import type { Snapshots__Output } from './gen/shadowkeep/v1/Snapshots.js';
@@ -30,7 +30,7 @@ const NON_FINITE = ['NON_FINITE_UNSPECIFIED', 'ACCEPT', 'REJECT_STEP', 'SKIP_TEN
 const SNAPSHOT_COUNT_MIN = 2;
 
 export interface OpenRun {
-  readonly spec: RunSpec;
+  readonly spec: RunRequest;
   readonly incarnation: string;
 }
 
@@ -48,7 +48,7 @@ export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
       name: request.run,
       tensors,
       averages,
-      nonFinite: nonFinite === 'NON_FINITE_UNSPECIFIED' ? 'REJECT_STEP' : nonFinite,
+      nonFinite: nonFinite === 'NON_FINITE_UNSPECIFIED' ? undefined : nonFinite,
       snapshots: request.snapshots ? validateSnapshots(request.snapshots, averages) : undefined,
     },
     incarnation: request.incarnation,

@@ -4,7 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
-import { averageEma, averageMean, type ShadowkeepClient } from '../../src/client/index.js';
+import { averageEma, averageMean, parseAverage, type ShadowkeepClient } from '../../src/client/index.js';
 import {
   readSafetensorsHeader,
   SafetensorsReader,
@@ -169,6 +169,21 @@ describe('push', () => {
   });
 });
 
+test('push goes on with a run that has rules of its own', async () => {
+  const { client, target } = await startService();
+  const averages = parseAverage('a=power-function:sigma_rel=0.1');
+  const tensors = [
+    { name: 'w', dtype: 'F32', shape: [2] },
+    { name: 'n', dtype: 'I64', shape: [] },
+  ] as const;
+  const rules = { nonFinite: 'ACCEPT', snapshots: { everySteps: 1, countMax: 2 } } as const;
+  const run = await client.openRun({ run: 'r', tensors, averages, ...rules });
+  await run.update(1, { w: f32(1, 2), n: BigInt64Array.of(1n) });
+  await run.close();
+  await succeed(['push', 'r', await step('step_2.safetensors', [3, 4], 2), '--target', target]);
+  expect(await client.getRun('r')).toMatchObject({ committedStep: 2, nonFinite: 'ACCEPT' });
+});
+
 describe('pull', () => {
   test('writes one file that carries the step', async () => {
     const { client, target } = await startService();
@@ -189,6 +204,36 @@ describe('pull', () => {
       num_updates: '3',
       generation: '1',
     });
+  });
+
+  test('combines a width that was not kept, and says of what', async () => {
+    const { client, target } = await startService();
+    const averages = parseAverage('edm2:stds=0.05+0.1');
+    const tensors = [{ name: 'w', dtype: 'F32', shape: [1] }] as const;
+    const run = await client.openRun({ run: 'wide', tensors, averages, snapshots: { everySteps: 5, countMax: 4 } });
+    for (let number = 1; number <= 20; number++) await run.update(number, { w: f32(number) });
+    await run.close();
+    const path = inDirectory('wide.safetensors');
+    const args = ['pull', 'wide', '--out', path, '--target', target];
+    expect(await succeed([...args, '--sigma-rel', '0.08'])).toMatch(
+      /wide sigma_rel 0\.08 at step 20, combined from 8 parts, [\d.]+ % off, 1 tensors/,
+    );
+    const { metadata } = await readSafetensorsHeader(path);
+    expect(Object.fromEntries(metadata)).toMatchObject({ average: '', sigma_rel: '0.08', step: '20' });
+    const [said] = jsonLines(await succeed([...args, '--gamma', '7', '--step', '15', '--overwrite', '--json']));
+    expect(said).toMatchObject({ gamma: '7', step: 15, fitError: expect.any(Number) });
+    const weights = (said!['contributions'] as { weight: number }[]).map(({ weight }) => weight);
+    expect(weights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 9);
+    for (const [flags, text] of [
+      [['--sigma-rel', '0'], '--sigma-rel must be a number above 0, at most 0.288'],
+      [['--gamma', 'wide'], '--gamma must be a number above 0, got "wide"'],
+      [
+        ['--gamma', '7', '--average', 'edm2-0.1'],
+        "option '--gamma <GAMMA>' cannot be used with option '--average <NAME>'",
+      ],
+    ] as const) {
+      expect(await runCommand([...args, ...flags])).toMatchObject({ status: 2, stderr: expect.stringContaining(text) });
+    }
   });
 
   test('writes shards with an index, names and casts', async () => {

@@ -34,6 +34,17 @@ describe('the table of runs', () => {
     expect({ run: table.find('r'), usedBytes: table.ledger.usedBytes }).toEqual({ run: undefined, usedBytes: 0 });
   });
 
+  test('what a request leaves out is whatever the run has', () => {
+    const table = new RunTable(MIB, MODE);
+    const { run } = table.open({ ...spec('r'), nonFinite: undefined });
+    expect(run.spec.nonFinite).toBe('REJECT_STEP');
+    expect(table.open({ ...spec('r'), nonFinite: undefined }).run).toBe(run);
+    expect(table.open({ ...spec('r'), nonFinite: 'REJECT_STEP' }).run).toBe(run);
+    expect(() => table.open({ ...spec('r'), nonFinite: 'ACCEPT' })).toThrow(
+      expect.toSatisfy(refusal('AVERAGES_MISMATCH', /run "r" has nonFinite "REJECT_STEP", "ACCEPT" in the request/)),
+    );
+  });
+
   test('another layout and other averages are told apart', () => {
     const table = new RunTable(MIB, MODE);
     table.open(spec('r'));

@@ -1,19 +1,21 @@
 import { Command } from 'commander';
-import type { FloatDType, ShadowkeepClient, ShadowRead } from '../../client/index.js';
+import { type FloatDType, type ShadowkeepClient, type ShadowRead, SIGMA_REL_MAX } from '../../client/index.js';
 import { FLOAT_DTYPES, WAIT_MS_MAX } from '../../common/index.js';
 import { createShadowFiles, type ShadowFilesResult } from '../../storage/index.js';
 import { UsageError } from '../exit.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
-import { formatBytes, formatDuration } from '../format.js';
+import { formatBytes, formatDuration, formatShare } from '../format.js';
 import { interruptible } from '../interrupt.js';
 import { print, printJson } from '../output.js';
 import { startProgress } from '../progress.js';
-import { byteSize, duration, integer, list, oneOf } from '../values.js';
+import { byteSize, duration, integer, list, number, oneOf } from '../values.js';
 import { withClient } from '../with-client.js';
 
 interface PullOptions extends CommonOptions {
   out: string;
   average?: string;
+  sigmaRel?: number;
+  gamma?: number;
   step?: number;
   minStep?: number;
   wait?: number;
@@ -36,6 +38,12 @@ export function pullCommand(): Command {
     .argument('<RUN>', 'name of the run')
     .addOption(flag('--out <PATH>', 'file or directory to write').makeOptionMandatory())
     .addOption(flag('--average <NAME>', 'which average; needed when the run has several'))
+    .addOption(
+      flag('--sigma-rel <WIDTH>', 'a power-function average of this relative width, combined from snapshots')
+        .argParser(number('--sigma-rel', 0, SIGMA_REL_MAX))
+        .conflicts(['average', 'gamma']),
+    )
+    .addOption(flag('--gamma <GAMMA>', 'the same by its exponent').argParser(number('--gamma', 0)).conflicts('average'))
     .addOption(flag('--step <N>', 'exactly this step').argParser(integer('--step', 0)).conflicts('minStep'))
     .addOption(flag('--min-step <N>', 'the newest step, at least N').argParser(integer('--min-step', 0)))
     .addOption(
@@ -78,8 +86,8 @@ async function pull(run: string, options: PullOptions): Promise<void> {
 }
 
 function startRead(client: ShadowkeepClient, run: string, options: PullOptions, signal: AbortSignal) {
-  const { average, step, minStep, wait, names, dtype } = options;
-  return client.readShadow({ run, average, step, minStep, waitMs: wait, names, dtype, signal });
+  const { average, sigmaRel, gamma, step, minStep, wait, names, dtype } = options;
+  return client.readShadow({ run, average, sigmaRel, gamma, step, minStep, waitMs: wait, names, dtype, signal });
 }
 
 /** Streams the read into files: one piece in memory at a time, and the disk's pace is the read's. */
@@ -90,6 +98,7 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
     metadata: {
       run: header.run,
       average: header.average,
+      ...widthOf(options),
       step: String(header.step),
       num_updates: String(header.numUpdates),
       generation: String(header.generation),
@@ -112,13 +121,31 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
   }
 }
 
-function report({ header }: ShadowRead, written: ShadowFilesResult, ms: number, { json }: PullOptions): void {
+/** What a combination was asked to be. */
+function widthOf({ sigmaRel, gamma }: PullOptions): Record<string, string> {
+  if (sigmaRel !== undefined) return { sigma_rel: String(sigmaRel) };
+  return gamma === undefined ? {} : { gamma: String(gamma) };
+}
+
+function report({ header }: ShadowRead, written: ShadowFilesResult, ms: number, options: PullOptions): void {
   const { run, average, step, numUpdates, generation, weight, tensors } = header;
-  if (json) {
-    printJson({ run, average, step, numUpdates, generation, weight, ...written });
+  if (options.json) {
+    const { contributions, fitError } = header;
+    const parts = fitError === undefined ? {} : { ...widthOf(options), contributions, fitError };
+    printJson({ run, average, step, numUpdates, generation, weight, ...parts, ...written });
     return;
   }
   const size = `${tensors.length} tensors, ${formatBytes(written.tensorBytes)} in ${formatDuration(ms)}`;
-  print(`wrote ${written.path}: ${run} ${average} at step ${step}, ${numUpdates} updates, ${size}`);
+  print(`wrote ${written.path}: ${run} ${describeRead(header, options)}, ${size}`);
   if (written.files.length > 1) print(`${written.files.length} shards`);
+}
+
+function describeRead(
+  { average, step, numUpdates, contributions, fitError }: ShadowRead['header'],
+  options: PullOptions,
+) {
+  if (fitError === undefined) return `${average} at step ${step}, ${numUpdates} updates`;
+  const width = Object.entries(widthOf(options)).flat().join(' ');
+  const parts = contributions.filter(({ weight }) => weight !== 0).length;
+  return `${width} at step ${step}, combined from ${parts} parts, ${formatShare(fitError)} off`;
 }
