@@ -1,8 +1,11 @@
+import { assert } from '../common/index.js';
+import { SCRATCH_BYTES } from './arena.js';
 import type { Advance, AverageSpec } from './averages/index.js';
 import { copyBases, type FoldTarget, foldStep } from './fold.js';
 import type { Layout, PlacedTensor } from './layout.js';
 import type { Page } from './page-pool.js';
 import type { SnapshotPlan } from './post-hoc/index.js';
+import { readElements, writeElements } from './read.js';
 import { tensorsOf } from './tables.js';
 import type { AverageState, Shadow, Version } from './version.js';
 import { planWire, type WirePlan } from './wire-plan.js';
@@ -17,6 +20,16 @@ export interface CommitPlan {
   readonly skipped: ReadonlySet<PlacedTensor>;
   /** Whether the tensors of policy COPY_ONCE are in this step. */
   readonly isFirst: boolean;
+  /** Set when the step was folded as it arrived. */
+  readonly exchange: Exchange | undefined;
+}
+
+/** Staging pages that become the pages of a shadow at the flip, because the step was folded on them. */
+export interface Exchange {
+  /** Index of the average. */
+  readonly index: number;
+  /** What becomes of each page of the old table: it is staging then, or this one is because readers hold it. */
+  readonly replacements: readonly (Page | undefined)[];
 }
 
 /** Which averages fold a tensor, a bit for each by its index. */
@@ -57,16 +70,36 @@ export class FoldPlans {
 export function* foldCommit(
   wire: WirePlan,
   staging: readonly Page[],
-  { targets, skipped, isFirst, snapshots }: CommitPlan,
+  { targets, skipped, isFirst, snapshots, exchange }: CommitPlan,
   pageBytes: number,
   yieldElements: number | undefined,
 ): Generator<void> {
+  if (exchange !== undefined) {
+    for (const tensor of skipped) yield* copyTensor(targets[exchange.index], tensor);
+    yield* snapshots.fill;
+    return;
+  }
   if (skipped.size > 0) yield* copyBases(targets, pageBytes);
   // A fresh page of copied tensors may hold some that are not in this step.
   else if (!isFirst && wire.onceSegments.length > 0) yield* copyBases(targets.slice(-1), pageBytes);
   yield* foldStep(wire.segments, staging, pageBytes, targets, yieldElements);
   if (isFirst) yield* foldStep(wire.onceSegments, staging, pageBytes, targets, yieldElements);
   yield* snapshots.fill;
+}
+
+/** A tensor that was folded on its way but is to be left out is what it was. */
+function* copyTensor(target: FoldTarget | undefined, { flat, count }: PlacedTensor): Generator<void> {
+  assert(target !== undefined, 'an exchange is of a target');
+  const { plane } = target;
+  const piece = new Uint8Array(SCRATCH_BYTES);
+  for (let done = 0; done < count; ) {
+    const part = Math.min(count - done, SCRATCH_BYTES / plane.elementBytes);
+    const bytes = piece.subarray(0, part * plane.elementBytes);
+    readElements(target.base, plane, flat + done, plane.dtype, bytes);
+    writeElements(target.target, plane, flat + done, bytes);
+    done += part;
+    yield;
+  }
 }
 
 /** The averages after a commit. */

@@ -3,16 +3,17 @@ import type { KernelMode } from '../kernels/index.js';
 import type { Advance, AverageSpec } from './averages/index.js';
 import { type CommitPlan, FoldPlans, foldCommit, foldedShadows } from './commit.js';
 import type { FoldTarget } from './fold.js';
+import type { FoldAhead } from './fold-ahead.js';
 import { allocateTargets } from './fold-targets.js';
 import { History } from './history.js';
 import { type Layout, type PlacedTensor, placeTensors } from './layout.js';
 import type { Ledger } from './ledger.js';
 import { openContent, openShadow } from './open-shadows.js';
-import { PagePool } from './page-pool.js';
-import { PlaneShape, pageBytesFor } from './plane.js';
+import { type Page, PagePool } from './page-pool.js';
+import { homeOfPage, type PageTable, PlaneShape, pageBytesFor } from './plane.js';
 import { allocateSnapshot, bytesOf, checkSnapshotBytes, SnapshotKeeper } from './post-hoc/index.js';
 import type { RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
-import { pageCountOf, tensorsOf, usedPageCount } from './tables.js';
+import { pageCountOf, takeNext, tensorsOf, usedPageCount } from './tables.js';
 import type { Version } from './version.js';
 import { planWire } from './wire-plan.js';
 import type { Writer } from './writer.js';
@@ -86,7 +87,31 @@ export class RunVersions {
       return { spec, plane, progress: advances[index]?.progress ?? state, table: targets[index]?.target ?? table };
     });
     const snapshots = this.#snapshots?.plan(held, averages, step) ?? { snapshots: held, fill: [] };
-    return { targets, advances, snapshots, skipped, isFirst };
+    return { targets, advances, snapshots, skipped, isFirst, exchange: undefined };
+  }
+
+  /**
+   * The same for a step that was folded as it arrived, on the writer's staging pages. An average that was added meanwhile
+   * begins with the next step: the weights are no more.
+   */
+  planExchange(
+    step: number,
+    { shadow: folded, advance, meter }: FoldAhead,
+    staging: PageTable,
+    skipped: ReadonlySet<PlacedTensor>,
+  ): CommitPlan {
+    const { head } = this;
+    const index = head.shadows.findIndex(({ spec }) => spec === folded.spec);
+    const replacements = index < 0 ? [] : this.#replacements(folded.table);
+    const advances = head.shadows.map(({ state }, at) => (at === index ? advance : { progress: state, weight: 0 }));
+    const targets = head.shadows.map(({ plane, table }, at): FoldTarget => {
+      return { plane, base: table, target: at === index ? staging : table, weight: advances[at]!.weight, meter };
+    });
+    const averages = head.shadows.map(({ spec, plane }, at) => {
+      return { spec, plane, progress: advances[at]!.progress, table: targets[at]!.target };
+    });
+    const snapshots = this.#snapshots?.plan(head.snapshots, averages, step) ?? { snapshots: head.snapshots, fill: [] };
+    return { targets, advances, snapshots, skipped, isFirst: false, exchange: { index, replacements } };
   }
 
   /** The fold of a step that a writer has staged whole, in slices. */
@@ -102,8 +127,26 @@ export class RunVersions {
       step,
       generation,
       shadows: foldedShadows(head, plan),
-      copied: { ...head.copied, table: plan.targets.at(-1)?.target ?? head.copied.table },
+      copied: plan.exchange === undefined ? copiedBy(head, plan) : head.copied,
       snapshots: plan.snapshots.snapshots,
+    });
+  }
+
+  /** After the flip of an exchange: the old pages that nobody holds are staging now, in place of the others fresh ones. */
+  stagingAfter({ targets, exchange }: CommitPlan): readonly Page[] | undefined {
+    if (exchange === undefined || exchange.index < 0) return undefined;
+    const target = targets[exchange.index];
+    return target?.base.map((page, index) => {
+      const replacement = exchange.replacements[index];
+      if (replacement !== undefined) return replacement;
+      assert(page !== undefined, 'a table that is exchanged has every page');
+      // The old version has just freed it.
+      const [taken] = this.pool.allocate(
+        [{ home: homeOfPage(target.plane, index), skew: page.skew }],
+        'one step in flight',
+      );
+      assert(taken !== undefined, 'a page that was freed is free');
+      return taken;
     });
   }
 
@@ -164,6 +207,24 @@ export class RunVersions {
     this.history.replace({ step: state.step, generation: state.generation, shadows, snapshots });
   }
 
+  /** Fresh pages for those of a table that readers hold; the oldest readers lose their version when they do not fit. */
+  #replacements(table: PageTable): (Page | undefined)[] {
+    const { plane } = this.head.shadows[0]!;
+    for (;;) {
+      const isHeld = (page: Page | undefined): page is Page =>
+        page !== undefined && (page.refs > 1 || this.head.isPinned);
+      const wants = table.flatMap((page, index) =>
+        isHeld(page) ? [{ home: homeOfPage(plane, index), skew: page.skew }] : [],
+      );
+      try {
+        const fresh = this.pool.allocate(wants, 'pages that readers hold').values();
+        return table.map((page) => (isHeld(page) ? takeNext(fresh) : undefined));
+      } catch (error) {
+        if (!(error instanceof ShadowkeepError) || !this.history.evictOldest()) throw error;
+      }
+    }
+  }
+
   /** Where the fold goes. When its fresh pages do not fit, the oldest readers lose their version: no trainer waits for one. */
   #targets(advances: readonly Advance[], isFirst: boolean): FoldTarget[] {
     const copiedBytes = isFirst ? this.layout.copiedLength : this.layout.copiedEachStepLength;
@@ -175,6 +236,10 @@ export class RunVersions {
       }
     }
   }
+}
+
+function copiedBy({ copied }: Version, { targets }: CommitPlan): Version['copied'] {
+  return { ...copied, table: targets.at(-1)?.target ?? copied.table };
 }
 
 /** A counter: its first answer is `first`. */

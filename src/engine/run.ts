@@ -3,6 +3,7 @@ import type { KernelMode } from '../kernels/index.js';
 import { advanceAll, advanceAllInitial } from './advance-run.js';
 import type { AverageSpec } from './averages/index.js';
 import type { CommitPlan } from './commit.js';
+import { FoldAhead } from './fold-ahead.js';
 import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
 import { Lineage } from './lineage.js';
@@ -140,8 +141,13 @@ export class Run {
     if (this.#writer !== undefined) {
       throw new ShadowkeepError('WRITER_BUSY', `writer 0 of run ${quote(this.spec.name)} already has a stream`);
     }
-    const settings = { generation, isFirst: this.committedStep === undefined, nonFinite: this.spec.nonFinite };
     const plan = planWire(this.layout, wireDType);
+    const settings = {
+      generation,
+      isFirst: this.committedStep === undefined,
+      nonFinite: this.spec.nonFinite,
+      beginAhead: ({ pages }: Writer, step: number) => FoldAhead.begin(this.head, plan, pages.length, step),
+    };
     this.#writer = new Writer(this.#versions.pool, plan, this.head.shadows[0]?.plane, settings, onFailure);
     return this.#writer;
   }
@@ -175,7 +181,11 @@ export class Run {
     if (found.size > 0) this.#nonFiniteSteps += 1;
     if (found.size > 0 && this.#isRejected()) return this.#drop(writer, 'REJECTED', detail);
     const skipped = this.spec.nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
-    await this.#foldAndFlip(writer, step, this.#versions.plan(step, advances, skipped), drive);
+    const plan =
+      writer.ahead === undefined
+        ? this.#versions.plan(step, advances, skipped)
+        : this.#versions.planExchange(step, writer.ahead, writer.pages, skipped);
+    await this.#foldAndFlip(writer, step, plan, drive);
     return this.#drop(writer, 'COMMITTED', detail);
   }
 
@@ -265,6 +275,8 @@ export class Run {
     if (this.#isDeleted) throw this.deletedError();
     this.#versions.flip(step, writer.generation, plan);
     if (plan.isFirst) writer.dropOnce();
+    const staging = this.#versions.stagingAfter(plan);
+    if (staging !== undefined) writer.exchangePages(staging);
     this.#notify();
   }
 

@@ -1,5 +1,6 @@
 import { assert, CHUNK_BYTES_MAX, CHUNK_CUT_BYTES, DTYPE_BYTES, ShadowkeepError } from '../common/index.js';
 import { SKEW } from './arena.js';
+import type { FoldAhead } from './fold-ahead.js';
 import { type NonFinitePolicy, NonFiniteScan } from './non-finite.js';
 import type { Page, PagePool } from './page-pool.js';
 import { homeOf, type Plane } from './plane.js';
@@ -15,6 +16,9 @@ export class Writer {
   readonly plan: WirePlan;
   /** What is not finite in the step being received. */
   readonly nonFinite: NonFiniteScan;
+  /** Folds the step being received as it arrives, where that is possible. */
+  #ahead: FoldAhead | undefined;
+  readonly #beginAhead: (writer: Writer, step: number) => FoldAhead | undefined;
   readonly #pool: PagePool;
   #pages: readonly Page[];
   readonly #onFailure: (error: ShadowkeepError) => void;
@@ -31,11 +35,17 @@ export class Writer {
     pool: PagePool,
     plan: WirePlan,
     plane: Plane | undefined,
-    settings: { readonly generation: number; readonly isFirst: boolean; readonly nonFinite: NonFinitePolicy },
+    settings: {
+      readonly generation: number;
+      readonly isFirst: boolean;
+      readonly nonFinite: NonFinitePolicy;
+      readonly beginAhead: (writer: Writer, step: number) => FoldAhead | undefined;
+    },
     onFailure: (error: ShadowkeepError) => void,
   ) {
     this.generation = settings.generation;
     this.#onFailure = onFailure;
+    this.#beginAhead = settings.beginAhead;
     this.#pool = pool;
     this.plan = plan;
     this.nonFinite = new NonFiniteScan(plan, settings.nonFinite);
@@ -53,6 +63,15 @@ export class Writer {
 
   get stagingBytes(): number {
     return this.#pages.length * this.#pool.pageBytes;
+  }
+
+  get ahead(): FoldAhead | undefined {
+    return this.#ahead;
+  }
+
+  /** The staging pages are a shadow's now, and these are staging. */
+  exchangePages(pages: readonly Page[]): void {
+    this.#pages = pages;
   }
 
   /** The step being received, if one has begun. */
@@ -75,6 +94,7 @@ export class Writer {
     this.checkOpen();
     this.checkStep(step);
     this.#checkRange(step, offset, data.length);
+    if (this.#step === undefined) this.#ahead = this.#beginAhead(this, step);
     this.#step = step;
     // Tensors of policy COPY_ONCE that the run has already lie past the pages: they are counted and dropped.
     const staged = Math.min(data.length, this.#pages.length * this.#pool.pageBytes - offset);
@@ -87,6 +107,7 @@ export class Writer {
       const length = Math.min(staged - done, this.#pool.pageBytes - within);
       page.arena.bytes(address, length).set(data.subarray(done, done + length));
       this.nonFinite.scan({ page, address, offset: at, length });
+      this.#ahead?.fold(page, address, at, length);
       done += length;
     }
     this.#receivedBytes = offset + data.length;
@@ -122,6 +143,7 @@ export class Writer {
   reset(): void {
     this.#step = undefined;
     this.#receivedBytes = 0;
+    this.#ahead = undefined;
     this.nonFinite.reset();
   }
 

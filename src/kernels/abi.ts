@@ -22,8 +22,8 @@ export interface Kernels {
 /**
  * dst[i] = base[i] + weight * (θ[i] − base[i]): the source is converted to the precision first (θ, one rounding, exact
  * when widening), then d = θ − base, p = weight * d, dst = base + p are rounded each. `weight` is rounded to the
- * precision by the caller or the kernel, whichever is first; the result is the same. `dst` may equal `base`; otherwise
- * the ranges of dst, base and src do not overlap.
+ * precision by the caller or the kernel, whichever is first; the result is the same. `dst` may equal `base`, or `src`
+ * where that is of the precision; otherwise the ranges of dst, base and src do not overlap.
  */
 export type LerpKernel = (dst: number, base: number, src: number, count: number, weight: number) => void;
 

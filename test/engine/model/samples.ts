@@ -18,6 +18,21 @@ const DECAYS = [0, 0.5, 0.9, 0.999, 0.9999, 1];
 const LARGE_COUNT_MAX = 9_000;
 
 export function sampleSpec(random: Random, name: string): RunSpec {
+  return random.oneIn(3) ? sampleAlike(random, name) : sampleAny(random, name);
+}
+
+/** All tensors averaged, in the dtype of the only shadow: such a step is folded as it arrives. */
+function sampleAlike(random: Random, name: string): RunSpec {
+  const dtype = random.pick(['F32', 'F32', 'F64'] as const);
+  const shapes = Array.from({ length: random.between(1, 5) }, () => sampleShape(random));
+  if (random.oneIn(2)) shapes.push([random.between(1, LARGE_COUNT_MAX)]);
+  const tensors = shapes.map((shape, index): TensorSpec => ({ name: `t${index}`, dtype, shape, policy: 'AVERAGE' }));
+  const average = { ...sampleAverage(random, 'a0'), precision: dtype, include: [], exclude: [] };
+  const nonFinite = random.pick(['ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'] as const);
+  return { name, tensors, averages: [average], nonFinite, snapshots: undefined };
+}
+
+function sampleAny(random: Random, name: string): RunSpec {
   const tensors = Array.from({ length: random.between(1, 7) }, (_, index) => sampleTensor(random, `t${index}`));
   if (random.oneIn(3)) {
     const shape = [random.between(1, LARGE_COUNT_MAX)];
