@@ -1,4 +1,3 @@
-import { foldStep } from '../dist/engine/fold.js';
 import { AVERAGE_DEFAULTS, RunTable } from '../dist/engine/index.js';
 import { MovementMeter } from '../dist/engine/movement.js';
 import { createKernels } from '../dist/kernels/index.js';
@@ -28,7 +27,7 @@ export const averages = {
   needs: ['numpy', 'torch'],
   targets: [
     { figure: 'three_vs_one', at_most: 2.2 },
-    { figure: 'movement_vs_fold', at_most: 1.05 },
+    { figure: 'movement_vs_fold', at_most: 0.05 },
   ],
 
   async run({ pairs, quick, progress, ...context }) {
@@ -44,10 +43,11 @@ export const averages = {
           one: () => commitCost([ema('a', 0.999)], elements, seconds),
           three: () => commitCost(THREE, elements, seconds),
           one_f64: () => commitCost([ema('a', 0.999, { precision: 'F64' })], elements, seconds),
+          step_one: () => stepCost([ema('a', 0.999)], elements, seconds),
+          step_three: () => stepCost(THREE, elements, seconds),
           torch_one: torchFold(1),
           torch_three: torchFold(3),
-          bare: async () => foldCost(elements, seconds, false),
-          metered: async () => foldCost(elements, seconds, true),
+          movement: () => movementCost(elements, seconds),
           finite: async () => finiteCost(elements, seconds),
         },
         progress,
@@ -56,10 +56,11 @@ export const averages = {
         one,
         three,
         one_f64: oneF64,
+        step_one: stepOne,
+        step_three: stepThree,
         torch_one: torchOne,
         torch_three: torchThree,
-        bare,
-        metered,
+        movement,
         finite,
       } = measured;
       return {
@@ -67,14 +68,18 @@ export const averages = {
           'ns_per_element.one': one,
           'ns_per_element.three': three,
           'ns_per_element.one_f64': oneF64,
+          'ns_per_element.step_one': stepOne,
+          'ns_per_element.step_three': stepThree,
           'ns_per_element.torch_one': torchOne,
           'ns_per_element.torch_three': torchThree,
           'ns_per_element.finite': finite,
+          'ns_per_element.movement': movement,
           three_vs_one: ratios(three, one),
+          step_three_vs_one: ratios(stepThree, stepOne),
           f64_vs_f32: ratios(oneF64, one),
           torch_three_vs_one: ratios(torchThree, torchOne),
           vs_torch_three: ratios(torchThree, three),
-          movement_vs_fold: ratios(metered, bare),
+          movement_vs_fold: ratios(movement, one),
           finite_vs_fold: ratios(finite, one),
         },
         setup: { wire_dtype: 'F32', elements },
@@ -83,10 +88,13 @@ export const averages = {
   },
 };
 
-/** Nanoseconds of CPU time for an element of a commit, from the last staged byte to the new version. */
+/** A tensor that is copied: it keeps a step from being folded as it arrives (src/engine/fold-ahead.ts). */
+const COUNTER = { name: 'n', dtype: 'I64', shape: [], policy: 'COPY' };
+
+/** Nanoseconds of CPU time for an element of a commit that folds, from the last staged byte to the new version. */
 async function commitCost(specs, elements, seconds) {
   const table = new RunTable(BUDGET_BYTES, 'simd');
-  const { run, writer, stage } = openRun(table, specs, elements);
+  const { run, writer, stage } = openRun(table, specs, elements, [COUNTER]);
   try {
     return await costOf(elements, seconds, async (step) => {
       stage(step);
@@ -97,19 +105,38 @@ async function commitCost(specs, elements, seconds) {
   }
 }
 
-/** The same of the fold alone, with or without a look at how the average moves. */
-async function foldCost(elements, seconds, isMetered) {
+/** The same from the first byte that is staged, as the service has it. */
+async function stepCost(specs, elements, seconds) {
+  const table = new RunTable(BUDGET_BYTES, 'simd');
+  const { run, writer, stage } = openRun(table, specs, elements);
+  try {
+    return await costOf(elements, seconds, (step) =>
+      cpuMicroseconds(() => {
+        stage(step);
+        return run.commit(writer, step, run.stepBytes, false, drive);
+      }),
+    );
+  } finally {
+    table.delete('r');
+  }
+}
+
+/** The same of the look at how an average moves. */
+async function movementCost(elements, seconds) {
   const table = new RunTable(BUDGET_BYTES, 'simd');
   const { run, writer, stage } = openRun(table, [ema('a', 0.999)], elements);
   try {
     stage(1);
     const [{ plane, table: pages }] = run.head.shadows;
-    const pageBytes = plane.pageElements * plane.elementBytes;
-    return await costOf(elements, seconds, async () => {
-      const meter = isMetered ? new MovementMeter('F32', 1e-3) : undefined;
-      const target = { plane, base: pages, target: pages, weight: 1e-3, meter };
-      return await cpuMicroseconds(() => drive(foldStep(writer.plan.segments, writer.pages, pageBytes, [target])));
-    });
+    return await costOf(elements, seconds, () =>
+      cpuMicroseconds(() => {
+        const meter = new MovementMeter('F32', 1e-3);
+        for (const [index, page] of pages.entries()) {
+          const count = Math.min(plane.pageElements, elements - index * plane.pageElements);
+          meter.see(page, page.address, writer.pages[index].address, count, 'F32');
+        }
+      }),
+    );
   } finally {
     table.delete('r');
   }
@@ -127,8 +154,8 @@ async function finiteCost(elements, seconds) {
   );
 }
 
-function openRun(table, specs, elements) {
-  const tensors = [{ name: 'w', dtype: 'F32', shape: [elements], policy: 'AVERAGE' }];
+function openRun(table, specs, elements, more = []) {
+  const tensors = [{ name: 'w', dtype: 'F32', shape: [elements], policy: 'AVERAGE' }, ...more];
   const { run } = table.open({ name: 'r', tensors, averages: specs, nonFinite: 'REJECT_STEP', snapshots: undefined });
   // The run is deleted with its writer open.
   const writer = run.openWriter(run.attach(''), undefined, () => {});

@@ -23,6 +23,7 @@ const FIGURES: Readonly<Record<string, readonly string[]>> = {
   ),
   averages: [
     'three_vs_one',
+    'step_three_vs_one',
     'torch_three_vs_one',
     'vs_torch_three',
     'f64_vs_f32',
