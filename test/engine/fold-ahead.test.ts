@@ -6,9 +6,7 @@ const SEED = 20_261_125;
 const COUNT = 5_000;
 const OPTIONS = { pageBytesMax: 4_096, arenaBytesMax: 512 * 1_024 };
 const random = randomBits(SEED);
-const weights = Array.from({ length: 8 }, () =>
-  Float32Array.from({ length: COUNT }, () => random() / 2 ** 31 - 1),
-);
+const weights = Array.from({ length: 8 }, () => Float32Array.from({ length: COUNT }, () => random() / 2 ** 31 - 1));
 
 /** A run whose steps are folded as they arrive. */
 function makeAhead(average = ema('a', 0.9, 'FIRST')) {
@@ -68,7 +66,9 @@ describe(`a step that is folded as it arrives, seed ${SEED}`, () => {
     run.closeWriter(writer);
     expect(readAll(run).equals(before)).toBe(true);
     await push(run, 100, space(weights[0]!));
-    const expected = Math.fround(before.readFloatLE(0) + Math.fround(Math.fround(1 - 0.9) * Math.fround(weights[0]![0]! - before.readFloatLE(0))));
+    const expected = Math.fround(
+      before.readFloatLE(0) + Math.fround(Math.fround(1 - 0.9) * Math.fround(weights[0]![0]! - before.readFloatLE(0))),
+    );
     expect(readAll(run).readFloatLE(0)).toBe(expected);
   });
 
