@@ -58,7 +58,10 @@ function checkCanCome(run: Run, wish: VersionWish): void {
 
 function notThere(run: Run, wish: VersionWish, waitMs: number): ShadowkeepError {
   const name = quote(run.spec.name);
-  const wanted = wish.kind === 'step' || wish.kind === 'min_step' ? `step ${wish.step}` : 'a first commit';
+  // With commits, the latest is missing only where the average was added after them.
+  const first =
+    run.committedStep === undefined ? 'a first commit' : 'the first update of an average that was just added';
+  const wanted = wish.kind === 'step' || wish.kind === 'min_step' ? `step ${wish.step}` : first;
   const newest = run.committedStep === undefined ? 'nothing is committed' : `the newest is ${run.committedStep}`;
   if (waitMs > 0)
     return new ShadowkeepError('WAIT_TIMEOUT', `run ${name}: waited ${waitMs} ms for ${wanted}, ${newest}`);
