@@ -6,12 +6,12 @@ import subprocess
 import sys
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: the integrations are not tested")
 accelerate: Any = pytest.importorskip("accelerate", reason="accelerate is not installed: its EMA is not tested")
 
+from integration_support import close_to  # noqa: E402
 from support import Server  # noqa: E402
 
 from shadowkeep import Client  # noqa: E402
@@ -30,10 +30,6 @@ def loader() -> Any:
     generator = torch.Generator().manual_seed(SEED)
     data = torch.utils.data.TensorDataset(torch.randn(48, 6, generator=generator))
     return torch.utils.data.DataLoader(data, batch_size=4)
-
-
-def close_to(actual: Any, expected: Any) -> bool:
-    return bool(np.allclose(np.asarray(actual), expected.numpy(), rtol=2e-6, atol=1e-7))
 
 
 def test_updates_are_optimizer_steps_and_numbers_the_textbooks(client: Client, run_name: str) -> None:

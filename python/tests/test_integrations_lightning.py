@@ -5,13 +5,14 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: the integrations are not tested")
 lightning: Any = pytest.importorskip(
     "lightning.pytorch", reason="lightning is not installed: its callback is not tested"
 )
+
+from integration_support import close_to, pulled, textbook  # noqa: E402
 
 from shadowkeep import Client, averages  # noqa: E402
 from shadowkeep.integrations.lightning import ShadowkeepEMA  # noqa: E402
@@ -55,13 +56,6 @@ class Regression(lightning.LightningModule):  # type: ignore[misc]
         return torch.optim.SGD(self.parameters(), lr=0.1)
 
 
-def textbook(trajectory: list[Any]) -> Any:
-    shadow = trajectory[0]
-    for weights in trajectory[1:]:
-        shadow = DECAY * shadow + (1 - DECAY) * weights
-    return shadow
-
-
 def loader(batches: int) -> Any:
     generator = torch.Generator().manual_seed(SEED)
     data = torch.utils.data.TensorDataset(torch.randn(4 * batches, 6, generator=generator))
@@ -75,15 +69,6 @@ def trainer(directory: Path, callback: Any, **options: Any) -> Any:
     )
 
 
-def pulled(client: Client, run_name: str) -> Any:
-    shadow = client.get_shadow(run_name)
-    return np.concatenate([shadow.tensors[name].ravel() for name in ("layer.weight", "layer.bias")])
-
-
-def close_to(actual: Any, expected: Any) -> bool:
-    return bool(np.allclose(np.asarray(actual), expected.numpy(), rtol=2e-6, atol=1e-7))
-
-
 def test_updates_are_optimizer_steps_and_numbers_the_textbooks(client: Client, run_name: str, tmp_path: Path) -> None:
     model = Regression()
     callback = ShadowkeepEMA(client, run=run_name, decay=DECAY)
@@ -93,7 +78,7 @@ def test_updates_are_optimizer_steps_and_numbers_the_textbooks(client: Client, r
     assert len(model.trajectory) == 1 + 6
     assert client.get_run(run_name).states[0].num_updates == 6
     assert client.get_run(run_name).committed_step == 6
-    assert close_to(pulled(client, run_name), textbook(model.trajectory))
+    assert close_to(pulled(client, run_name), textbook(model.trajectory, DECAY))
     assert callback.ema is None
 
 
@@ -105,12 +90,12 @@ def test_evaluation_sees_the_average_by_choice(client: Client, run_name: str, tm
     sanity, first, second = model.seen["validation"]
     raw = model.trajectory[-1]
     assert torch.equal(sanity, model.trajectory[0])
-    assert close_to(first, textbook(model.trajectory[:5]) if swap else model.trajectory[4])
-    assert close_to(second, textbook(model.trajectory) if swap else raw)
+    assert close_to(first, textbook(model.trajectory[:5], DECAY) if swap else model.trajectory[4])
+    assert close_to(second, textbook(model.trajectory, DECAY) if swap else raw)
     fitted.test(model, loader(1), verbose=False)
     fitted.predict(model, loader(1))
     for kind in ("test", "predict"):
-        assert close_to(model.seen[kind][0], textbook(model.trajectory) if swap else raw)
+        assert close_to(model.seen[kind][0], textbook(model.trajectory, DECAY) if swap else raw)
     assert torch.equal(model.weights(), raw)
     checkpoint = torch.load(fitted.checkpoint_callback.best_model_path, weights_only=True)["state_dict"]
     assert torch.equal(checkpoint["layer.weight"], model.layer.weight)
@@ -124,7 +109,7 @@ def test_a_resumed_fit_goes_on(client: Client, run_name: str, tmp_path: Path) ->
     two = trainer(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY), max_epochs=2)
     two.fit(second, loader(5), ckpt_path=one.checkpoint_callback.best_model_path)
     assert client.get_run(run_name).states[0].num_updates == 10
-    assert close_to(pulled(client, run_name), textbook(first.trajectory + second.trajectory[1:]))
+    assert close_to(pulled(client, run_name), textbook(first.trajectory + second.trajectory[1:], DECAY))
 
 
 def test_steps_that_the_scaler_skipped_are_not_folded(client: Client, run_name: str, tmp_path: Path) -> None:
@@ -135,7 +120,7 @@ def test_steps_that_the_scaler_skipped_are_not_folded(client: Client, run_name: 
     callback = ShadowkeepEMA(client, run=run_name, averages=averages.textbook(decay=DECAY))
     trainer(tmp_path, callback, max_epochs=1, plugins=[plugin], enable_checkpointing=False).fit(model, loader(6))
     assert client.get_run(run_name).states[0].num_updates == len(model.trajectory) - 1 == 4
-    assert close_to(pulled(client, run_name), textbook(model.trajectory))
+    assert close_to(pulled(client, run_name), textbook(model.trajectory, DECAY))
 
 
 def test_an_exception_in_validation_gives_the_raw_weights_back(

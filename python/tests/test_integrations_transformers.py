@@ -5,7 +5,6 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: the integrations are not tested")
@@ -13,6 +12,8 @@ transformers: Any = pytest.importorskip(
     "transformers", reason="transformers is not installed: its callback is not tested"
 )
 pytest.importorskip("accelerate", reason="accelerate is not installed, Trainer needs it: its callback is not tested")
+
+from integration_support import close_to, pulled, textbook  # noqa: E402
 
 from shadowkeep import Client  # noqa: E402
 from shadowkeep.integrations.transformers import ShadowkeepCallback  # noqa: E402
@@ -52,13 +53,6 @@ class Trajectory(transformers.TrainerCallback):  # type: ignore[misc]
         self.weights.append(self.model.weights())
 
 
-def textbook(trajectory: list[Any]) -> Any:
-    shadow = trajectory[0]
-    for weights in trajectory[1:]:
-        shadow = DECAY * shadow + (1 - DECAY) * weights
-    return shadow
-
-
 def rows(count: int) -> list[dict[str, Any]]:
     generator = torch.Generator().manual_seed(SEED)
     return [{"x": torch.randn(6, generator=generator), "labels": torch.ones(2)} for _ in range(count)]
@@ -73,15 +67,6 @@ def trainer(directory: Path, model: Regression, callbacks: list[Any], **options:
     return transformers.Trainer(model, args, train_dataset=rows(48), eval_dataset=evaluated, callbacks=callbacks)
 
 
-def pulled(client: Client, run_name: str) -> Any:
-    shadow = client.get_shadow(run_name)
-    return np.concatenate([shadow.tensors[name].ravel() for name in ("layer.weight", "layer.bias")])
-
-
-def close_to(actual: Any, expected: Any) -> bool:
-    return bool(np.allclose(np.asarray(actual), expected.numpy(), rtol=2e-6, atol=1e-7))
-
-
 def test_updates_are_optimizer_steps_and_numbers_the_textbooks(client: Client, run_name: str, tmp_path: Path) -> None:
     model = Regression()
     trajectory = Trajectory(model)
@@ -90,7 +75,7 @@ def test_updates_are_optimizer_steps_and_numbers_the_textbooks(client: Client, r
     assert len(trajectory.weights) == 1 + 8
     assert client.get_run(run_name).states[0].num_updates == 8
     assert client.get_run(run_name).committed_step == 8
-    assert close_to(pulled(client, run_name), textbook(trajectory.weights))
+    assert close_to(pulled(client, run_name), textbook(trajectory.weights, DECAY))
     assert callback.ema is None
 
 
@@ -104,7 +89,7 @@ def test_evaluation_sees_the_average_by_choice(client: Client, run_name: str, tm
         callback.evaluate_with_average(trained)
     trained.train()
     weights = trajectory.weights
-    middle, end = (textbook(weights[:7]), textbook(weights)) if swap else (weights[6], weights[12])
+    middle, end = (textbook(weights[:7], DECAY), textbook(weights, DECAY)) if swap else (weights[6], weights[12])
     assert [close_to(seen, middle) for seen in model.seen[:2]] == [True, True]
     assert [close_to(seen, end) for seen in model.seen[2:]] == [True, True]
     assert torch.equal(model.weights(), weights[-1])
@@ -129,7 +114,7 @@ def test_a_resumed_training_goes_on(client: Client, run_name: str, tmp_path: Pat
         tmp_path, resumed, [later, ShadowkeepCallback(client, run=run_name, decay=DECAY)], max_steps=10, **options
     ).train(resume_from_checkpoint=True)
     assert client.get_run(run_name).states[0].num_updates == 10
-    assert close_to(pulled(client, run_name), textbook(trajectory.weights + later.weights[1:]))
+    assert close_to(pulled(client, run_name), textbook(trajectory.weights + later.weights[1:], DECAY))
 
 
 def test_a_step_that_the_optimizer_skipped_is_not_folded(client: Client, run_name: str) -> None:
