@@ -44,7 +44,6 @@ export {
   type RatioWarmupOptions,
   SCHEDULE_FIELDS,
   type ScheduleField,
-  SIGMA_REL_MAX,
 } from './averages/index.js';
 export { type ConnectOptions, connect, type ShadowkeepClient } from './client.js';
 export { ClientError, type Failure } from './errors.js';

@@ -58,6 +58,9 @@ export const PRESET_BYTES_MAX = 512;
 /** Snapshots of all averages together: the system that a combination solves has as many unknowns. */
 export const SNAPSHOT_COUNT_MAX = 256;
 
+/** The largest relative width of a power-function average, that of the exponent 0, the plain average: 1 / √12. */
+export const SIGMA_REL_MAX = 1 / Math.sqrt(12);
+
 /** Twice the longest name: stars need no more. */
 export const PATTERN_CHARS_MAX = 1_024;
 

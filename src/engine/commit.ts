@@ -1,11 +1,9 @@
-import { assert } from '../common/index.js';
-import { SCRATCH_BYTES } from './arena.js';
 import type { Advance, AverageSpec } from './averages/index.js';
 import { copyBases, type FoldTarget, foldStep } from './fold.js';
 import type { Layout, PlacedTensor } from './layout.js';
 import type { Page } from './page-pool.js';
 import type { SnapshotPlan } from './post-hoc/index.js';
-import { readElements, writeElements } from './read.js';
+import { copyElements } from './read.js';
 import { tensorsOf } from './tables.js';
 import type { AverageState, Shadow, Version } from './version.js';
 import { planWire, type WirePlan } from './wire-plan.js';
@@ -26,8 +24,8 @@ export interface CommitPlan {
 
 /** Staging pages that become the pages of a shadow at the flip, because the step was folded on them. */
 export interface Exchange {
-  /** Index of the average. */
-  readonly index: number;
+  /** Undefined: the average was removed meanwhile, and nothing is exchanged. */
+  readonly target: FoldTarget | undefined;
   /** What becomes of each page of the old table: it is staging then, or this one is because readers hold it. */
   readonly replacements: readonly (Page | undefined)[];
 }
@@ -75,7 +73,11 @@ export function* foldCommit(
   yieldElements: number | undefined,
 ): Generator<void> {
   if (exchange !== undefined) {
-    for (const tensor of skipped) yield* copyTensor(targets[exchange.index], tensor);
+    // A tensor that was folded on its way but is to be left out is what it was.
+    if (exchange.target !== undefined) {
+      const { plane, base, target } = exchange.target;
+      yield* copyElements(skipped, { plane, table: base }, { plane, table: target });
+    }
     yield* snapshots.fill;
     return;
   }
@@ -85,21 +87,6 @@ export function* foldCommit(
   yield* foldStep(wire.segments, staging, pageBytes, targets, yieldElements);
   if (isFirst) yield* foldStep(wire.onceSegments, staging, pageBytes, targets, yieldElements);
   yield* snapshots.fill;
-}
-
-/** A tensor that was folded on its way but is to be left out is what it was. */
-function* copyTensor(target: FoldTarget | undefined, { flat, count }: PlacedTensor): Generator<void> {
-  assert(target !== undefined, 'an exchange is of a target');
-  const { plane } = target;
-  const piece = new Uint8Array(SCRATCH_BYTES);
-  for (let done = 0; done < count; ) {
-    const part = Math.min(count - done, SCRATCH_BYTES / plane.elementBytes);
-    const bytes = piece.subarray(0, part * plane.elementBytes);
-    readElements(target.base, plane, flat + done, plane.dtype, bytes);
-    writeElements(target.target, plane, flat + done, bytes);
-    done += part;
-    yield;
-  }
 }
 
 /** The averages after a commit. */

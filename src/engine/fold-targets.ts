@@ -18,16 +18,22 @@ export function allocateTargets(
   advances: readonly Advance[],
   copiedBytes: number,
 ): FoldTarget[] {
-  const plans = [
-    ...head.shadows.map(({ plane, table }, index): Written => {
+  const { plane: copiedPlane, table: copiedTable } = head.copied;
+  const plans: Written[] = [
+    ...head.shadows.map(({ plane, table }, index) => {
       const weight = advances[index]?.weight ?? 0;
       return { plane, base: table, weight, pageCount: weight === 0 ? 0 : table.length };
     }),
     // Copied tensors are always assigned.
-    { ...copiedBase(head), weight: 1, pageCount: Math.ceil(copiedBytes / head.copied.plane.pageElements) },
+    {
+      plane: copiedPlane,
+      base: copiedTable,
+      weight: 1,
+      pageCount: Math.ceil(copiedBytes / copiedPlane.pageElements),
+    },
   ];
   const isFresh = (page: Page | undefined, index: number, { pageCount }: Written): page is Page =>
-    page !== undefined && index < pageCount && (page.refs > 1 || head.isPinned);
+    page !== undefined && index < pageCount && head.holds(page);
   const wants = plans.flatMap((plan) =>
     plan.base.flatMap((page, index): PageWant[] =>
       isFresh(page, index, plan) ? [freshWant(plan.plane, page, index)] : [],
@@ -50,10 +56,6 @@ interface Written {
   readonly base: PageTable;
   readonly weight: number;
   readonly pageCount: number;
-}
-
-function copiedBase({ copied }: Version): Pick<Written, 'plane' | 'base'> {
-  return { plane: copied.plane, base: copied.table };
 }
 
 function freshWant(plane: Plane, page: Page, index: number): PageWant {

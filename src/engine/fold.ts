@@ -16,7 +16,7 @@ const TILE_ELEMENTS = SCRATCH_BYTES / DTYPE_BYTES.F64;
 const STRIP_ELEMENTS = 1_024;
 
 /** Elements between two yields: some 40 microseconds of SIMD, some 10 milliseconds of the scalar reference. */
-export const YIELD_ELEMENTS = 1 << 17;
+const YIELD_ELEMENTS = 1 << 17;
 
 /** One plane of a fold: reads `base`, writes `target`; the same page in both is folded in place. */
 export interface FoldTarget {

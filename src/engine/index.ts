@@ -8,7 +8,6 @@ export {
   NO_PROGRESS,
   type Progress,
   type Schedule,
-  SIGMA_REL_MAX,
   type Start,
   sigmaRelOf,
   weightAt,

@@ -1,4 +1,5 @@
 import { DTYPE_BYTES, type FloatDType, isFloatDType, quote } from '../common/index.js';
+import { lastFrom } from './last-from.js';
 import { type PlacedTensor, wireDTypeOf } from './layout.js';
 import type { Page } from './page-pool.js';
 import type { WireBox, WirePlan } from './wire-plan.js';
@@ -65,7 +66,7 @@ export class NonFiniteScan {
 
   #findTensors(piece: Piece): void {
     const { boxes, wireDType } = this.#plan;
-    for (let index = firstBoxAt(boxes, piece.offset); index < boxes.length; index++) {
+    for (let index = lastFrom(boxes, (box) => box.wireOffset, piece.offset); index < boxes.length; index++) {
       const box = boxes[index];
       if (box === undefined || box.wireOffset >= piece.offset + piece.length) return;
       const dtype = wireDTypeOf(box.tensor, wireDType);
@@ -102,16 +103,4 @@ function describe(piece: Piece, box: WireBox, boxEnd: number, dtype: FloatDType)
     }
   }
   return `tensor ${quote(box.tensor.name)} is not finite at element ${(from - box.wireOffset) / size}`;
-}
-
-/** Index of the last box that starts at or before `offset`. */
-function firstBoxAt(boxes: readonly WireBox[], offset: number): number {
-  let low = 0;
-  let high = boxes.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((boxes[middle]?.wireOffset ?? 0) <= offset) low = middle + 1;
-    else high = middle;
-  }
-  return Math.max(0, low - 1);
 }

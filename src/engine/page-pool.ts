@@ -50,8 +50,7 @@ export class PagePool {
   }
 
   get freeBytes(): number {
-    const free = this.#arenas.reduce((sum, arena) => sum + arena.freeSlotCount, 0);
-    return free * this.pageBytes;
+    return this.#freeSlotCount * this.pageBytes;
   }
 
   get usedPages(): number {
@@ -72,8 +71,7 @@ export class PagePool {
 
   /** Throws MEMORY_EXHAUSTED, saying `what`, unless so many pages are free or could be made. */
   check(count: number, what: string): void {
-    const free = this.#arenas.reduce((sum, arena) => sum + arena.freeSlotCount, 0);
-    this.#ledger.check(this.bytesOf(Math.max(0, count - free)), what);
+    this.#ledger.check(this.bytesOf(Math.max(0, count - this.#freeSlotCount)), what);
   }
 
   free(page: Page): void {
@@ -89,9 +87,12 @@ export class PagePool {
     this.#arenas.length = 0;
   }
 
+  get #freeSlotCount(): number {
+    return this.#arenas.reduce((sum, arena) => sum + arena.freeSlotCount, 0);
+  }
+
   #makeFree(wants: readonly PageWant[], what: string): void {
-    const slots = this.#arenas.reduce((sum, arena) => sum + arena.freeSlotCount, 0);
-    const missing = wants.length - slots;
+    const missing = wants.length - this.#freeSlotCount;
     if (missing <= 0) return;
     const bytes = this.bytesOf(missing);
     this.#ledger.reserve(bytes, `${what} of ${this.#owner}`);

@@ -1,5 +1,6 @@
 import { alignedBytes, assert, DTYPE_BYTES, type DType, type FloatDType, isFloatDType } from '../common/index.js';
 import { SCRATCH_BYTES } from './arena.js';
+import { lastFrom } from './last-from.js';
 import type { Layout, PlacedTensor } from './layout.js';
 import type { PageTable, Plane } from './plane.js';
 import { copiedTensorsOf, pageAt, tensorsOf } from './tables.js';
@@ -66,7 +67,8 @@ export function planFrom(
 export function readBytes(plan: ReadPlan, offset: number, target: Uint8Array): void {
   const end = offset + target.length;
   let filled = offset;
-  for (let index = firstTensorAt(plan.tensors, offset); index < plan.tensors.length; index++) {
+  // A read asks for each chunk.
+  for (let index = lastFrom(plan.tensors, (entry) => entry.offset, offset); index < plan.tensors.length; index++) {
     const entry = plan.tensors[index];
     if (entry === undefined || entry.offset >= end) break;
     const from = Math.max(entry.offset, offset);
@@ -124,15 +126,21 @@ export function writeElements(table: PageTable, plane: Plane, flat: number, data
   }
 }
 
-/** Index of the last tensor that starts at or before `offset`: binary search, because a read asks for each chunk. */
-function firstTensorAt(tensors: readonly ReadTensor[], offset: number): number {
-  let low = 0;
-  let high = tensors.length;
-  while (low < high) {
-    const middle = (low + high) >>> 1;
-    if ((tensors[middle]?.offset ?? 0) <= offset) low = middle + 1;
-    else high = middle;
+/** Copies the elements of tensors from one table to another, cast to its dtype, in slices. */
+export function* copyElements(
+  tensors: Iterable<PlacedTensor>,
+  from: { readonly plane: Plane; readonly table: PageTable },
+  to: { readonly plane: Plane; readonly table: PageTable },
+): Generator<void> {
+  const buffer = new Uint8Array(SCRATCH_BYTES);
+  for (const { flat, count } of tensors) {
+    for (let done = 0; done < count; ) {
+      const part = Math.min(count - done, SCRATCH_BYTES / to.plane.elementBytes);
+      const piece = buffer.subarray(0, part * to.plane.elementBytes);
+      readElements(from.table, from.plane, flat + done, to.plane.dtype, piece);
+      writeElements(to.table, to.plane, flat + done, piece);
+      done += part;
+      yield;
+    }
   }
-  // Empty tensors share the offset of their neighbour: any of them may be found, none has bytes.
-  return Math.max(0, low - 1);
 }

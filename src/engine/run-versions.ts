@@ -9,12 +9,12 @@ import { History } from './history.js';
 import { type Layout, type PlacedTensor, placeTensors } from './layout.js';
 import type { Ledger } from './ledger.js';
 import { openContent, openShadow } from './open-shadows.js';
-import { type Page, PagePool } from './page-pool.js';
-import { homeOfPage, type PageTable, PlaneShape, pageBytesFor } from './plane.js';
-import { allocateSnapshot, bytesOf, checkSnapshotBytes, SnapshotKeeper } from './post-hoc/index.js';
+import { type Page, PagePool, type PageWant } from './page-pool.js';
+import { homeOfPage, type PageTable, type Plane, PlaneShape, pageBytesFor } from './plane.js';
+import { allocateSnapshot, bytesOf, checkSnapshotBytes, SnapshotKeeper, type SnapshotPlan } from './post-hoc/index.js';
 import type { RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
 import { pageCountOf, takeNext, tensorsOf, usedPageCount } from './tables.js';
-import type { Version } from './version.js';
+import type { Shadow, Version } from './version.js';
 import { planWire } from './wire-plan.js';
 import type { Writer } from './writer.js';
 
@@ -81,12 +81,9 @@ export class RunVersions {
   /** Decides what a commit of `step` does, and takes the pages that it needs. */
   plan(step: number, advances: readonly Advance[], skipped: ReadonlySet<PlacedTensor>): CommitPlan {
     const isFirst = this.head.step === undefined;
-    const targets = this.#targets(advances, isFirst);
-    const held = this.head.snapshots;
-    const averages = this.head.shadows.map(({ spec, plane, state, table }, index) => {
-      return { spec, plane, progress: advances[index]?.progress ?? state, table: targets[index]?.target ?? table };
-    });
-    const snapshots = this.#snapshots?.plan(held, averages, step) ?? { snapshots: held, fill: [] };
+    const copiedBytes = isFirst ? this.layout.copiedLength : this.layout.copiedEachStepLength;
+    const targets = this.#evicting(() => allocateTargets(this.pool, this.head, advances, copiedBytes));
+    const snapshots = this.#planSnapshots(step, advances, targets);
     return { targets, advances, snapshots, skipped, isFirst, exchange: undefined };
   }
 
@@ -100,18 +97,17 @@ export class RunVersions {
     staging: PageTable,
     skipped: ReadonlySet<PlacedTensor>,
   ): CommitPlan {
-    const { head } = this;
-    const index = head.shadows.findIndex(({ spec }) => spec === folded.spec);
-    const replacements = index < 0 ? [] : this.#replacements(folded.table);
-    const advances = head.shadows.map(({ state }, at) => (at === index ? advance : { progress: state, weight: 0 }));
-    const targets = head.shadows.map(({ plane, table }, at): FoldTarget => {
-      return { plane, base: table, target: at === index ? staging : table, weight: advances[at]!.weight, meter };
+    const { shadows } = this.head;
+    const index = shadows.findIndex(({ spec }) => spec === folded.spec);
+    const replacements = index < 0 ? [] : this.#evicting(() => this.#replacements(folded));
+    const advances = shadows.map(({ state }, at) => (at === index ? advance : { progress: state, weight: 0 }));
+    const targets = shadows.map(({ plane, table }, at): FoldTarget => {
+      const isFolded = at === index;
+      return { plane, base: table, target: isFolded ? staging : table, weight: isFolded ? advance.weight : 0, meter };
     });
-    const averages = head.shadows.map(({ spec, plane }, at) => {
-      return { spec, plane, progress: advances[at]!.progress, table: targets[at]!.target };
-    });
-    const snapshots = this.#snapshots?.plan(head.snapshots, averages, step) ?? { snapshots: head.snapshots, fill: [] };
-    return { targets, advances, snapshots, skipped, isFirst: false, exchange: { index, replacements } };
+    const snapshots = this.#planSnapshots(step, advances, targets);
+    const exchange = { target: targets[index], replacements };
+    return { targets, advances, snapshots, skipped, isFirst: false, exchange };
   }
 
   /** The fold of a step that a writer has staged whole, in slices. */
@@ -133,20 +129,14 @@ export class RunVersions {
   }
 
   /** After the flip of an exchange: the old pages that nobody holds are staging now, in place of the others fresh ones. */
-  stagingAfter({ targets, exchange }: CommitPlan): readonly Page[] | undefined {
-    if (exchange === undefined || exchange.index < 0) return undefined;
-    const target = targets[exchange.index];
+  stagingAfter({ exchange }: CommitPlan): readonly Page[] | undefined {
+    const target = exchange?.target;
     return target?.base.map((page, index) => {
-      const replacement = exchange.replacements[index];
+      const replacement = exchange?.replacements[index];
       if (replacement !== undefined) return replacement;
       assert(page !== undefined, 'a table that is exchanged has every page');
       // The old version has just freed it.
-      const [taken] = this.pool.allocate(
-        [{ home: homeOfPage(target.plane, index), skew: page.skew }],
-        'one step in flight',
-      );
-      assert(taken !== undefined, 'a page that was freed is free');
-      return taken;
+      return takeNext(this.pool.allocate([wantLike(target.plane, page, index)], 'one step in flight').values());
     });
   }
 
@@ -207,35 +197,39 @@ export class RunVersions {
     this.history.replace({ step: state.step, generation: state.generation, shadows, snapshots });
   }
 
-  /** Fresh pages for those of a table that readers hold; the oldest readers lose their version when they do not fit. */
-  #replacements(table: PageTable): (Page | undefined)[] {
-    const { plane } = this.head.shadows[0]!;
-    for (;;) {
-      const isHeld = (page: Page | undefined): page is Page =>
-        page !== undefined && (page.refs > 1 || this.head.isPinned);
-      const wants = table.flatMap((page, index) =>
-        isHeld(page) ? [{ home: homeOfPage(plane, index), skew: page.skew }] : [],
-      );
-      try {
-        const fresh = this.pool.allocate(wants, 'pages that readers hold').values();
-        return table.map((page) => (isHeld(page) ? takeNext(fresh) : undefined));
-      } catch (error) {
-        if (!(error instanceof ShadowkeepError) || !this.history.evictOldest()) throw error;
-      }
-    }
+  /** The snapshots of the next version, and how the new ones of them are filled. */
+  #planSnapshots(step: number, advances: readonly Advance[], targets: readonly FoldTarget[]): SnapshotPlan {
+    const { shadows, snapshots } = this.head;
+    if (this.#snapshots === undefined) return { snapshots, fill: [] };
+    const averages = shadows.map(({ spec, plane, state, table }, index) => {
+      return { spec, plane, progress: advances[index]?.progress ?? state, table: targets[index]?.target ?? table };
+    });
+    return this.#snapshots.plan(snapshots, averages, step);
   }
 
-  /** Where the fold goes. When its fresh pages do not fit, the oldest readers lose their version: no trainer waits for one. */
-  #targets(advances: readonly Advance[], isFirst: boolean): FoldTarget[] {
-    const copiedBytes = isFirst ? this.layout.copiedLength : this.layout.copiedEachStepLength;
+  /** Fresh pages for those of a shadow that readers hold. */
+  #replacements({ plane, table }: Shadow): (Page | undefined)[] {
+    const isHeld = (page: Page | undefined): page is Page => page !== undefined && this.head.holds(page);
+    const wants = table.flatMap((page, index) => (isHeld(page) ? [wantLike(plane, page, index)] : []));
+    const fresh = this.pool.allocate(wants, 'pages that readers hold').values();
+    return table.map((page) => (isHeld(page) ? takeNext(fresh) : undefined));
+  }
+
+  /** Allocates. When it does not fit, the oldest readers lose their version: no trainer waits for one. */
+  #evicting<Allocated>(allocate: () => Allocated): Allocated {
     for (;;) {
       try {
-        return allocateTargets(this.pool, this.head, advances, copiedBytes);
+        return allocate();
       } catch (error) {
         if (!(error instanceof ShadowkeepError) || !this.history.evictOldest()) throw error;
       }
     }
   }
+}
+
+/** A page in the place of another one. */
+function wantLike(plane: Plane, { skew }: Page, index: number): PageWant {
+  return { home: homeOfPage(plane, index), skew };
 }
 
 function copiedBy({ copied }: Version, { targets }: CommitPlan): Version['copied'] {

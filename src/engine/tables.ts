@@ -24,12 +24,11 @@ export function copiedTensorsOf(layout: Layout): PlacedTensor[] {
 export function usedPageCount(plane: Plane, tensors: readonly PlacedTensor[]): number {
   let pageCount = 0;
   let next = 0;
-  for (const { flat, count, bytes } of tensors.toSorted((a, b) => a.flat - b.flat)) {
-    const length = plane.dtype === undefined ? bytes : count;
-    if (length === 0) continue;
-    const from = Math.max(next, Math.floor(flat / plane.pageElements));
-    const to = Math.ceil((flat + length) / plane.pageElements);
-    pageCount += Math.max(0, to - from);
+  for (const { from, to } of pageRanges(
+    plane,
+    tensors.toSorted((a, b) => a.flat - b.flat),
+  )) {
+    pageCount += Math.max(0, to - Math.max(next, from));
     next = Math.max(next, to);
   }
   return pageCount;
@@ -38,12 +37,19 @@ export function usedPageCount(plane: Plane, tensors: readonly PlacedTensor[]): n
 /** Which pages of `plane` the tensors lie on. */
 function usedPages(plane: Plane, tensors: readonly PlacedTensor[]): boolean[] {
   const isUsed = new Array<boolean>(plane.pageCount).fill(false);
-  for (const { flat, count, bytes } of tensors) {
-    const length = plane.dtype === undefined ? bytes : count;
-    if (length === 0) continue;
-    isUsed.fill(true, Math.floor(flat / plane.pageElements), Math.ceil((flat + length) / plane.pageElements));
-  }
+  for (const { from, to } of pageRanges(plane, tensors)) isUsed.fill(true, from, to);
   return isUsed;
+}
+
+/** The pages of each tensor that has some: from the first to the one after the last. */
+function* pageRanges(
+  { dtype, pageElements }: Plane,
+  tensors: readonly PlacedTensor[],
+): Generator<{ from: number; to: number }> {
+  for (const { flat, count, bytes } of tensors) {
+    const length = dtype === undefined ? bytes : count;
+    if (length > 0) yield { from: Math.floor(flat / pageElements), to: Math.ceil((flat + length) / pageElements) };
+  }
 }
 
 /** A table with fresh pages for the tensors of a plane. Throws MEMORY_EXHAUSTED, saying `what`. */

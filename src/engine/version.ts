@@ -69,6 +69,11 @@ export class Version implements VersionContent {
     }
   }
 
+  /** Whether a page of this version is needed as it is once the version is followed by another. */
+  holds(page: Page): boolean {
+    return page.refs > 1 || this.isPinned;
+  }
+
   pin(): Reader {
     const reader = new Reader(this, () => {
       this.#readers.delete(reader);

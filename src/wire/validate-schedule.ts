@@ -1,5 +1,5 @@
-import { assert } from '../common/index.js';
-import { gammaOf, type Schedule, SIGMA_REL_MAX } from '../engine/index.js';
+import { assert, SIGMA_REL_MAX } from '../common/index.js';
+import { gammaOf, type Schedule } from '../engine/index.js';
 import { integer, invalidField } from './fields.js';
 import type { Average__Output } from './gen/shadowkeep/v1/Average.js';
 

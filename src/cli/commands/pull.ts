@@ -1,6 +1,6 @@
 import { Command } from 'commander';
-import { type FloatDType, type ShadowkeepClient, type ShadowRead, SIGMA_REL_MAX } from '../../client/index.js';
-import { FLOAT_DTYPES, WAIT_MS_MAX } from '../../common/index.js';
+import type { FloatDType, ShadowkeepClient, ShadowRead } from '../../client/index.js';
+import { FLOAT_DTYPES, SIGMA_REL_MAX, WAIT_MS_MAX } from '../../common/index.js';
 import { createShadowFiles, type ShadowFilesResult } from '../../storage/index.js';
 import { UsageError } from '../exit.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';

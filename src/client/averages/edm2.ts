@@ -1,9 +1,6 @@
 import type { AverageSpec } from '../types.js';
 import { type AverageOptions, averageOf } from './average-of.js';
 
-/** The widest profile, that of γ = 0, which is the plain average. */
-export const SIGMA_REL_MAX = 1 / Math.sqrt(12);
-
 /** Its width as exactly one of the two. */
 export type PowerFunctionOptions = AverageOptions &
   (

@@ -10,7 +10,6 @@ export {
   averagePowerFunction,
   type HalfLifeRampUpOptions,
   type PowerFunctionOptions,
-  SIGMA_REL_MAX,
 } from './edm2.js';
 export {
   type AnnealedMomentumOptions,

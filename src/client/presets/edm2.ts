@@ -1,4 +1,5 @@
-import { averageHalfLife, averageHalfLifeRampUp, averagePowerFunction, SIGMA_REL_MAX } from '../averages/index.js';
+import { SIGMA_REL_MAX } from '../../common/index.js';
+import { averageHalfLife, averageHalfLifeRampUp, averagePowerFunction } from '../averages/index.js';
 import { count, listOf, optional, positive, REQUIRED } from './option.js';
 import { definePreset } from './preset.js';
 

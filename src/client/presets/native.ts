@@ -1,3 +1,4 @@
+import { SIGMA_REL_MAX } from '../../common/index.js';
 import {
   type AverageOptions,
   averageAnnealedMomentum,
@@ -11,7 +12,6 @@ import {
   averageMean,
   averagePowerFunction,
   averageRatioWarmup,
-  SIGMA_REL_MAX,
 } from '../averages/index.js';
 import { count, fraction, notNegative, optional, positive, REQUIRED, truth, type ValuesOf, word } from './option.js';
 import { definePreset, type Expansion, type Preset } from './preset.js';

@@ -9,9 +9,6 @@ export function powerFunctionWeight(gamma: number, { elapsed, time }: Moment): n
   return -Math.expm1((gamma + 1) * Math.log1p(-elapsed / time));
 }
 
-/** The largest relative width, that of γ = 0, the plain average: 1 / √12. */
-export const SIGMA_REL_MAX = 1 / Math.sqrt(12);
-
 /** Standard deviation of the profile of exponent γ, relative to its length (eq. 126). */
 export function sigmaRelOf(gamma: number): number {
   return Math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)));

@@ -3,11 +3,12 @@ import type { AverageSpec, Progress } from '../averages/index.js';
 import type { Layout } from '../layout.js';
 import type { PagePool } from '../page-pool.js';
 import type { PageTable, Plane, PlaneShape } from '../plane.js';
+import { copyElements } from '../read.js';
+import { tensorsOf } from '../tables.js';
 import type { Snapshot } from './snapshot.js';
 import {
   allocateSnapshot,
   bytesOf,
-  fillSnapshot,
   isDue,
   isFull,
   type PowerAverage,
@@ -95,7 +96,7 @@ export class SnapshotKeeper {
   *#fill(sources: readonly FoldedAverage[], taken: readonly Snapshot[]): Generator<void> {
     for (const [index, snapshot] of taken.entries()) {
       const source = sources[index];
-      if (source !== undefined) yield* fillSnapshot(this.#layout, source, snapshot);
+      if (source !== undefined) yield* copyElements(tensorsOf(this.#layout, source.spec), source, snapshot);
     }
   }
 }

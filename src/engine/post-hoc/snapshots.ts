@@ -1,10 +1,8 @@
-import { assert, DTYPE_BYTES, type FloatDType, ShadowkeepError } from '../../common/index.js';
-import { SCRATCH_BYTES } from '../arena.js';
+import { DTYPE_BYTES, type FloatDType, ShadowkeepError } from '../../common/index.js';
 import type { AverageSpec, Progress } from '../averages/index.js';
 import type { Layout } from '../layout.js';
 import type { PagePool } from '../page-pool.js';
-import type { PageTable, Plane, PlaneShape } from '../plane.js';
-import { readElements, writeElements } from '../read.js';
+import type { PlaneShape } from '../plane.js';
 import { allocateTable, pageCountOf, tensorsOf } from '../tables.js';
 import { Snapshot } from './snapshot.js';
 
@@ -77,28 +75,6 @@ export function allocateSnapshot(
   const plane = shape.plane(dtype, layout.averagedLength);
   const table = allocateTable(pool, plane, tensorsOf(layout, spec), 'a snapshot');
   return new Snapshot(pool, { average: spec.name, gamma, step, time, plane, table });
-}
-
-/** Fills a snapshot with an average's elements, cast to its dtype, in slices. */
-export function* fillSnapshot(
-  layout: Layout,
-  source: { readonly spec: AverageSpec; readonly plane: Plane; readonly table: PageTable },
-  { plane, table }: Snapshot,
-): Generator<void> {
-  assert(plane.dtype !== undefined, 'a snapshot is of floats');
-  const size = DTYPE_BYTES[plane.dtype];
-  const buffer = new Uint8Array(SCRATCH_BYTES);
-  for (const tensor of tensorsOf(layout, source.spec)) {
-    for (let done = 0; done < tensor.count; ) {
-      const count = Math.min(tensor.count - done, buffer.length / size);
-      const piece = buffer.subarray(0, count * size);
-      readElements(source.table, source.plane, tensor.flat + done, plane.dtype, piece);
-      writeElements(table, plane, tensor.flat + done, piece);
-      done += count;
-      if (done < tensor.count) yield;
-    }
-    yield;
-  }
 }
 
 /** Throws INVALID_AVERAGE unless two snapshots of each of the power-function averages fit into the bytes allowed. */

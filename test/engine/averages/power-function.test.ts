@@ -1,11 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { SIGMA_REL_MAX } from '../../../src/common/index.js';
 import {
   AVERAGE_DEFAULTS,
   type AverageSpec,
   advanceUpdate,
   gammaOf,
   NO_PROGRESS,
-  SIGMA_REL_MAX,
   sigmaRelOf,
 } from '../../../src/engine/averages/index.js';
 import { powerFunctionWeight } from '../../../src/engine/averages/power-function.js';
