@@ -18,7 +18,8 @@ export async function withClient<Result>(
 
 /** Says which service could not be reached, in few words; other failures stay what they are. */
 export function asUnreachable(target: string, error: unknown): unknown {
-  if (!(error instanceof ClientError) || error.code !== 'UNAVAILABLE') return error;
+  // What gRPC says has a cause; the client's own words are of steps that were lost, not of the service.
+  if (!(error instanceof ClientError) || error.code !== 'UNAVAILABLE' || error.cause === undefined) return error;
   const [, cause = error.message] = /Last error: (?:Error: )?(.+?)\.? Resolution note/.exec(error.message) ?? [];
   return new OperationError(`cannot reach the service at ${target}: ${cause} (UNAVAILABLE)`);
 }

@@ -12,12 +12,18 @@ const RECEIVE_BYTES_MAX = 4 * MESSAGE_BYTES_MAX;
 const KEEPALIVE_INTERVAL_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
+/** How often a lost service is looked for, at most; the calls that need it have waits of their own. */
+const CONNECT_DELAY_MS_FIRST = 100;
+const CONNECT_DELAY_MS_MAX = 5_000;
+
 const CHANNEL_OPTIONS: ChannelOptions = {
   'grpc-node.flow_control_window': WINDOW_BYTES,
   'grpc.max_send_message_length': MESSAGE_BYTES_MAX,
   'grpc.max_receive_message_length': RECEIVE_BYTES_MAX,
   'grpc.keepalive_time_ms': KEEPALIVE_INTERVAL_MS,
   'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
+  'grpc.initial_reconnect_backoff_ms': CONNECT_DELAY_MS_FIRST,
+  'grpc.max_reconnect_backoff_ms': CONNECT_DELAY_MS_MAX,
   // A retry buffer would hold a copy of what was streamed, and a step is sent again by its owner or not at all.
   'grpc.enable_retries': 0,
   // Two clients of one process share no connection, so that a trainer's uploads never wait behind a reader.

@@ -1,34 +1,23 @@
 import type { ClientUnaryCall, requestCallback } from '@grpc/grpc-js';
-import {
-  type AddAverageResponse__Output,
-  type DeleteRunResponse__Output,
-  type ListRunsResponse__Output,
-  layOut,
-  type OpenRunResponse__Output,
-  type Run__Output,
-  type ShadowWeightsClient,
-  type Snapshots,
-  type Tensor,
+import type {
+  AddAverageResponse__Output,
+  DeleteRunResponse__Output,
+  ListRunsResponse__Output,
+  OpenRunResponse__Output,
+  Run__Output,
+  ShadowWeightsClient,
 } from '../wire/index.js';
 import { createStub } from './channel.js';
 import { ClientError, protocolError, toFailure } from './errors.js';
 import { toRunEvent, toRunInfo } from './messages.js';
+import { type OpenRunCalls, openRun } from './open-run.js';
+import type { ReadOptions, Shadow, ShadowRead } from './read-types.js';
 import { ResponseReader } from './response-reader.js';
-import { RunHandle } from './run-handle.js';
+import type { RunHandle } from './run-handle.js';
+import type { RunEvent, RunInfo } from './run-types.js';
 import { getShadow, readShadow } from './shadow-read.js';
-import { sentLayout } from './step-source.js';
-import type {
-  AverageSpec,
-  OpenRunOptions,
-  ReadOptions,
-  RunEvent,
-  RunInfo,
-  Shadow,
-  ShadowRead,
-  SnapshotOptions,
-  TensorSpec,
-} from './types.js';
-import { UpdateStream } from './update-stream.js';
+import type { ReadCalls } from './shadow-stream.js';
+import type { AverageSpec, OpenRunOptions } from './types.js';
 
 export interface ConnectOptions {
   /** CRC-32C in every chunk, both ways. Default true. */
@@ -63,42 +52,23 @@ export class ShadowkeepClient {
   }
 
   /**
-   * Creates a run or attaches to it, and opens this process' stream of updates to it. Rejects with LAYOUT_MISMATCH or
-   * AVERAGES_MISMATCH when the run has others, WRITER_BUSY while another stream writes it, MEMORY_EXHAUSTED.
+   * Creates a run or attaches to it, and opens this writer's stream of updates to it. Of several writers it resolves when
+   * all have opened theirs and their boxes tile every tensor: in one process, open them together with `Promise.all`.
+   *
+   * Rejects with LAYOUT_MISMATCH or AVERAGES_MISMATCH when the run has others, WRITERS_MISMATCH, BOX_GAP or BOX_OVERLAP when
+   * the writers do not agree, WRITERS_MISSING when one does not come, WRITER_BUSY while another stream of it is open,
+   * TRAINER_BEHIND, VERSION_NOT_FOUND when there is nothing to rewind to, MEMORY_EXHAUSTED.
    */
   async openRun(options: OpenRunOptions): Promise<RunHandle> {
-    const opened = await this.#unary<OpenRunResponse__Output>((callback) =>
-      this.#calls().OpenRun(
-        {
-          run: options.run,
-          tensors: options.tensors.map(toTensorMessage),
-          averages: [...options.averages],
-          policies: Object.entries(options.policies ?? {}).map(([pattern, policy]) => ({ pattern, policy })),
-          non_finite: options.nonFinite ?? 'NON_FINITE_UNSPECIFIED',
-          ...(options.snapshots && { snapshots: toSnapshotsMessage(options.snapshots) }),
-          incarnation: options.incarnation ?? '',
-        },
-        this.#callOptions(),
-        callback,
-      ),
-    );
-    const stream = new UpdateStream(this.#calls().Update());
-    const answer = await stream.open({
-      run: options.run,
-      generation: opened.generation,
-      wire_dtype: options.wireDtype ?? 'DTYPE_UNSPECIFIED',
-    });
-    const { step_bytes: stepBytes, first_step_bytes: firstStepBytes, committed_step: committedStep } = answer;
-    const layout = sentLayout(options);
-    const { totalBytes } = layOut([...layout.eachStep, ...layout.once].map((tensor) => tensor.bytes));
-    if (firstStepBytes !== totalBytes) {
-      const failure = protocolError(`a step of ${firstStepBytes} bytes where the layout has ${totalBytes}`);
-      stream.cancel(failure);
-      throw failure;
-    }
-    const { run, generation, created } = opened;
-    const state = { run, generation, created, committedStep, stepBytes, firstStepBytes };
-    return new RunHandle(state, stream, layout, this.#checksums);
+    const calls: OpenRunCalls = {
+      checksums: this.#checksums,
+      stub: () => this.#calls(),
+      openRun: (request) =>
+        this.#unary<OpenRunResponse__Output>((callback) =>
+          this.#calls().OpenRun(request, this.#callOptions(), callback),
+        ),
+    };
+    return await openRun(calls, options);
   }
 
   /**
@@ -106,7 +76,7 @@ export class ShadowkeepClient {
    * VERSION_NOT_FOUND, NOTHING_COMMITTED, WAIT_TIMEOUT.
    */
   async getShadow(options: ReadOptions): Promise<Shadow> {
-    return await getShadow(this.#calls(), options, this.#checksums);
+    return await getShadow(this.#readCalls(), options);
   }
 
   /**
@@ -114,7 +84,7 @@ export class ShadowkeepClient {
    * service, which ends a read that takes nothing for long (READER_STALLED).
    */
   async readShadow(options: ReadOptions): Promise<ShadowRead> {
-    return await readShadow(this.#calls(), options, this.#checksums);
+    return await readShadow(this.#readCalls(), options);
   }
 
   /**
@@ -183,6 +153,14 @@ export class ShadowkeepClient {
     return this.#stub;
   }
 
+  #readCalls(): ReadCalls {
+    return {
+      checksums: this.#checksums,
+      stub: () => this.#calls(),
+      tensorsOf: async (run) => (await this.getRun(run)).tensors,
+    };
+  }
+
   #callOptions() {
     return { deadline: Date.now() + this.#deadlineMs };
   }
@@ -196,17 +174,4 @@ export class ShadowkeepClient {
       });
     });
   }
-}
-
-function toTensorMessage({ name, dtype, shape, policy }: TensorSpec): Tensor {
-  return { name, dtype, shape: [...shape], policy: policy ?? 'POLICY_UNSPECIFIED' };
-}
-
-function toSnapshotsMessage({ everySteps, countMax, bytesMax, dtype }: SnapshotOptions): Snapshots {
-  return {
-    every_steps: everySteps,
-    count_max: countMax,
-    bytes_max: bytesMax ?? 0,
-    dtype: dtype ?? 'DTYPE_UNSPECIFIED',
-  };
 }

@@ -56,6 +56,18 @@ export function protocolError(message: string): ClientError {
   return new ClientError('INTERNAL', `the server broke the protocol: ${message}`);
 }
 
+/**
+ * Whether the connection broke, so that another one can go on where it was: neither a refusal of the service nor a bug.
+ * gRPC says INTERNAL of a stream that the transport has reset.
+ */
+export function isDisconnect(failure: Failure): boolean {
+  if (failure.code === 'UNAVAILABLE') return true;
+  if (failure.reason !== undefined) return false;
+  return (
+    failure.code === 'CANCELLED' || (failure.code === 'INTERNAL' && failure.message.startsWith('Received RST_STREAM'))
+  );
+}
+
 function isServiceError(error: unknown): error is ServiceError {
   return error instanceof Error && 'code' in error && 'metadata' in error && 'details' in error;
 }

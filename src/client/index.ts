@@ -57,25 +57,31 @@ export {
   parseAverage,
   preset,
 } from './presets/index.js';
+export type {
+  ReadOptions,
+  Shadow,
+  ShadowHeader,
+  ShadowPart,
+  ShadowPiece,
+  ShadowRead,
+  ShadowTensor,
+} from './read-types.js';
 export type { RunHandle } from './run-handle.js';
+export type { AverageState, RunEvent, RunInfo, RunMemory, WriterState } from './run-types.js';
+export type { StepData } from './step-source.js';
 export type {
   Ack,
   AverageSpec,
-  AverageState,
+  BoxBytes,
+  BoxSpec,
   DType,
   FloatDType,
   OpenRunOptions,
   PendingStep,
   Precision,
-  ReadOptions,
-  RunEvent,
-  RunInfo,
-  RunMemory,
-  Shadow,
-  ShadowHeader,
-  ShadowPiece,
-  ShadowRead,
-  ShadowTensor,
+  ReconnectOptions,
+  RetainOptions,
+  StepPart,
   TensorBytes,
   TensorPolicy,
   TensorReader,

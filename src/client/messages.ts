@@ -8,20 +8,13 @@ import type {
   RunEvent__Output,
   ShadowHeader__Output,
   Tensor__Output,
+  WriterState__Output,
 } from '../wire/index.js';
 import { layOut } from '../wire/index.js';
 import { protocolError } from './errors.js';
-import type {
-  Ack,
-  AverageState,
-  Movement,
-  RunEvent,
-  RunInfo,
-  RunMemory,
-  ShadowHeader,
-  ShadowTensor,
-  TensorSpec,
-} from './types.js';
+import type { ShadowHeader, ShadowTensor } from './read-types.js';
+import type { AverageState, Movement, RunEvent, RunInfo, RunMemory, WriterState } from './run-types.js';
+import type { Ack, TensorSpec } from './types.js';
 
 export function toAck(ack: Ack__Output): Ack {
   if (ack.state === 'STEP_STATE_UNSPECIFIED') throw protocolError(`an ack of step ${ack.step} without a state`);
@@ -52,6 +45,8 @@ export function toRunInfo(run: Run__Output): RunInfo {
     tensorCount: run.tensor_count,
     averagedElements: run.averaged_elements,
     memory: toMemory(run.memory),
+    writers: run.writers,
+    writerStates: run.writer_states.map(toWriterState),
     writersConnected: run.writers_connected,
     readersConnected: run.readers_connected,
     stagingStep: run.staging_step,
@@ -65,6 +60,8 @@ export function toRunInfo(run: Run__Output): RunInfo {
     nonFinite: run.non_finite === 'NON_FINITE_UNSPECIFIED' ? 'REJECT_STEP' : run.non_finite,
     nonFiniteSteps: run.non_finite_steps,
     snapshots: run.snapshots_held,
+    retain: run.retain === null ? undefined : { everySteps: run.retain.every_steps, countMax: run.retain.count_max },
+    retainedSteps: run.retained_steps,
   };
 }
 
@@ -75,7 +72,10 @@ export function toShadowHeader(header: ShadowHeader__Output): ShadowHeader {
     const count = elementCount(tensor.shape);
     if (count === undefined) throw protocolError(`tensor ${JSON.stringify(tensor.name)} has too many elements`);
     const { name, shape, averaged, offset } = tensor;
-    return { name, dtype, shape, averaged, offset, bytes: count * DTYPE_BYTES[dtype] };
+    const isWhole = tensor.box_offset.length === 0;
+    const boxOffset = isWhole ? shape.map(() => 0) : tensor.box_offset;
+    const globalShape = isWhole ? shape : tensor.global_shape;
+    return { name, dtype, shape, boxOffset, globalShape, averaged, offset, bytes: count * DTYPE_BYTES[dtype] };
   });
   const space = layOut(tensors.map((tensor) => tensor.bytes));
   const misplaced = tensors.find((tensor, index) => tensor.offset !== space.offsets[index]);
@@ -116,6 +116,19 @@ function toDType(dtype: string): DType {
 function toAverageState(state: AverageState__Output): AverageState {
   const { name, num_updates: numUpdates, weight, added_at_step: addedAtStep } = state;
   return { name, numUpdates, weight, movement: toMovement(state.movement), addedAtStep };
+}
+
+function toWriterState(state: WriterState__Output): WriterState {
+  return {
+    writer: state.writer,
+    connected: state.connected,
+    step: state.step,
+    receivingStep: state.receiving_step,
+    receivedBytes: state.received_bytes,
+    stepBytes: state.step_bytes,
+    lagSteps: state.lag_steps,
+    lagMs: state.lag_ms,
+  };
 }
 
 function toMovement(movement: Movement__Output | null): Movement | undefined {

@@ -1,82 +1,116 @@
-import { DTYPE_BYTES, elementCount, isFloatDType, namePattern, quote, ShadowkeepError } from '../common/index.js';
-import type { OpenRunOptions, TensorBytes, TensorReader, TensorSpec } from './types.js';
+import { quote, ShadowkeepError } from '../common/index.js';
+import type { StepLayout } from './step-layout.js';
+import type { BoxBytes, StepPart, TensorBytes, TensorReader } from './types.js';
 
-/** A tensor that travels, with the length that its bytes must have. */
-export interface SentTensor extends TensorSpec {
+/** The bytes of one part, which can be read again as long as nobody has changed them. */
+export interface PartSource {
+  /** Without the gap after the part. */
   readonly bytes: number;
+  read(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
-/** The tensors of a step in the order of its byte space, in the dtype in which they travel. */
-export interface SentLayout {
-  readonly eachStep: readonly SentTensor[];
-  /** Those of policy COPY_ONCE: behind the others, until a step is committed. */
-  readonly once: readonly SentTensor[];
-}
-
-/** What the server makes of the same request: rules for the tensors that have no policy of their own, then the dtype's. */
-export function sentLayout({
-  tensors,
-  policies = {},
-  wireDtype,
-}: Pick<OpenRunOptions, 'tensors' | 'policies' | 'wireDtype'>): SentLayout {
-  const rules = Object.entries(policies).map(([pattern, policy]) => ({ matches: namePattern(pattern), policy }));
-  const sent = tensors.map((tensor) => {
-    const ruled = rules.findLast(({ matches }) => matches(tensor.name))?.policy;
-    const policy = tensor.policy ?? ruled ?? (isFloatDType(tensor.dtype) ? 'AVERAGE' : 'COPY');
-    const dtype = policy === 'AVERAGE' && wireDtype !== undefined ? wireDtype : tensor.dtype;
-    // The server has checked the shapes when the run was opened.
-    return { ...tensor, policy, dtype, bytes: elementCount(tensor.shape)! * DTYPE_BYTES[dtype] };
-  });
-  return {
-    eachStep: sent.filter(({ policy }) => policy === 'AVERAGE' || policy === 'COPY'),
-    once: sent.filter(({ policy }) => policy === 'COPY_ONCE'),
-  };
-}
+/** What a trainer gives for a step. */
+export type StepData = TensorBytes | BoxBytes | TensorReader;
 
 /**
- * Views of the expected tensors, in order. Refuses before a byte is sent: a missing name, a wrong length, a name that
- * is neither among them nor among the `spare` ones.
+ * One source for each part of the step, in the order of its byte space. Refuses, before a byte is sent: what is missing, has
+ * a wrong length or belongs to no part, and names where boxes were declared or the other way round.
  */
-export function viewTensors(
-  expected: readonly SentTensor[],
+export function sourcesOf(data: StepData, layout: StepLayout, isFirst: boolean): PartSource[] {
+  const sent = isFirst ? [...layout.eachStep, ...layout.once] : layout.eachStep;
+  if (typeof data === 'function') return sent.map((part) => readerSource(part, data));
+  const views = isBoxBytes(data) ? viewBoxes(sent, data, layout) : viewTensors(sent, data, layout);
+  return views.map((view) => ({ bytes: view.length, read: () => [view] }));
+}
+
+/** What is left of a part's pieces after its first bytes. */
+export async function* skipBytes(pieces: ReturnType<PartSource['read']>, bytes: number): AsyncGenerator<Uint8Array> {
+  let left = bytes;
+  for await (const piece of pieces) {
+    if (left < piece.length) yield left === 0 ? piece : piece.subarray(left);
+    left = Math.max(0, left - piece.length);
+  }
+}
+
+function isBoxBytes(data: TensorBytes | BoxBytes): data is BoxBytes {
+  return Array.isArray(data);
+}
+
+function viewBoxes(sent: readonly StepPart[], given: BoxBytes, { declared }: StepLayout): Uint8Array[] {
+  if (declared === undefined) {
+    throw unusable('an array of views is for a writer that has declared boxes: give the tensors by name');
+  }
+  if (given.length !== declared.length) {
+    throw unusable(`the array has ${given.length} entries, this writer has declared ${declared.length} boxes`);
+  }
+  declared.forEach((part, index) => {
+    const view = given[index];
+    if (view !== undefined) checkLength(part, view.byteLength);
+  });
+  return sent.map((part) => {
+    const view = given[part.boxIndex!];
+    if (view === undefined && part.bytes > 0) throw invalid(part, 'is missing');
+    return view === undefined ? new Uint8Array() : bytesOf(view);
+  });
+}
+
+function viewTensors(
+  sent: readonly StepPart[],
   given: TensorBytes,
-  spare: readonly SentTensor[] = [],
+  { declared, eachStep, once }: StepLayout,
 ): Uint8Array[] {
+  if (declared !== undefined) {
+    throw unusable(`this writer has declared boxes: give an array of ${declared.length} views, one for each`);
+  }
   const byName: ReadonlyMap<string, ArrayBufferView> =
     given instanceof Map ? given : new Map(Object.entries(given as Record<string, ArrayBufferView>));
-  const views = expected.map((tensor) => {
-    const view = byName.get(tensor.name);
-    if (view === undefined) throw invalid(tensor.name, 'is missing');
-    checkLength(tensor, view.byteLength);
-    return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
+  const views = sent.map((part) => {
+    const view = byName.get(part.name);
+    if (view === undefined) throw invalid(part, 'is missing');
+    checkLength(part, view.byteLength);
+    return bytesOf(view);
   });
-  if (byName.size > expected.length) {
-    const known = new Set([...expected, ...spare].map((tensor) => tensor.name));
+  if (byName.size > sent.length) {
+    const known = new Set([...eachStep, ...once].map(({ name }) => name));
     const unknown = [...byName.keys()].find((name) => !known.has(name));
-    if (unknown !== undefined) throw invalid(unknown, 'is not sent: the layout does not have it or ignores it');
+    if (unknown !== undefined) {
+      throw invalid({ name: unknown }, 'is not sent: the layout does not have it or ignores it');
+    }
   }
   return views;
 }
 
-/** One tensor's pieces from a reader, proved to be as long as the tensor. */
-export async function* readTensor(tensor: SentTensor, read: TensorReader): AsyncGenerator<Uint8Array> {
+function readerSource(part: StepPart, reader: TensorReader): PartSource {
+  return { bytes: part.bytes, read: () => readPart(part, reader) };
+}
+
+/** One part's pieces from a reader, proved to be as long as the part. */
+async function* readPart(part: StepPart, reader: TensorReader): AsyncGenerator<Uint8Array> {
   let bytes = 0;
-  for await (const piece of read(tensor)) {
+  for await (const piece of reader(part)) {
     bytes += piece.length;
-    if (bytes > tensor.bytes) checkLength(tensor, bytes);
+    if (bytes > part.bytes) checkLength(part, bytes);
     yield piece;
   }
-  checkLength(tensor, bytes);
+  checkLength(part, bytes);
 }
 
-function checkLength(tensor: SentTensor, bytes: number): void {
-  if (bytes === tensor.bytes) return;
-  throw invalid(
-    tensor.name,
-    `has ${bytes} bytes, ${tensor.dtype} of shape [${tensor.shape.join(', ')}] needs ${tensor.bytes}`,
-  );
+function bytesOf(view: ArrayBufferView): Uint8Array {
+  return new Uint8Array(view.buffer, view.byteOffset, view.byteLength);
 }
 
-function invalid(name: string, problem: string): ShadowkeepError {
-  return new ShadowkeepError('INVALID_TENSOR', `tensor ${quote(name)} ${problem}`, { metadata: { tensor: name } });
+function checkLength(part: StepPart, bytes: number): void {
+  if (bytes === part.bytes) return;
+  throw invalid(part, `has ${bytes} bytes, ${part.dtype} of shape [${part.shape.join(', ')}] needs ${part.bytes}`);
+}
+
+function invalid(part: Partial<StepPart> & { name: string }, problem: string): ShadowkeepError {
+  const box = part.boxIndex === undefined ? '' : ` (boxes[${part.boxIndex}])`;
+  return new ShadowkeepError('INVALID_TENSOR', `tensor ${quote(part.name)}${box} ${problem}`, {
+    metadata: { tensor: part.name, ...(part.boxIndex === undefined ? {} : { box: part.boxIndex }) },
+  });
+}
+
+function unusable(problem: string): ShadowkeepError {
+  return new ShadowkeepError('INVALID_FIELD', problem, { metadata: { field: 'tensors' } });
 }

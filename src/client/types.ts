@@ -39,9 +39,51 @@ export interface OpenRunOptions {
   wireDtype?: FloatDType | undefined;
   /**
    * Names this life of the trainer: a new id fences every older one, so that a process that was thought dead changes
-   * nothing. Default: none, nobody is fenced, and a writer that is still connected is an error (WRITER_BUSY).
+   * nothing. Default: none, nobody is fenced, and a writer that is still connected is an error (WRITER_BUSY). All writers
+   * of one trainer name the same.
    */
   incarnation?: string | undefined;
+  /** Number of processes (or handles) that push each step together, 1 to 1,024. Default 1. */
+  writers?: number | undefined;
+  /** Which of them this one is, from 0. Default 0. */
+  writer?: number | undefined;
+  /**
+   * What this writer sends, in the order of its steps; together the writers' boxes tile every tensor. Default: the whole
+   * layout where there is one writer, nothing where there are several.
+   */
+  boxes?: readonly BoxSpec[] | undefined;
+  /** Rewinds the run to the newest retained version at or below this step; needs a new `incarnation`. */
+  resumeStep?: number | undefined;
+  /** The step of the checkpoint that the trainer has restored; below the committed one it is refused (TRAINER_BEHIND). */
+  trainerStep?: number | undefined;
+  /** Keeps older versions, for `resumeStep` and for reads of exact steps. Default: none, or what the run has. */
+  retain?: RetainOptions | undefined;
+  /** What is done when the connection breaks. `false`: it is the end of the handle. Default: come back, for a minute. */
+  reconnect?: ReconnectOptions | false | undefined;
+}
+
+/** A rectangle of a tensor, row-major. Without `offset` and `extent`: the whole tensor. */
+export interface BoxSpec {
+  /** Name of the tensor. */
+  tensor: string;
+  /** One per dimension. An extent of 0 is legal: the box is empty. */
+  offset?: readonly number[] | undefined;
+  extent?: readonly number[] | undefined;
+  /** Writers that hold the same box name the same group, not 0; the service says which of them sends. Only of writers. */
+  replicaGroup?: number | undefined;
+}
+
+/** See `Retention` in proto/shadowkeep/v1/types.proto. */
+export interface RetainOptions {
+  /** Kept: the versions whose step is a multiple of it. */
+  everySteps: number;
+  /** The newest so many of them, 1 to 64. */
+  countMax: number;
+}
+
+export interface ReconnectOptions {
+  /** How long the connection may be away before the last failure is raised, milliseconds. Default 60,000. */
+  deadlineMs?: number | undefined;
 }
 
 /** ACCEPT folds them, REJECT_STEP acknowledges the step and changes nothing, SKIP_TENSOR keeps those tensors' shadows. */
@@ -63,17 +105,35 @@ export interface SnapshotOptions {
 export type TensorBytes = ReadonlyMap<string, ArrayBufferView> | Readonly<Record<string, ArrayBufferView>>;
 
 /**
- * Reads one tensor's bytes in pieces, for steps that are larger than memory. Pieces may have any length; each is left
- * unchanged once it is given.
+ * The bytes of a step by box, one entry for each declared one and in their order, row-major within the box. Those of boxes
+ * that are empty, that another writer sends or that are sent no more (COPY_ONCE) may be undefined.
  */
-export type TensorReader = (tensor: TensorSpec) => AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
+export type BoxBytes = readonly (ArrayBufferView | undefined)[];
+
+/** What travels of one tensor: all of it, or one of the writer's boxes. */
+export interface StepPart extends TensorSpec {
+  /** Index into the declared boxes; undefined without boxes. */
+  boxIndex: number | undefined;
+  /** Where it lies in the tensor: `shape` has its own extents, `dtype` is that of its bytes. */
+  boxOffset: readonly number[];
+  globalShape: readonly number[];
+  /** Its length, without the gap after it. */
+  bytes: number;
+}
+
+/**
+ * Reads one part's bytes in pieces, for steps that are larger than memory. Pieces may have any length; each is left
+ * unchanged once it is given. Called again for a part of which the connection has lost bytes; not for empty parts.
+ */
+export type TensorReader = (part: StepPart) => AsyncIterable<Uint8Array> | Iterable<Uint8Array>;
 
 /** What became of a step. */
 export interface Ack {
   step: number;
   /**
    * COMMITTED: folded or assigned. ALREADY_COMMITTED: the run has this step or a later one; nothing was folded. SKIPPED: as
-   * the trainer said. REJECTED: it is not finite, `detail` says where, and the run is as it was.
+   * the trainer said. REJECTED: it is not finite, `detail` says where, and the run is as it was. DROPPED: another writer's
+   * part of it did not come in time, and it is as if nobody had sent it.
    */
   state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'REJECTED' | 'DROPPED';
   /** What was not finite in the step; undefined: nothing. */
@@ -84,176 +144,14 @@ export interface Ack {
   durableStep: number | undefined;
 }
 
-/** A step on its way. Awaiting it waits for the service's acknowledgement. */
+/** A step on its way. Awaiting it waits for the service's acknowledgement; until then its tensors stay unchanged. */
 export interface PendingStep extends Promise<Ack> {
-  /** Resolves when the step's bytes have been read: only then may the caller change its tensors. */
-  readonly sent: Promise<void>;
-}
-
-export interface ReadOptions {
-  run: string;
-  /** Required when the run has several averages. */
-  average?: string | undefined;
   /**
-   * The weights that a power-function average of this relative width would have, or of this exponent `gamma`: the best
-   * combination of the run's snapshots and averages. Then `average` is left out, and `step` is that of a snapshot.
+   * Resolves when the step's bytes have been read. Who asks for it may change the tensors then, before the acknowledgement,
+   * but a connection that breaks in between may have lost bytes that nobody has any more: then the step fails
+   * (UNAVAILABLE). Where nobody asks, such a step is sent again from its tensors.
    */
-  sigmaRel?: number | undefined;
-  gamma?: number | undefined;
-  /** Exactly this step, while the service holds it. Not together with `minStep`. */
-  step?: number | undefined;
-  /** The newest version once it is at or past this step. */
-  minStep?: number | undefined;
-  /** How long the service waits for the step, or for the first commit, milliseconds, at most one hour. Default 0. */
-  waitMs?: number | undefined;
-  /** Tensor names, in which `*` matches any run of characters. Default: all. */
-  names?: readonly string[] | undefined;
-  /** Averaged tensors are cast to it, rounded once. Default: the shadow's precision. */
-  dtype?: FloatDType | undefined;
-  /** Ends the read early. */
-  signal?: AbortSignal | undefined;
-}
-
-/** A tensor as it is served. */
-export interface ShadowTensor {
-  name: string;
-  dtype: DType;
-  shape: readonly number[];
-  /** False: copied as it was pushed. */
-  averaged: boolean;
-  /** Where its bytes start in the byte space: a multiple of 64. */
-  offset: number;
-  /** Its length, without the gap after it. */
-  bytes: number;
-}
-
-/** The one version that a read gives. */
-export interface ShadowHeader {
-  run: string;
-  average: string;
-  step: number;
-  /** Updates folded into the average. */
-  numUpdates: number;
-  generation: number;
-  /** w of the last folded update; 1: assigned. */
-  weight: number;
-  version: number;
-  durableStep: number | undefined;
-  /** How the last folded update moved the average; undefined before it. */
-  movement: Movement | undefined;
-  /** The parts of a combination; their weights sum to 1. Otherwise empty. */
-  contributions: readonly Contribution[];
-  /** Distance of a combination's profile from the one asked for, relative to that one's norm. */
-  fitError: number | undefined;
-  /** Length of the byte space, gaps included. */
-  totalBytes: number;
-  tensors: readonly ShadowTensor[];
-}
-
-/** Measured on a sample of the elements during a fold. */
-export interface Movement {
-  /** ‖p − s‖ / ‖s‖ of the weights that came and the shadow before; undefined when that is no number. */
-  distanceRel: number | undefined;
-  /** Of the elements that are not zero, the share that changed: near 0 the average has stopped moving. */
-  changedShare: number;
-}
-
-/** One part of a combination: a snapshot, or an average as it is. */
-export interface Contribution {
-  average: string;
-  step: number;
-  gamma: number;
-  weight: number;
-}
-
-/** A piece of one tensor: `begin` counts bytes from the tensor's start. */
-export interface ShadowPiece {
-  tensor: ShadowTensor;
-  begin: number;
-  data: Uint8Array;
-}
-
-/** A read under way. Exactly one of `chunks` and `pieces` is iterated, once; leaving the loop early ends the read. */
-export interface ShadowRead {
-  header: ShadowHeader;
-  /** The byte space, in order and without gaps. */
-  chunks: AsyncIterable<{ offset: number; data: Uint8Array }>;
-  /** The same by tensor, in order, without the gaps between tensors: what a file holds. */
-  pieces: AsyncIterable<ShadowPiece>;
-  /** Ends the read, iterated or not. */
-  cancel(): void;
-}
-
-/** Weights in memory. `data` are views of one buffer, each at a multiple of 64 bytes. */
-export interface Shadow extends Omit<ShadowHeader, 'tensors'> {
-  tensors: Map<string, { dtype: DType; shape: readonly number[]; averaged: boolean; data: Uint8Array }>;
-}
-
-export interface AverageState {
-  name: string;
-  numUpdates: number;
-  /** w of the last folded update; undefined before it, as is `movement`. */
-  weight: number | undefined;
-  movement: Movement | undefined;
-  /** The committed step at which it was added to the run; undefined: the run was opened with it. */
-  addedAtStep: number | undefined;
-}
-
-/** A commit, or the state when the watch began. */
-export interface RunEvent {
-  run: string;
-  generation: number;
-  /** Undefined before the first commit. */
-  committedStep: number | undefined;
-  durableStep: number | undefined;
-  averages: readonly AverageState[];
-}
-
-/** What a run holds of the server's memory budget, bytes. */
-export interface RunMemory {
-  shadowBytes: number;
-  stagingBytes: number;
-  /** Old pages that readers still hold. */
-  pinnedBytes: number;
-  /** Free inside the run's arenas. */
-  freeBytes: number;
-  snapshotBytes: number;
-  /** The server's budget and what is left of it. */
-  budgetBytes: number;
-  budgetFreeBytes: number;
-}
-
-/** State, sizes and rates of a run. */
-export interface RunInfo {
-  run: string;
-  generation: number;
-  committedStep: number | undefined;
-  durableStep: number | undefined;
-  /** Empty in a listing. */
-  tensors: readonly TensorSpec[];
-  averages: readonly AverageSpec[];
-  states: readonly AverageState[];
-  tensorCount: number;
-  /** Elements of averaged tensors. */
-  averagedElements: number;
-  memory: RunMemory;
-  writersConnected: number;
-  readersConnected: number;
-  /** The step being received and how much of it has arrived, bytes. */
-  stagingStep: number | undefined;
-  stagingBytes: number;
-  /** Since the server started. */
-  commits: number;
-  bytesReceived: number;
-  bytesSent: number;
-  /** Over the last minute. */
-  commitsPerSecond: number;
-  receivedBytesPerSecond: number;
-  sinceCommitMs: number | undefined;
-  nonFinite: NonFinitePolicy;
-  /** Steps in which a value was not finite, since the server started. */
-  nonFiniteSteps: number;
-  snapshots: readonly { average: string; step: number; bytes: number }[];
+  readonly sent: Promise<void>;
 }
 
 export type { DType, FloatDType, Precision };

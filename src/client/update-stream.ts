@@ -3,37 +3,49 @@ import type { UpdateOpen, UpdateOpened__Output, UpdateRequest, UpdateResponse__O
 import { ClientError, type Failure, protocolError, toFailure } from './errors.js';
 import { toAck } from './messages.js';
 import type { Ack } from './types.js';
+import { createWaiter, type Waiter } from './waiter.js';
 
-/** Somebody waits for an event of the stream. */
-interface Waiter<Value> {
-  readonly promise: Promise<Value>;
-  resolve(value: Value): void;
-  reject(failure: Failure): void;
+export type UpdateCall = ClientDuplexStream<UpdateRequest, UpdateResponse__Output>;
+
+/** Who hears of what comes on a stream, at once: an ack may follow on the heels of `opened`. */
+export interface StreamListener {
+  onOpened(stream: UpdateStream, opened: UpdateOpened__Output): void;
+  /** An exception ends the stream. */
+  onAck(ack: Ack): void;
+  /** Once; nothing comes afterwards. */
+  onFailure(stream: UpdateStream, failure: Failure): void;
 }
 
 /**
- * One Update stream: messages out with backpressure, acks in, matched to their steps in the order of the commits. The
- * first failure is final: everything that waits is rejected with it, and everything that is asked later.
+ * One Update call: messages out with backpressure, answers in. The first failure is final: everything that waits is
+ * rejected with it, and everything that is asked later.
  */
 export class UpdateStream {
-  readonly #call: ClientDuplexStream<UpdateRequest, UpdateResponse__Output>;
+  readonly #call: UpdateCall;
+  readonly #listener: StreamListener;
   #failure: Failure | undefined;
-  #opened: Waiter<UpdateOpened__Output> | undefined;
+  #opened: Waiter<void> | undefined;
   #drained: Waiter<void> | undefined;
   #ended: Waiter<void> | undefined;
   readonly #written = new Set<Waiter<void>>();
-  readonly #acks: { step: number; waiter: Waiter<Ack> }[] = [];
 
-  constructor(call: ClientDuplexStream<UpdateRequest, UpdateResponse__Output>) {
+  constructor(call: UpdateCall, listener: StreamListener) {
     this.#call = call;
+    this.#listener = listener;
     call.on('data', (response: UpdateResponse__Output) => this.#receive(response));
     call.on('drain', () => this.#drained?.resolve());
-    call.on('error', (error) => this.#fail(toFailure(error)));
+    call.on('error', (error) => this.cancel(toFailure(error)));
     // A status that is an error is reported before the end of the messages.
     call.on('end', () => this.#end());
   }
 
-  open(open: UpdateOpen): Promise<UpdateOpened__Output> {
+  /** Why nothing can be sent any more; undefined while it can. */
+  get failure(): Failure | undefined {
+    return this.#failure;
+  }
+
+  /** Sends the first message and waits until it is answered. */
+  open(open: UpdateOpen): Promise<void> {
     this.#opened = this.#wait();
     this.#call.write({ open });
     return this.#opened.promise;
@@ -41,7 +53,7 @@ export class UpdateStream {
 
   /** Hands a message to the stream and waits until the stream has room for the next one. It may be serialized later. */
   async send(message: UpdateRequest): Promise<void> {
-    this.throwIfFailed();
+    this.#throwIfFailed();
     if (this.#call.write(message)) return;
     this.#drained = this.#wait();
     await this.#drained.promise;
@@ -49,23 +61,12 @@ export class UpdateStream {
 
   /** Sends a message and waits until it, and so all before it, has been serialized. */
   async sendWhole(message: UpdateRequest): Promise<void> {
-    this.throwIfFailed();
+    this.#throwIfFailed();
     const waiter = this.#wait<void>();
     this.#written.add(waiter);
     this.#call.write(message, () => waiter.resolve());
     await waiter.promise;
     this.#written.delete(waiter);
-  }
-
-  /** The ack of the next commit, which is of this step. */
-  ack(step: number): Promise<Ack> {
-    const waiter = this.#wait<Ack>();
-    this.#acks.push({ step, waiter });
-    return waiter.promise;
-  }
-
-  throwIfFailed(): void {
-    if (this.#failure !== undefined) throw this.#failure;
   }
 
   /** Half-closes and waits for the server to end the stream. */
@@ -75,53 +76,43 @@ export class UpdateStream {
     return this.#ended.promise;
   }
 
-  /** Ends the stream at once, with a failure for whatever waits on it. */
+  /** Ends the stream at once, with a failure for whatever waits on it; without effect when it has failed. */
   cancel(failure: Failure): void {
-    this.#fail(failure);
+    if (this.#failure !== undefined) return;
+    this.#failure = failure;
+    for (const waiter of [this.#opened, this.#drained, this.#ended, ...this.#written]) waiter?.reject(failure);
     this.#call.cancel();
+    this.#listener.onFailure(this, failure);
   }
 
   #receive(response: UpdateResponse__Output): void {
+    if (this.#failure !== undefined) return;
     try {
-      if (response.message === 'opened' && response.opened) this.#opened?.resolve(response.opened);
-      else if (response.message === 'ack' && response.ack) this.#acknowledge(toAck(response.ack));
+      if (response.message === 'opened' && response.opened) this.#open(response.opened);
+      else if (response.message === 'ack' && response.ack) this.#listener.onAck(toAck(response.ack));
       else throw protocolError(`${response.message ?? 'an empty message'} on an Update stream`);
     } catch (error) {
       this.cancel(toFailure(error));
     }
   }
 
-  #acknowledge(ack: Ack): void {
-    const first = this.#acks[0];
-    if (first?.step !== ack.step) {
-      throw protocolError(`an ack of step ${ack.step} where one of ${first?.step ?? 'no step'} was due`);
-    }
-    this.#acks.shift();
-    first.waiter.resolve(ack);
+  #open(opened: UpdateOpened__Output): void {
+    this.#listener.onOpened(this, opened);
+    this.#opened?.resolve();
   }
 
   #end(): void {
-    if (this.#ended !== undefined && this.#acks.length === 0) this.#ended.resolve();
-    else this.#fail(new ClientError('UNAVAILABLE', 'the server ended the stream'));
+    if (this.#ended !== undefined) this.#ended.resolve();
+    else this.cancel(new ClientError('UNAVAILABLE', 'the server ended the stream'));
   }
 
-  #fail(failure: Failure): void {
-    if (this.#failure !== undefined) return;
-    this.#failure = failure;
-    const acks = this.#acks.splice(0).map(({ waiter }) => waiter);
-    for (const waiter of [this.#opened, this.#drained, this.#ended, ...this.#written, ...acks]) waiter?.reject(failure);
+  #throwIfFailed(): void {
+    if (this.#failure !== undefined) throw this.#failure;
   }
 
-  /** A promise that is rejected when the stream fails; nobody need look at it. */
   #wait<Value>(): Waiter<Value> {
-    let resolve!: (value: Value) => void;
-    let reject!: (failure: Failure) => void;
-    const promise = new Promise<Value>((onResolve, onReject) => {
-      resolve = onResolve;
-      reject = onReject;
-    });
-    promise.catch(() => {});
-    if (this.#failure !== undefined) reject(this.#failure);
-    return { promise, resolve, reject };
+    const waiter = createWaiter<Value>();
+    if (this.#failure !== undefined) waiter.reject(this.#failure);
+    return waiter;
   }
 }

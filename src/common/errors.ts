@@ -4,6 +4,7 @@ export type StatusName =
   | 'NOT_FOUND'
   | 'FAILED_PRECONDITION'
   | 'ABORTED'
+  | 'ALREADY_EXISTS'
   | 'DATA_LOSS'
   | 'RESOURCE_EXHAUSTED'
   | 'DEADLINE_EXCEEDED'
@@ -37,6 +38,11 @@ export const ERROR_TABLE = {
   AVERAGE_NOT_FOUND: { code: 'NOT_FOUND', permanent: true },
   VERSION_NOT_FOUND: { code: 'NOT_FOUND', permanent: true },
   LAYOUT_MISMATCH: { code: 'FAILED_PRECONDITION', permanent: true },
+  WRITERS_MISMATCH: { code: 'FAILED_PRECONDITION', permanent: true },
+  BOX_GAP: { code: 'FAILED_PRECONDITION', permanent: true },
+  BOX_OVERLAP: { code: 'FAILED_PRECONDITION', permanent: true },
+  BOXES_CHANGED: { code: 'FAILED_PRECONDITION', permanent: true },
+  TRAINER_BEHIND: { code: 'FAILED_PRECONDITION', permanent: true },
   AVERAGES_MISMATCH: { code: 'FAILED_PRECONDITION', permanent: true },
   LAST_AVERAGE: { code: 'FAILED_PRECONDITION', permanent: true },
   NOTHING_TO_COMBINE: { code: 'FAILED_PRECONDITION', permanent: false },
@@ -45,6 +51,8 @@ export const ERROR_TABLE = {
   NOTHING_COMMITTED: { code: 'FAILED_PRECONDITION', permanent: false },
   WRITER_BUSY: { code: 'FAILED_PRECONDITION', permanent: false },
   GENERATION_UNKNOWN: { code: 'FAILED_PRECONDITION', permanent: true },
+  STEP_CONFLICT: { code: 'ALREADY_EXISTS', permanent: true },
+  STREAM_REPLACED: { code: 'ABORTED', permanent: true },
   GENERATION_FENCED: { code: 'ABORTED', permanent: true },
   RUN_DELETED: { code: 'ABORTED', permanent: true },
   VERSION_EVICTED: { code: 'ABORTED', permanent: false },
@@ -52,6 +60,7 @@ export const ERROR_TABLE = {
   CRC_MISMATCH: { code: 'DATA_LOSS', permanent: false },
   MEMORY_EXHAUSTED: { code: 'RESOURCE_EXHAUSTED', permanent: false },
   TOO_MANY_RUNS: { code: 'RESOURCE_EXHAUSTED', permanent: false },
+  WRITERS_MISSING: { code: 'DEADLINE_EXCEEDED', permanent: false },
   STEP_TIMEOUT: { code: 'DEADLINE_EXCEEDED', permanent: false },
   WAIT_TIMEOUT: { code: 'DEADLINE_EXCEEDED', permanent: false },
   READER_STALLED: { code: 'DEADLINE_EXCEEDED', permanent: false },

@@ -23,6 +23,18 @@ export const MESSAGE_BYTES_MAX = 8 * (1 << 20);
 /** Ten times the tensors of the largest open models; bounds the memory of one layout to tens of MiB. */
 export const TENSOR_COUNT_MAX = 65_536;
 
+/** Ranks of one trainer: what the largest open trainings shard their weights over, with room. */
+export const WRITER_COUNT_MAX = 1_024;
+
+/** Four boxes for each tensor of the largest layout; bounds the memory of one declaration to tens of MiB. */
+export const BOX_COUNT_MAX = 4 * TENSOR_COUNT_MAX;
+
+/** A box has 2^n corners inside of a tensor that it ends inside of in n dimensions; meshes have at most five. */
+export const BOX_CUT_COUNT_MAX = 8;
+
+/** Each retained version costs up to the memory of the run. */
+export const RETAIN_COUNT_MAX = 64;
+
 /** The rank limit of PyTorch (64). */
 export const RANK_MAX = 64;
 

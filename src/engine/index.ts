@@ -1,3 +1,4 @@
+export type { Writer, WriterRequest, WriterState } from './assembly/index.js';
 export {
   AVERAGE_DEFAULTS,
   type AverageSpec,
@@ -35,11 +36,19 @@ export {
   Snapshot,
   type SnapshotsSpec,
 } from './post-hoc/index.js';
-export { planRead, type ReadPlan, type ReadTensor, readBytes, readElements, writeElements } from './read.js';
+export { planRead, type ReadPlan, type ReadTensor, readBytes, readElements, type Selection, writeElements } from './read.js';
 export { Run } from './run.js';
-export type { CommitOutcome, RunMemory, RunRequest, RunSpec, RunState } from './run-spec.js';
+export type {
+  CommitOutcome,
+  RetentionSpec,
+  RunMemory,
+  RunRequest,
+  RunSpec,
+  RunState,
+  TrainerRequest,
+} from './run-spec.js';
 export { RunTable } from './run-table.js';
 export { copiedTensorsOf, tensorsOf } from './tables.js';
 export type { AverageState, Reader, Shadow, Version } from './version.js';
 export { planWire, type WirePlan } from './wire-plan.js';
-export type { Writer } from './writer.js';
+export { type Box, BoxList } from './world/index.js';

@@ -6,6 +6,8 @@ const INCARNATION_COUNT_MAX = 1_024;
 /** What is kept of a lineage. */
 export interface LineageState {
   readonly generation: number;
+  /** Of the present generation. */
+  readonly writers: number;
   readonly incarnations: readonly (readonly [string, number])[];
 }
 
@@ -16,6 +18,7 @@ export interface LineageState {
 export class Lineage {
   readonly #run: string;
   #generation = 0;
+  #writers = 1;
   readonly #incarnations = new Map<string, number>();
 
   constructor(run: string) {
@@ -26,30 +29,40 @@ export class Lineage {
     return this.#generation;
   }
 
+  /** How many processes push in the present generation. */
+  get writers(): number {
+    return this.#writers;
+  }
+
   get state(): LineageState {
-    return { generation: this.#generation, incarnations: [...this.#incarnations] };
+    return { generation: this.#generation, writers: this.#writers, incarnations: [...this.#incarnations] };
   }
 
   restore(state: LineageState): void {
     this.#generation = state.generation;
+    this.#writers = state.writers;
     for (const [incarnation, generation] of state.incarnations) this.#incarnations.set(incarnation, generation);
   }
 
+  /** Whether an incarnation opens a generation. */
+  isNew(incarnation: string): boolean {
+    return incarnation === '' ? this.#generation === 0 : !this.#incarnations.has(incarnation);
+  }
+
   /**
-   * The generation of an incarnation: a new one opens the next generation, a known one gets its own again or
-   * GENERATION_FENCED, an empty one takes part in the present generation.
+   * The generation of an incarnation: a new one opens the next generation with so many `writers` (0: as many as the one
+   * before), a known one gets its own again or GENERATION_FENCED, an empty one takes part in the present generation.
+   * Throws WRITERS_MISMATCH when that has another number of writers.
    */
-  attach(incarnation: string): number {
-    if (incarnation === '') {
-      this.#generation = Math.max(1, this.#generation);
+  attach(incarnation: string, writers: number): number {
+    if (!this.isNew(incarnation)) {
+      this.check(this.#incarnations.get(incarnation) ?? this.#generation);
+      if (writers !== 0 && writers !== this.#writers) throw this.#otherWriters(writers);
       return this.#generation;
     }
-    const known = this.#incarnations.get(incarnation);
-    if (known !== undefined) {
-      this.check(known);
-      return known;
-    }
     this.#generation += 1;
+    if (writers !== 0) this.#writers = writers;
+    if (incarnation === '') return this.#generation;
     this.#incarnations.set(incarnation, this.#generation);
     const [oldest] = this.#incarnations.keys();
     if (this.#incarnations.size > INCARNATION_COUNT_MAX && oldest !== undefined) this.#incarnations.delete(oldest);
@@ -67,6 +80,15 @@ export class Lineage {
     }
     const problem = `run ${run} has no generation ${generation}, ${this.#generation} is open`;
     throw new ShadowkeepError('GENERATION_UNKNOWN', problem, { metadata });
+  }
+
+  #otherWriters(writers: number): ShadowkeepError {
+    return new ShadowkeepError(
+      'WRITERS_MISMATCH',
+      `generation ${this.#generation} of run ${quote(this.#run)} has ${this.#writers} writers, ${writers} in the request: ` +
+        'another number of writers needs a new incarnation',
+      { metadata: { writers: this.#writers, asked: writers } },
+    );
   }
 
   /** What the stream of an older generation is told. */

@@ -20,8 +20,6 @@ export class NonFiniteScan {
   readonly #plan: WirePlan;
   /** Whether one tensor is enough to know. */
   readonly #firstOnly: boolean;
-  /** The segment where the next bytes begin, or one before it: chunks come in order. */
-  #segment = 0;
   readonly #found = new Set<PlacedTensor>();
   #detail = '';
 
@@ -41,27 +39,14 @@ export class NonFiniteScan {
   }
 
   reset(): void {
-    this.#segment = 0;
     this.#found.clear();
     this.#detail = '';
   }
 
-  /** Scans the next bytes: segments of tensors that lie close together at once, tensor by tensor only where it hits. */
-  scan(piece: Piece): void {
+  /** Scans a piece of a segment of this dtype: tensors that lie close together at once, one by one only where it hits. */
+  scan(piece: Piece, dtype: FloatDType): void {
     if (this.#firstOnly && this.#found.size > 0) return;
-    const { segments } = this.#plan;
-    const end = piece.offset + piece.length;
-    for (;;) {
-      const segment = segments[this.#segment];
-      if (segment === undefined || segment.wireOffset >= end) return;
-      const size = segment.dtype === undefined ? 1 : DTYPE_BYTES[segment.dtype];
-      const segmentEnd = segment.wireOffset + segment.count * size;
-      if (segment.dtype !== undefined && !isFinitePart(piece, segment.wireOffset, segmentEnd, segment.dtype)) {
-        this.#findTensors(piece);
-      }
-      if (segmentEnd > end) return;
-      this.#segment += 1;
-    }
+    if (!isFinitePart(piece, piece.offset, piece.offset + piece.length, dtype)) this.#findTensors(piece);
   }
 
   #findTensors(piece: Piece): void {
@@ -71,7 +56,7 @@ export class NonFiniteScan {
       if (box === undefined || box.wireOffset >= piece.offset + piece.length) return;
       const dtype = wireDTypeOf(box.tensor, wireDType);
       if (box.tensor.policy !== 'AVERAGE' || !isFloatDType(dtype)) continue;
-      const boxEnd = box.wireOffset + box.tensor.count * DTYPE_BYTES[dtype];
+      const boxEnd = box.wireOffset + box.bytes;
       if (isFinitePart(piece, box.wireOffset, boxEnd, dtype)) continue;
       this.#found.add(box.tensor);
       if (this.#detail === '') this.#detail = describe(piece, box, boxEnd, dtype);

@@ -1,10 +1,30 @@
-import { alignedBytes, assert, DTYPE_BYTES, type DType, type FloatDType, isFloatDType } from '../common/index.js';
+import {
+  alignedBytes,
+  assert,
+  DTYPE_BYTES,
+  type DType,
+  type FloatDType,
+  isFloatDType,
+  quote,
+  ShadowkeepError,
+} from '../common/index.js';
 import { SCRATCH_BYTES } from './arena.js';
 import { lastFrom } from './last-from.js';
 import type { Layout, PlacedTensor } from './layout.js';
 import type { PageTable, Plane } from './plane.js';
 import { copiedTensorsOf, pageAt, tensorsOf } from './tables.js';
 import type { Shadow, Version } from './version.js';
+import { type BoxList, type Rows, rowOffset, rowsOf } from './world/index.js';
+
+/** What a reader wants: the tensors of some names, whole, or boxes. */
+export type Selection = ((name: string) => boolean) | BoxList;
+
+/** A part of a tensor. */
+export interface ReadBox {
+  readonly offset: readonly number[];
+  readonly extent: readonly number[];
+  readonly rows: Rows;
+}
 
 /** A tensor of a read, and where its bytes start in the read's byte space. */
 export interface ReadTensor {
@@ -12,6 +32,8 @@ export interface ReadTensor {
   readonly dtype: DType;
   readonly offset: number;
   readonly bytes: number;
+  /** Undefined: it is read whole. */
+  readonly box: ReadBox | undefined;
 }
 
 /** Where elements of a flat space come from: fills `target` with those from `flat`, as many as fit. */
@@ -30,31 +52,43 @@ export function planRead(
   layout: Layout,
   version: Version,
   { spec, plane, table }: Shadow,
-  isWanted: (name: string) => boolean,
+  selection: Selection,
   dtype: FloatDType = plane.dtype,
 ): ReadPlan {
   const averaged: ElementSource = (flat, target) => readElements(table, plane, flat, dtype, target);
-  return planFrom(layout, version, tensorsOf(layout, spec), isWanted, dtype, averaged);
+  return planFrom(layout, version, tensorsOf(layout, spec), selection, dtype, averaged);
 }
 
-/** Plans a read of `averagedTensors` from any source, and of the copied tensors of the version. */
+/** Plans a read of `averagedTensors` from any source, and of the copied tensors of the version. Throws INVALID_FIELD. */
 export function planFrom(
   layout: Layout,
   { copied }: Version,
   averagedTensors: readonly PlacedTensor[],
-  isWanted: (name: string) => boolean,
+  selection: Selection,
   dtype: FloatDType,
   averaged: ElementSource,
 ): ReadPlan {
   const served = new Set([...averagedTensors, ...copiedTensorsOf(layout)]);
   let offset = 0;
   const tensors: ReadTensor[] = [];
-  for (const tensor of layout.tensors) {
-    if (!served.has(tensor) || !isWanted(tensor.name)) continue;
+  const add = (tensor: PlacedTensor, count: number, box: ReadBox | undefined): void => {
     const as = tensor.policy === 'AVERAGE' ? dtype : tensor.dtype;
-    const bytes = tensor.count * DTYPE_BYTES[as];
-    tensors.push({ tensor, dtype: as, offset, bytes });
+    const bytes = count * DTYPE_BYTES[as];
+    tensors.push({ tensor, dtype: as, offset, bytes, box });
     offset += alignedBytes(bytes);
+  };
+  if (typeof selection === 'function') {
+    for (const tensor of layout.tensors) {
+      if (served.has(tensor) && selection(tensor.name)) add(tensor, tensor.count, undefined);
+    }
+  } else {
+    for (let index = 0; index < selection.count; index++) {
+      const tensor = layout.tensors[selection.tensor[index]!];
+      if (tensor === undefined || !served.has(tensor)) throw notServed(index, tensor);
+      const { offset: from, extent } = selection.place(index, tensor);
+      const rows = rowsOf(tensor.shape, from, extent);
+      add(tensor, rows.rowLength * rows.rowCount, { offset: Array.from(from), extent: Array.from(extent), rows });
+    }
   }
   const source: ElementSource = (flat, target) => readElements(copied.table, copied.plane, flat, undefined, target);
   return { tensors, totalBytes: offset, averaged, copied: source };
@@ -81,10 +115,33 @@ export function readBytes(plan: ReadPlan, offset: number, target: Uint8Array): v
   target.fill(0, filled - offset);
 }
 
-/** Fills `target` with the bytes from `offset` of one tensor. */
-function readTensor(plan: ReadPlan, { tensor, dtype }: ReadTensor, offset: number, target: Uint8Array): void {
-  if (tensor.policy === 'AVERAGE') plan.averaged(tensor.flat + offset / DTYPE_BYTES[dtype], target);
-  else plan.copied(tensor.flat + offset, target);
+/** Fills `target` with the bytes from `offset` of one tensor, or of the box of it: row by row. */
+function readTensor(plan: ReadPlan, { tensor, dtype, box }: ReadTensor, offset: number, target: Uint8Array): void {
+  const size = DTYPE_BYTES[dtype];
+  const isAveraged = tensor.policy === 'AVERAGE';
+  const read = (element: number, part: Uint8Array): void => {
+    if (isAveraged) plan.averaged(tensor.flat + element, part);
+    else plan.copied(tensor.flat + element * size, part);
+  };
+  if (box === undefined) {
+    read(offset / size, target);
+    return;
+  }
+  const { rows } = box;
+  const rowBytes = rows.rowLength * size;
+  for (let done = 0; done < target.length; ) {
+    const column = (offset + done) % rowBytes;
+    const length = Math.min(rowBytes - column, target.length - done);
+    const row = Math.floor((offset + done) / rowBytes);
+    read(rows.start + rowOffset(rows, row) + column / size, target.subarray(done, done + length));
+    done += length;
+  }
+}
+
+function notServed(index: number, tensor: PlacedTensor | undefined): ShadowkeepError {
+  const field = `boxes[${index}]`;
+  const problem = `is of tensor ${quote(tensor?.name ?? '')}, which this average does not take`;
+  return new ShadowkeepError('INVALID_FIELD', `${field} ${problem}`, { metadata: { field } });
 }
 
 /** Fills `target` with the elements of a plane from `flat`, cast to `dtype` where that is another one. */

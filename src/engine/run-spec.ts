@@ -1,3 +1,4 @@
+import type { StepDigest } from './assembly/index.js';
 import type { AverageSpec } from './averages/index.js';
 import type { TensorSpec } from './layout.js';
 import type { LineageState } from './lineage.js';
@@ -5,7 +6,13 @@ import type { NonFinitePolicy } from './non-finite.js';
 import type { Snapshot, SnapshotsSpec } from './post-hoc/index.js';
 import type { AverageState } from './version.js';
 
-/** What a run is opened with. Its averages can change afterwards, nothing else can. */
+/** Older versions that are kept: those whose step is a multiple of `everySteps`, the newest `countMax` of them. */
+export interface RetentionSpec {
+  readonly everySteps: number;
+  readonly countMax: number;
+}
+
+/** What a run is opened with. Its averages and its retention can change afterwards, nothing else can. */
 export interface RunSpec {
   readonly name: string;
   readonly tensors: readonly TensorSpec[];
@@ -13,6 +20,8 @@ export interface RunSpec {
   readonly nonFinite: NonFinitePolicy;
   /** Undefined: none are kept. */
   readonly snapshots: SnapshotsSpec | undefined;
+  /** Undefined: no older version is kept. */
+  readonly retain: RetentionSpec | undefined;
 }
 
 /** What OpenRun says of a run: what it leaves out is the default of a new one, and whatever an existing one has. */
@@ -20,6 +29,18 @@ export type RunRequest = Omit<RunSpec, 'nonFinite' | 'snapshots'> & {
   readonly nonFinite: NonFinitePolicy | undefined;
   readonly snapshots: SnapshotsSpec | undefined;
 };
+
+/** Which life of the trainer opens a run, and where it stands. */
+export interface TrainerRequest {
+  /** Empty: it takes part in the present generation. */
+  readonly incarnation: string;
+  /** Processes that push; 0: as many as the present generation has. */
+  readonly writers: number;
+  /** The newest retained version at or below this step is to be gone on from. */
+  readonly resumeStep: number | undefined;
+  /** The step that the trainer has restored. */
+  readonly trainerStep: number | undefined;
+}
 
 export interface RunOptions {
   /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
@@ -40,6 +61,7 @@ export interface RunState extends LineageState {
   /** The present cadence, where snapshots are kept. */
   readonly snapshotsEverySteps: number | undefined;
   readonly snapshots: readonly Pick<Snapshot, 'average' | 'gamma' | 'step' | 'time'>[];
+  readonly digests: readonly StepDigest[];
 }
 
 export interface RunMemory {
@@ -52,7 +74,7 @@ export interface RunMemory {
 
 /** What became of a step. */
 export interface CommitOutcome {
-  readonly state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'REJECTED';
+  readonly state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'REJECTED' | 'DROPPED';
   /** What was not finite in it; empty: nothing. */
   readonly detail: string;
 }

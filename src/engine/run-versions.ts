@@ -1,6 +1,7 @@
 import { assert, quote, ShadowkeepError } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
 import type { Advance, AverageSpec } from './averages/index.js';
+import type { StagedStep } from './assembly/index.js';
 import { type CommitPlan, FoldPlans, foldCommit, foldedShadows } from './commit.js';
 import type { FoldTarget } from './fold.js';
 import type { FoldAhead } from './fold-ahead.js';
@@ -8,6 +9,7 @@ import { allocateTargets } from './fold-targets.js';
 import { History } from './history.js';
 import { type Layout, type PlacedTensor, placeTensors } from './layout.js';
 import type { Ledger } from './ledger.js';
+import type { LineageState } from './lineage.js';
 import { openContent, openShadow } from './open-shadows.js';
 import { type Page, PagePool, type PageWant } from './page-pool.js';
 import { homeOfPage, type PageTable, type Plane, PlaneShape, pageBytesFor } from './plane.js';
@@ -16,7 +18,6 @@ import type { RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
 import { pageCountOf, takeNext, tensorsOf, usedPageCount } from './tables.js';
 import type { Shadow, Version } from './version.js';
 import { planWire } from './wire-plan.js';
-import type { Writer } from './writer.js';
 
 /** The memory of a run: its pages, the versions made of them, and how the next version comes from the last one. */
 export class RunVersions {
@@ -52,7 +53,7 @@ export class RunVersions {
     this.#snapshots = spec.snapshots && new SnapshotKeeper(spec.snapshots, this.layout, this.pool, this.#shape);
     try {
       const content = openContent(this.pool, this.#shape, this.layout, averages, firstStepBytes, ledger, this.#owner);
-      this.history = new History(this.pool, options.nextVersionId ?? countFrom(1), content);
+      this.history = new History(this.pool, options.nextVersionId ?? countFrom(1), content, spec.retain);
     } catch (error) {
       this.pool.close();
       throw error;
@@ -88,7 +89,7 @@ export class RunVersions {
   }
 
   /**
-   * The same for a step that was folded as it arrived, on the writer's staging pages. An average that was added meanwhile
+   * The same for a step that was folded as it arrived, on its staging pages. An average that was added meanwhile
    * begins with the next step: the weights are no more.
    */
   planExchange(
@@ -110,16 +111,16 @@ export class RunVersions {
     return { targets, advances, snapshots, skipped, isFirst: false, exchange };
   }
 
-  /** The fold of a step that a writer has staged whole, in slices. */
-  fold(writer: Writer, plan: CommitPlan): Iterable<void> {
-    const wire = this.#foldPlans.planFor(writer.plan, this.head.shadows, plan.skipped);
-    return foldCommit(wire, writer.pages, plan, this.pool.pageBytes, this.#yieldElements);
+  /** The fold of a step that is staged whole, in slices. */
+  fold({ pages, plan: own }: StagedStep, plan: CommitPlan): Iterable<void> {
+    const wire = this.#foldPlans.planFor(own, this.head.shadows, plan.skipped);
+    return foldCommit(wire, pages, plan, this.pool.pageBytes, this.#yieldElements);
   }
 
   /** What was folded becomes the head. */
   flip(step: number, generation: number, plan: CommitPlan): void {
     const { head } = this;
-    this.history.replace({
+    this.history.commit({
       step,
       generation,
       shadows: foldedShadows(head, plan),
@@ -169,7 +170,7 @@ export class RunVersions {
   }
 
   /** What `restore` needs, as of the head. */
-  get state(): Omit<RunState, 'generation' | 'incarnations'> {
+  get state(): Omit<RunState, keyof LineageState | 'digests'> {
     const { step, shadows, snapshots } = this.head;
     return {
       step,

@@ -1,37 +1,62 @@
-import { assert, type FloatDType, quote, ShadowkeepError } from '../common/index.js';
+import { assert, quote, ShadowkeepError } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
-import { advanceAll, advanceAllInitial } from './advance-run.js';
+import {
+  type Drive,
+  type PartCommit,
+  type Writer,
+  type WriterRequest,
+  Writers,
+  type WriterState,
+} from './assembly/index.js';
 import type { AverageSpec } from './averages/index.js';
-import type { CommitPlan } from './commit.js';
-import { FoldAhead } from './fold-ahead.js';
+import { Committer } from './committer.js';
 import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
 import { Lineage } from './lineage.js';
-import type { CommitOutcome, RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
+import type {
+  CommitOutcome,
+  RetentionSpec,
+  RunMemory,
+  RunOptions,
+  RunSpec,
+  RunState,
+  TrainerRequest,
+} from './run-spec.js';
 import { RunVersions } from './run-versions.js';
 import type { Reader, Version } from './version.js';
-import { planWire } from './wire-plan.js';
-import { Writer } from './writer.js';
 
 /**
- * One training run: its planes, the version that readers see, the writer that fills the next one. The single writer of
+ * One training run: its planes, the version that readers see, the writers that fill the next one. The single writer of
  * its own state; no I/O, no clock, no randomness, so the same calls give the same bytes.
  */
 export class Run {
   readonly spec: RunSpec;
+  readonly #ledger: Ledger;
   readonly #versions: RunVersions;
   readonly #lineage: Lineage;
-  #nonFiniteSteps = 0;
-  #writer: Writer | undefined;
-  #fold: Promise<void> | undefined;
+  readonly #committer: Committer;
+  /** Of the present generation; undefined: none was opened since the run was. */
+  #writers: Writers | undefined;
   #isDeleted = false;
   readonly #listeners = new Set<() => void>();
 
   /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
   constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions = {}) {
     this.spec = spec;
+    this.#ledger = ledger;
     this.#lineage = new Lineage(spec.name);
     this.#versions = new RunVersions(spec, ledger, mode, options);
+    const lineage = this.#lineage;
+    const gone = (): ShadowkeepError | undefined => (this.#isDeleted ? this.deletedError() : undefined);
+    this.#committer = new Committer(spec, this.#versions, {
+      get generation() {
+        return lineage.generation;
+      },
+      get gone() {
+        return gone();
+      },
+      notify: () => this.#notify(),
+    });
   }
 
   get layout(): Layout {
@@ -64,22 +89,54 @@ export class Run {
     return this.#lineage.generation;
   }
 
+  /** How many processes push in the present generation. */
+  get writerCount(): number {
+    return this.#lineage.writers;
+  }
+
+  /** How far each of them is. */
+  get writerStates(): WriterState[] {
+    return this.#writers?.states ?? [];
+  }
+
+  /** The step that is decided next, if any has begun. */
+  get oldestStep(): number | undefined {
+    return this.#writers?.pipeline?.oldest?.step;
+  }
+
+  /** The same, and how much of it has arrived, bytes. */
+  get staging(): { readonly step: number; readonly receivedBytes: number } | undefined {
+    const oldest = this.#writers?.pipeline?.oldest;
+    if (oldest === undefined) return undefined;
+    const receivedBytes = [...oldest.parts].reduce((sum, member) => sum + member.arrivedOf(oldest.step), 0);
+    return { step: oldest.step, receivedBytes };
+  }
+
   get isDeleted(): boolean {
     return this.#isDeleted;
   }
 
-  get writer(): Writer | undefined {
-    return this.#writer;
-  }
-
-  /** The committed versions that readers can get: the newest, then those that other readers hold. */
+  /** The committed versions that readers can get: the newest, then those that other readers hold or that are retained. */
   get versions(): readonly Version[] {
     return this.#versions.history.versions;
   }
 
+  /** Steps of the retained versions, rising. */
+  get retainedSteps(): number[] {
+    return this.#versions.history.retained.flatMap(({ step }) => step ?? []);
+  }
+
+  get retain(): RetentionSpec | undefined {
+    return this.#versions.history.retain;
+  }
+
+  set retain(retain: RetentionSpec | undefined) {
+    this.#versions.history.retain = retain;
+  }
+
   /** Steps in which a value was not finite, since the run was opened or restored. */
   get nonFiniteSteps(): number {
-    return this.#nonFiniteSteps;
+    return this.#committer.nonFiniteSteps;
   }
 
   /** The present cadence of snapshots: it doubles when there is no room. Undefined: none are kept. */
@@ -88,7 +145,7 @@ export class Run {
   }
 
   get memory(): RunMemory {
-    return this.#versions.memory(this.#writer?.stagingBytes ?? 0);
+    return this.#versions.memory(this.#writers?.pipeline?.stagingBytes ?? 0);
   }
 
   /**
@@ -96,8 +153,7 @@ export class Run {
    * after an `await` of anything else, a fold may have begun.
    */
   async whenSettled<Result>(action: () => Result): Promise<Result> {
-    while (this.#fold !== undefined) await this.#fold.catch(() => undefined);
-    return action();
+    return await this.#committer.whenSettled(action);
   }
 
   /** Calls `listener` after each commit and after the deletion; returns the way to stop that. */
@@ -108,104 +164,104 @@ export class Run {
 
   /** Holds a version for a reader; the head only `whenSettled`: a fold under way may be writing on its pages. */
   pin(version: Version): Reader {
-    assert(this.#fold === undefined || version !== this.head, 'the head is not pinned while it is folded');
+    assert(!this.#committer.isFolding || version !== this.head, 'the head is not pinned while it is folded');
     return version.pin();
   }
 
   /**
    * The generation of one life of the trainer. A new incarnation opens a generation and fences the others: their streams
    * end, and what they had staged is freed. A known one gets its own again, or GENERATION_FENCED; an empty one takes part
-   * in the present generation. Only `whenSettled`: a step that has arrived whole is not torn from its writer.
+   * in the present generation. A new generation goes on from an older version where that is asked for. Only
+   * `whenSettled`: a step that has arrived whole is not torn from its writers. Throws WRITERS_MISMATCH, TRAINER_BEHIND,
+   * VERSION_NOT_FOUND, and changes nothing then.
    */
-  attach(incarnation: string): number {
+  attach({ incarnation, writers, resumeStep, trainerStep }: TrainerRequest): number {
     this.#checkSettled();
-    const generation = this.#lineage.attach(incarnation);
-    if (this.#writer !== undefined && this.#writer.generation < generation) {
-      this.#writer.close(this.#lineage.fencedError());
-      this.#writer = undefined;
+    const isNew = this.#lineage.isNew(incarnation);
+    const version = isNew && resumeStep !== undefined ? this.#versions.history.newestUntil(resumeStep) : undefined;
+    if (isNew || incarnation === '') this.#checkTrainer(resumeStep, trainerStep, version);
+    const generation = this.#lineage.attach(incarnation, writers);
+    if (this.#writers === undefined || this.#writers.generation < generation) {
+      this.#writers?.end(this.#lineage.fencedError());
+      this.#writers = this.#newWriters();
     }
+    if (version !== undefined && version !== this.head) this.#rewind(version, generation);
     return generation;
   }
 
   /**
-   * The stream of the writer of `generation`; takes the memory of one step in `wireDType`. `onFailure` is told when the
-   * writer is closed from outside: by a newer generation, or with its run.
+   * The stream of a writer; it is ready when all have declared their boxes, and takes the memory of one step then.
+   * `onFailure` is told when it is closed from outside: by a newer generation, with its run, because its step got no bytes
+   * for too long. Only `whenSettled`.
    */
-  openWriter(
-    generation: number,
-    wireDType: FloatDType | undefined,
-    onFailure: (error: ShadowkeepError) => void,
-  ): Writer {
-    if (this.#isDeleted) throw this.deletedError();
-    this.#lineage.check(generation);
-    if (this.#writer !== undefined) {
-      throw new ShadowkeepError('WRITER_BUSY', `writer 0 of run ${quote(this.spec.name)} already has a stream`);
-    }
-    const plan = planWire(this.layout, wireDType);
-    const settings = {
-      generation,
-      isFirst: this.committedStep === undefined,
-      nonFinite: this.spec.nonFinite,
-      beginAhead: ({ pages }: Writer, step: number) => FoldAhead.begin(this.head, plan, pages.length, step),
-    };
-    this.#writer = new Writer(this.#versions.pool, plan, this.head.shadows[0]?.plane, settings, onFailure);
-    return this.#writer;
+  openWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Writer {
+    this.#checkSettled();
+    this.#lineage.check(request.generation);
+    this.#writers ??= this.#newWriters();
+    return this.#writers.open(request, onFailure);
   }
 
-  /** Idempotent; a writer that was fenced is closed already. */
-  closeWriter(writer: Writer): void {
+  /** A stream has ended. What it has sent of a step is kept until `forgetWriter`, for one that comes back. Idempotent. */
+  leaveWriter(writer: Writer): void {
+    this.#writersOf(writer)?.leave(writer);
     writer.close();
-    if (this.#writer === writer) this.#writer = undefined;
+  }
+
+  /** Frees what a stream has left behind, unless its writer came back. Only `whenSettled`. */
+  forgetWriter(writer: Writer): void {
+    this.#writersOf(writer)?.forget(writer);
+  }
+
+  /** Both at once. */
+  closeWriter(writer: Writer): void {
+    this.leaveWriter(writer);
+    this.forgetWriter(writer);
+  }
+
+  /** Undefined: the writer may send a step. Otherwise it is too far ahead of the others; ask again afterwards. */
+  admission(writer: Writer, step: number): Promise<void> | undefined {
+    const pipeline = this.#writersOf(writer)?.pipeline;
+    return writer.isReady ? pipeline?.admission(writer.member, step) : undefined;
   }
 
   /**
-   * Folds the writer's staged step into every average and flips the version, all at once. `drive` runs the fold to its
-   * end, letting others run between its slices. A step at or below the committed one is not folded again, one that is
-   * not finite may be refused by the run's policy.
+   * A writer's part of a step is whole. When all are, the step is folded into every average and the version flips, all at
+   * once; the promise resolves then. `drive` runs the fold to its end, letting others run between its slices. A step at
+   * or below the committed one is not folded again, one that is not finite may be refused by the run's policy. Rejects
+   * with STEP_CONFLICT, which ends every stream, when all parts of a committed step have come with other content.
    */
-  async commit(
-    writer: Writer,
-    step: number,
-    bytes: number,
-    isInitial: boolean,
-    drive: (fold: Iterable<void>) => Promise<void>,
-  ): Promise<CommitOutcome> {
+  async commit(writer: Writer, commit: PartCommit, drive: Drive): Promise<CommitOutcome> {
     writer.checkOpen();
-    writer.checkStep(step);
-    if (this.#isCommitted(step)) return this.#drop(writer, 'ALREADY_COMMITTED');
-    const isFirst = this.committedStep === undefined;
-    writer.checkWhole(step, bytes, isFirst);
-    const advance = isInitial ? advanceAllInitial : advanceAll;
-    const advances = advance(this.spec.name, this.head, step);
-    const { found, detail } = writer.nonFinite;
-    if (found.size > 0) this.#nonFiniteSteps += 1;
-    if (found.size > 0 && this.#isRejected()) return this.#drop(writer, 'REJECTED', detail);
-    const skipped = this.spec.nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
-    const plan =
-      writer.ahead === undefined
-        ? this.#versions.plan(step, advances, skipped)
-        : this.#versions.planExchange(step, writer.ahead, writer.pages, skipped);
-    await this.#foldAndFlip(writer, step, plan, drive);
-    return this.#drop(writer, 'COMMITTED', detail);
+    const pipeline = this.#writersOf(writer)?.pipeline;
+    assert(pipeline !== undefined, 'an open writer has its pipeline');
+    try {
+      return await pipeline.commit(writer.member, commit, drive);
+    } catch (error) {
+      if (error instanceof ShadowkeepError && error.reason === 'STEP_CONFLICT') this.#writers?.failAll(error);
+      throw error;
+    }
   }
 
-  /** Acknowledges a step that the trainer's optimizer skipped: readers see it, its averages are those before. */
-  skip(writer: Writer, step: number): CommitOutcome {
-    writer.checkOpen();
-    writer.checkStep(step);
-    if (this.#isCommitted(step)) return this.#drop(writer, 'ALREADY_COMMITTED');
-    // There is nothing to see before the first commit.
-    if (this.committedStep !== undefined) {
-      this.#versions.history.replace({ step, generation: writer.generation });
-      this.#notify();
-    }
-    return this.#drop(writer, 'SKIPPED');
+  /** Whether a writer has still to wait for others before its last step is decided. */
+  waitsForOthers(writer: Writer): boolean {
+    return writer.member.awaited.length > 0 && this.#writersOf(writer)?.isDeciding === false;
+  }
+
+  /** Drops the step that is decided next, because a writer's part of it does not come. Only `whenSettled`. */
+  dropOldest(timeoutMs: number): void {
+    this.#writers?.pipeline?.dropOldest(timeoutMs);
+  }
+
+  /** What a writer is told that has waited for the declarations of others for so long. */
+  missingError(timeoutMs: number): ShadowkeepError {
+    assert(this.#writers !== undefined, 'somebody waits');
+    return this.#writers.missingError(timeoutMs);
   }
 
   /** Adds an average, which starts with the next step. Only `whenSettled`. Throws INVALID_AVERAGE, MEMORY_EXHAUSTED. */
   addAverage(spec: AverageSpec): void {
     this.#checkSettled();
-    this.#versions.addAverage(spec, this.#writer !== undefined);
+    this.#versions.addAverage(spec, this.#writers?.pipeline !== undefined);
     this.#notify();
   }
 
@@ -219,8 +275,8 @@ export class Run {
   /** Ends every stream and gives the memory back. */
   delete(): number {
     this.#isDeleted = true;
-    this.#writer?.close(this.deletedError());
-    this.#writer = undefined;
+    this.#writers?.end(this.deletedError());
+    this.#writers = undefined;
     const freedBytes = this.#versions.delete();
     this.#notify();
     return freedBytes;
@@ -232,56 +288,56 @@ export class Run {
 
   /** What `restore` needs, as of the head. */
   get state(): RunState {
-    return { ...this.#lineage.state, ...this.#versions.state };
+    return { ...this.#lineage.state, ...this.#versions.state, digests: this.#committer.digests.state };
   }
 
   /** Puts a saved state in place of the empty one, with empty snapshots; the caller fills the head's pages. */
   restore(state: RunState): void {
     this.#versions.restore(state);
     this.#lineage.restore(state);
+    this.#committer.digests.restore(state.digests);
   }
 
-  #isCommitted(step: number): boolean {
-    return this.committedStep !== undefined && step <= this.committedStep;
+  #newWriters(): Writers {
+    const { generation, writers } = this.#lineage;
+    const { pool, layout } = this.#versions;
+    return new Writers(generation, writers, this.spec, this.#committer, pool, layout, this.#ledger);
   }
 
-  /** A tensor cannot keep a shadow that it does not have yet. */
-  #isRejected(): boolean {
-    const { nonFinite } = this.spec;
-    if (nonFinite !== 'SKIP_TENSOR') return nonFinite === 'REJECT_STEP';
-    return this.head.shadows.some(({ state }) => state.weight === undefined);
+  /** The writers of a stream's generation, unless a newer one has begun. */
+  #writersOf({ generation }: Writer): Writers | undefined {
+    return this.#writers?.generation === generation ? this.#writers : undefined;
   }
 
-  #drop(writer: Writer, state: CommitOutcome['state'], detail = ''): CommitOutcome {
-    writer.reset();
-    return { state, detail };
-  }
-
-  async #foldAndFlip(
-    writer: Writer,
-    step: number,
-    plan: CommitPlan,
-    drive: (fold: Iterable<void>) => Promise<void>,
-  ): Promise<void> {
-    const fold = this.#versions.fold(writer, plan);
-    // Said before it begins: `drive` may let others run before the first slice too.
-    this.#fold = Promise.resolve(fold).then(drive);
-    try {
-      await this.#fold;
-    } finally {
-      // In one go with the flip: who sees no fold under way sees the version that it made.
-      this.#fold = undefined;
+  #checkTrainer(resumeStep: number | undefined, trainerStep: number | undefined, version: Version | undefined): void {
+    const { committedStep } = this;
+    const name = quote(this.spec.name);
+    if (committedStep === undefined) return;
+    const retained = `retained are steps [${this.retainedSteps.join(', ')}]`;
+    if (resumeStep !== undefined && version === undefined) {
+      throw new ShadowkeepError(
+        'VERSION_NOT_FOUND',
+        `run ${name} has no version at or below step ${resumeStep} to go on from: ${committedStep} is committed, ${retained}`,
+        { metadata: { resumeStep, committedStep } },
+      );
     }
-    if (this.#isDeleted) throw this.deletedError();
-    this.#versions.flip(step, writer.generation, plan);
-    if (plan.isFirst) writer.dropOnce();
-    const staging = this.#versions.stagingAfter(plan);
-    if (staging !== undefined) writer.exchangePages(staging);
+    if (resumeStep !== undefined || trainerStep === undefined || trainerStep >= committedStep) return;
+    throw new ShadowkeepError(
+      'TRAINER_BEHIND',
+      `run ${name} has committed step ${committedStep}, the trainer comes back from step ${trainerStep}: go on without ` +
+        `trainer_step, steps up to ${committedStep} are acknowledged and not folded, or rewind with resume_step; ${retained}`,
+      { metadata: { trainerStep, committedStep } },
+    );
+  }
+
+  #rewind(version: Version, generation: number): void {
+    this.#versions.history.rewind(version, generation);
+    this.#committer.digests.rewind(version.step);
     this.#notify();
   }
 
   #checkSettled(): void {
-    assert(this.#fold === undefined, 'nothing changes a run during a fold');
+    assert(!this.#committer.isFolding, 'nothing changes a run during a fold');
     if (this.#isDeleted) throw this.deletedError();
   }
 
@@ -289,6 +345,3 @@ export class Run {
     for (const listener of [...this.#listeners]) listener();
   }
 }
-
-/** No tensor is left out. */
-const NONE: ReadonlySet<never> = new Set();

@@ -43,7 +43,10 @@ export class Version implements VersionContent {
   readonly snapshots: readonly Snapshot[];
   readonly #pool: PagePool;
   readonly #readers = new Set<Reader>();
+  /** The run was rewound to an older one: new readers do not get it. */
+  isUndone = false;
   #isCurrent = true;
+  #isRetained = false;
   #isReleased = false;
 
   constructor(pool: PagePool, id: number, content: VersionContent) {
@@ -58,8 +61,23 @@ export class Version implements VersionContent {
     for (const snapshot of this.snapshots) snapshot.hold();
   }
 
+  /** Whether it is needed when it is not the current one. */
   get isPinned(): boolean {
+    return this.isRead || this.#isRetained;
+  }
+
+  get isRead(): boolean {
     return this.#readers.size > 0;
+  }
+
+  get isRetained(): boolean {
+    return this.#isRetained;
+  }
+
+  /** Whether it is kept when no reader holds it. */
+  set isRetained(isRetained: boolean) {
+    this.#isRetained = isRetained;
+    this.#releaseIfUnused();
   }
 
   /** The pages of all tables. */

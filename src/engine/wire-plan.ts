@@ -13,10 +13,11 @@ export interface Segment {
   readonly averages: number;
 }
 
-/** Where one tensor's bytes start. */
+/** Where one tensor's bytes lie. */
 export interface WireBox {
   readonly tensor: PlacedTensor;
   readonly wireOffset: number;
+  readonly bytes: number;
 }
 
 export interface WirePlan {
@@ -25,6 +26,8 @@ export interface WirePlan {
   readonly segments: readonly Segment[];
   readonly onceSegments: readonly Segment[];
   readonly boxes: readonly WireBox[];
+  /** Where each tensor of the layout starts; one that is not sent, or has no bytes: anywhere. */
+  readonly offsets: Float64Array;
   /** Length of the byte space without the tensors of policy COPY_ONCE, and with them: multiples of 64. */
   readonly stepBytes: number;
   readonly firstStepBytes: number;
@@ -34,7 +37,7 @@ export interface WirePlan {
 const ALL_AVERAGES = -1;
 
 /**
- * The byte space of one writer that sends the whole layout. Neighbours that run in step, and are folded into the same
+ * The byte space of a whole step, which is that of one writer that sends the whole layout. Neighbours that run in step, and are folded into the same
  * averages, become one segment. `averagesOf` says which those are; default all.
  */
 export function planWire(
@@ -43,10 +46,11 @@ export function planWire(
   averagesOf: (tensor: PlacedTensor) => number = () => ALL_AVERAGES,
 ): WirePlan {
   const boxes: WireBox[] = [];
+  const offsets = new Float64Array(layout.tensors.length);
   let wireOffset = 0;
   const place = (isOnce: boolean): Segment[] => {
     const segments: Segment[] = [];
-    for (const tensor of layout.tensors) {
+    for (const [index, tensor] of layout.tensors.entries()) {
       if (tensor.policy === 'IGNORE' || tensor.count === 0 || (tensor.policy === 'COPY_ONCE') !== isOnce) continue;
       const dtype = wireDTypeOf(tensor, wireDType);
       const bytes = tensor.count * DTYPE_BYTES[dtype];
@@ -58,7 +62,8 @@ export function planWire(
         dtype: isAveraged ? dtype : undefined,
         averages: isAveraged ? averagesOf(tensor) : ALL_AVERAGES,
       });
-      boxes.push({ tensor, wireOffset });
+      boxes.push({ tensor, wireOffset, bytes });
+      offsets[index] = wireOffset;
       wireOffset += alignedBytes(bytes);
     }
     return segments;
@@ -66,7 +71,7 @@ export function planWire(
   const segments = place(false);
   const stepBytes = wireOffset;
   const onceSegments = place(true);
-  return { wireDType, segments, onceSegments, boxes, stepBytes, firstStepBytes: wireOffset };
+  return { wireDType, segments, onceSegments, boxes, offsets, stepBytes, firstStepBytes: wireOffset };
 }
 
 /** Appends, or lengthens the last segment (over the gap between them too) when both spaces advance by the same count. */

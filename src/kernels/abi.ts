@@ -17,6 +17,8 @@ export interface Kernels {
   /** Keyed by the dtype of the source, as accumulate. */
   readonly finite: Readonly<Record<FloatDType, FiniteKernel>>;
   readonly accumulate: Readonly<Record<FloatDType, AccumulateKernel>>;
+  /** Keyed by the bytes of a unit. */
+  readonly digest: Readonly<Record<UnitBytes, DigestKernel>>;
 }
 
 /**
@@ -47,6 +49,20 @@ export type FiniteKernel = (src: number, count: number) => number;
 
 /** sums[i] += weight * src[i] in F64: product and sum are rounded each. Ranges do not overlap. */
 export type AccumulateKernel = (sums: number, src: number, count: number, weight: number) => void;
+
+/** Widths of the units that a digest reads; eight bytes are two units of four. */
+export const UNIT_BYTES = [1, 2, 4] as const;
+export type UnitBytes = (typeof UNIT_BYTES)[number];
+
+/**
+ * Sums of `count` units x[0] … at `src`, unsigned and little-endian, as two F64 at `out`:
+ *
+ *   0  Σ y[j] modulo 2^32              y = x ^ (x >>> 16), which is x for units of 1 and 2 bytes
+ *   8  Σ (count − j) y[j] modulo 2^32
+ *
+ * The second is the sum of the first after each unit. Integers modulo 2^32 add up to the same in any order.
+ */
+export type DigestKernel = (out: number, src: number, count: number) => void;
 
 /** `simd` is the WebAssembly build, `scalar` the TypeScript reference: its oracle, and the way out without SIMD. */
 export type KernelMode = 'simd' | 'scalar';

@@ -1,7 +1,14 @@
 import { FLOAT_DTYPES, PRECISIONS } from '../common/index.js';
-import type { KernelMode, Kernels } from './abi.js';
+import { type KernelMode, type Kernels, UNIT_BYTES } from './abi.js';
 import { KERNELS_WASM_BASE64 } from './gen/wasm.js';
-import { referenceAccumulate, referenceCast, referenceFinite, referenceLerp, referenceMeasure } from './reference.js';
+import {
+  referenceAccumulate,
+  referenceCast,
+  referenceDigest,
+  referenceFinite,
+  referenceLerp,
+  referenceMeasure,
+} from './reference.js';
 
 /**
  * The kernels for one memory; they follow it when it grows.
@@ -21,12 +28,13 @@ function scalarKernels(memory: WebAssembly.Memory): Kernels {
     ),
     finite: record(FLOAT_DTYPES, (from) => referenceFinite(memory, from)),
     accumulate: record(FLOAT_DTYPES, (from) => referenceAccumulate(memory, from)),
+    digest: record(UNIT_BYTES, (unitBytes) => referenceDigest(memory, unitBytes)),
   };
 }
 
 function simdKernels(memory: WebAssembly.Memory): Kernels {
   const { exports } = new WebAssembly.Instance(compiledModule(), { env: { memory } });
-  const find = (...parts: string[]) => {
+  const find = (...parts: (string | number)[]) => {
     const name = parts.join('_').toLowerCase();
     const kernel = exports[name];
     if (kernel === undefined) throw new Error(`broken build: the kernels have no export ${name}`);
@@ -38,10 +46,14 @@ function simdKernels(memory: WebAssembly.Memory): Kernels {
     measure: record(PRECISIONS, (precision) => record(FLOAT_DTYPES, (from) => find('measure', precision, from))),
     finite: record(FLOAT_DTYPES, (from) => find('finite', from)),
     accumulate: record(FLOAT_DTYPES, (from) => find('accumulate', from)),
+    digest: record(UNIT_BYTES, (unitBytes) => find('digest', unitBytes)),
   };
 }
 
-function record<Key extends string, Value>(keys: readonly Key[], value: (key: Key) => Value): Record<Key, Value> {
+function record<Key extends string | number, Value>(
+  keys: readonly Key[],
+  value: (key: Key) => Value,
+): Record<Key, Value> {
   return Object.fromEntries(keys.map((key) => [key, value(key)])) as Record<Key, Value>;
 }
 

@@ -1,5 +1,13 @@
 import { DTYPE_BYTES, type FloatDType, type Precision } from '../common/index.js';
-import type { AccumulateKernel, CastKernel, FiniteKernel, LerpKernel, MeasureKernel } from './abi.js';
+import type {
+  AccumulateKernel,
+  CastKernel,
+  DigestKernel,
+  FiniteKernel,
+  LerpKernel,
+  MeasureKernel,
+  UnitBytes,
+} from './abi.js';
 import { FLOAT_FORMATS } from './float-formats.js';
 
 // What the kernels mean, one element at a time. A view lasts for one call: growing the memory detaches its buffer.
@@ -87,5 +95,28 @@ export function referenceAccumulate(memory: WebAssembly.Memory, from: FloatDType
       const product = weight * FLOAT_FORMATS[from].read(view, src + i * DTYPE_BYTES[from]);
       FLOAT_FORMATS.F64.write(view, at, FLOAT_FORMATS.F64.read(view, at) + product);
     }
+  };
+}
+
+const READ_UNIT: Readonly<Record<UnitBytes, (view: DataView, address: number) => number>> = {
+  1: (view, address) => view.getUint8(address),
+  2: (view, address) => view.getUint16(address, true),
+  4: (view, address) => view.getUint32(address, true),
+};
+
+/** The digest of abi.ts. */
+export function referenceDigest(memory: WebAssembly.Memory, unitBytes: UnitBytes): DigestKernel {
+  const read = READ_UNIT[unitBytes];
+  return (out, src, count) => {
+    const view = new DataView(memory.buffer);
+    let sum = 0;
+    let weighted = 0;
+    for (let i = 0; i < count; i++) {
+      const unit = read(view, src + i * unitBytes);
+      sum = (sum + (unit ^ (unit >>> 16))) >>> 0;
+      weighted = (weighted + sum) >>> 0;
+    }
+    view.setFloat64(out, sum, true);
+    view.setFloat64(out + DTYPE_BYTES.F64, weighted, true);
   };
 }

@@ -14,6 +14,8 @@ export interface ServerOptions {
   readonly logLevel: LogLevel;
   /** A step whose bytes stop arriving for this long is dropped and its stream ended. */
   readonly stepTimeoutMs: number;
+  /** What a writer has sent of a step is kept for so long after its stream broke. */
+  readonly reconnectGraceMs: number;
   /** A reader that takes nothing for this long is ended. */
   readonly readStallTimeoutMs: number;
   /** How long a broken read can be resumed. */
@@ -60,6 +62,7 @@ export function compileServerOptions(options: Partial<ServerOptions> = {}): Serv
     kernels: options.kernels ?? 'simd',
     logLevel: options.logLevel ?? 'info',
     stepTimeoutMs: options.stepTimeoutMs ?? 300_000,
+    reconnectGraceMs: options.reconnectGraceMs ?? 30_000,
     readStallTimeoutMs: options.readStallTimeoutMs ?? 60_000,
     readLeaseMs: options.readLeaseMs ?? 10_000,
     stopGraceMs: options.stopGraceMs ?? 5_000,
@@ -71,6 +74,7 @@ export function compileServerOptions(options: Partial<ServerOptions> = {}): Serv
   oneOf('logLevel', compiled.logLevel, LOG_LEVELS);
   inRange('memoryBytes', compiled.memoryBytes, MEMORY_BYTES_MIN, totalmem());
   inRange('stepTimeoutMs', compiled.stepTimeoutMs, 1, TIMEOUT_MS_MAX);
+  inRange('reconnectGraceMs', compiled.reconnectGraceMs, 0, TIMEOUT_MS_MAX);
   inRange('readStallTimeoutMs', compiled.readStallTimeoutMs, 1, TIMEOUT_MS_MAX);
   inRange('readLeaseMs', compiled.readLeaseMs, 0, TIMEOUT_MS_MAX);
   inRange('stopGraceMs', compiled.stopGraceMs, 0, TIMEOUT_MS_MAX);

@@ -5,11 +5,12 @@ import {
   planRead,
   type ReadPlan,
   type Run,
+  type Selection,
   type Shadow,
   tensorsOf,
   type Version,
 } from '../engine/index.js';
-import { type GetShadow, type GetShadowResponse, movementMessage, selectNames } from '../wire/index.js';
+import { type GetShadow, type GetShadowResponse, movementMessage, readBoxes, selectNames } from '../wire/index.js';
 
 type Header = NonNullable<GetShadowResponse['header']>;
 
@@ -23,7 +24,7 @@ export interface PlannedShadow {
   >;
 }
 
-/** Plans a read. Throws AVERAGE_NOT_FOUND, INVALID_FIELD (a name pattern), NOTHING_TO_COMBINE, VERSION_NOT_FOUND. */
+/** Plans a read. Throws AVERAGE_NOT_FOUND, INVALID_FIELD (a name pattern, a box), NOTHING_TO_COMBINE, VERSION_NOT_FOUND. */
 export function planShadow(run: Run, version: Version, request: GetShadow): PlannedShadow {
   return request.gamma === undefined
     ? planAverage(run, version, request)
@@ -45,7 +46,7 @@ export function isReadable(run: Run, version: Version, request: GetShadow): bool
 function planAverage(run: Run, version: Version, request: GetShadow): PlannedShadow {
   const shadow = findAverage(run, version, request.average);
   const names = [...tensorsOf(run.layout, shadow.spec), ...copiedTensorsOf(run.layout)].map(({ name }) => name);
-  const plan = planRead(run.layout, version, shadow, selectNames(request.names, names), request.dtype);
+  const plan = planRead(run.layout, version, shadow, selectionOf(run, request, names), request.dtype);
   const { numUpdates, weight = 0, movement } = shadow.state;
   const header = { average: shadow.spec.name, step: version.step ?? 0, num_updates: numUpdates, weight };
   return { plan, header: movement === undefined ? header : { ...header, movement: movementMessage(movement) } };
@@ -53,9 +54,9 @@ function planAverage(run: Run, version: Version, request: GetShadow): PlannedSha
 
 function planCombined(run: Run, version: Version, request: GetShadow, gamma: number): PlannedShadow {
   const names = run.layout.tensors.filter(({ policy }) => policy !== 'IGNORE').map(({ name }) => name);
-  const isWanted = selectNames(request.names, names);
+  const selection = selectionOf(run, request, names);
   const step = request.wish.kind === 'step' ? request.wish.step : undefined;
-  const combination = planCombination(run.spec.name, run.layout, version, gamma, step, isWanted, request.dtype);
+  const combination = planCombination(run.spec.name, run.layout, version, gamma, step, selection, request.dtype);
   const { plan, contributions, fitError } = combination;
   return {
     plan,
@@ -68,6 +69,10 @@ function planCombined(run: Run, version: Version, request: GetShadow, gamma: num
       fit_error: fitError,
     },
   };
+}
+
+function selectionOf({ layout }: Run, { names, boxes }: GetShadow, served: readonly string[]): Selection {
+  return boxes.length > 0 ? readBoxes(boxes, layout.tensors) : selectNames(names, served);
 }
 
 function findAverage(run: Run, version: Version, name: string): Shadow {

@@ -10,15 +10,32 @@ export class RunActivity {
   bytesSent = 0;
   /** Newest step that a crash cannot take back. */
   durableStep: number | undefined;
+  /** Steps that a writer has sent whole and others have not: since when. */
+  readonly #waitingSince = new Map<number, number>();
+  #lastCommit: number | undefined;
   #lastCommitMs: number | undefined;
   /** Commits of the last minute: when, and the bytes received until then. */
   #recent: { atMs: number; bytesReceived: number }[] = [];
 
-  committed(): void {
+  /** Each writer of a step says that it is committed. */
+  committed(step: number): void {
+    if (step === this.#lastCommit) return;
+    this.#lastCommit = step;
     this.commits += 1;
     this.#lastCommitMs = performance.now();
     this.#recent.push({ atMs: this.#lastCommitMs, bytesReceived: this.bytesReceived });
     this.#forgetOld(this.#lastCommitMs);
+  }
+
+  /** A writer has sent a step whole; returns what to do when the step is decided. */
+  partArrived(step: number): () => void {
+    if (!this.#waitingSince.has(step)) this.#waitingSince.set(step, performance.now());
+    return () => this.#waitingSince.delete(step);
+  }
+
+  /** How long a step has waited for its last writer. */
+  waitedMs(step: number): number {
+    return Math.round(performance.now() - (this.#waitingSince.get(step) ?? performance.now()));
   }
 
   get sinceCommitMs(): number | undefined {

@@ -12,7 +12,14 @@ import {
   writeElements,
 } from '../engine/index.js';
 import type { CheckpointContent, CheckpointPart, CheckpointPartReader, OpenedCheckpoint } from '../storage/index.js';
-import { averageMessage, completeOpenRun, snapshotsMessage, tensorMessage, validateOpenRun } from '../wire/index.js';
+import {
+  averageMessage,
+  completeOpenRun,
+  retentionMessage,
+  snapshotsMessage,
+  tensorMessage,
+  validateOpenRun,
+} from '../wire/index.js';
 
 /*
  * A run on disk: one part per table, in the table's own dtype (`average-0`, `average-1` …, `copied`, `snapshot-0` …), and
@@ -39,12 +46,14 @@ interface Part {
 /** The head of a run, as storage writes it. No commit may run until it is written. */
 export function checkpointContent(run: Run): CheckpointContent {
   const { name, tensors, averages, nonFinite, snapshots } = run.spec;
+  const { retain } = run;
   const open = {
     run: name,
     tensors: tensors.map(tensorMessage),
     averages: averages.map(averageMessage),
     non_finite: nonFinite,
     ...(snapshots === undefined ? {} : { snapshots: snapshotsMessage(snapshots) }),
+    ...(retain === undefined ? {} : { retain: retentionMessage(retain) }),
   };
   const saved: SavedRun = { open, averages: run.averages.map(averageMessage), state: run.state };
   return { step: run.committedStep, state: saved, parts: partsOf(run).map(toFile) };

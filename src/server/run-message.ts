@@ -1,19 +1,22 @@
-import { type Run, snapshotBytes } from '../engine/index.js';
+import { type Run, snapshotBytes, type WriterState } from '../engine/index.js';
 import {
   averageMessage,
   averageStateMessages,
   type Run as RunMessage,
+  retentionMessage,
   snapshotsMessage,
   stepFields,
   tensorMessage,
+  type WriterState as WriterStateMessage,
 } from '../wire/index.js';
+import type { RunActivity } from './run-activity.js';
 import type { Service } from './service.js';
 
 /** What GetRun and ListRuns say of a run. */
 export function runMessage(service: Service, run: Run, withTensors: boolean): RunMessage {
   const activity = service.activity(run);
   const { commitsPerSecond, receivedBytesPerSecond } = activity.rates;
-  const { memory, writer } = run;
+  const { memory, staging } = run;
   const { ledger } = service.table;
   return {
     run: run.spec.name,
@@ -35,8 +38,8 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     },
     writers_connected: activity.writersConnected,
     readers_connected: activity.readersConnected,
-    ...(writer?.step === undefined ? {} : { staging_step: writer.step }),
-    staging_bytes: writer?.receivedBytes ?? 0,
+    ...(staging === undefined ? {} : { staging_step: staging.step }),
+    staging_bytes: staging?.receivedBytes ?? 0,
     commits: activity.commits,
     bytes_received: activity.bytesReceived,
     bytes_sent: activity.bytesSent,
@@ -44,6 +47,10 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     received_bytes_per_second: receivedBytesPerSecond,
     non_finite_steps: run.nonFiniteSteps,
     non_finite: run.spec.nonFinite,
+    writers: run.writerCount,
+    writer_states: withTensors ? run.writerStates.map((state) => writerMessage(state, activity)) : [],
+    retained_steps: run.retainedSteps,
+    ...(run.retain === undefined ? {} : { retain: retentionMessage(run.retain) }),
     ...presentSnapshots(run),
     snapshots_held: run.head.snapshots.map((snapshot) => ({
       average: snapshot.average,
@@ -51,6 +58,20 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
       bytes: snapshotBytes([snapshot]),
     })),
     ...(activity.sinceCommitMs === undefined ? {} : { since_commit_ms: activity.sinceCommitMs }),
+  };
+}
+
+function writerMessage(state: WriterState, activity: RunActivity): WriterStateMessage {
+  const [oldest] = state.behind;
+  return {
+    writer: state.writer,
+    connected: state.isConnected,
+    ...(state.step === undefined ? {} : { step: state.step }),
+    ...(state.receivingStep === undefined ? {} : { receiving_step: state.receivingStep }),
+    received_bytes: state.receivedBytes,
+    step_bytes: state.stepBytes,
+    lag_steps: state.behind.length,
+    lag_ms: oldest === undefined ? 0 : activity.waitedMs(oldest),
   };
 }
 

@@ -4,6 +4,7 @@ import { type Run, RunTable } from '../engine/index.js';
 import type { ServerOptions } from './options.js';
 import { RunActivity } from './run-activity.js';
 import type { RunFiles } from './run-files.js';
+import { StepTimer } from './step-timer.js';
 
 /**
  * Ids of versions never come again, after a restart neither: a broken read that is resumed would go on in another step.
@@ -19,6 +20,7 @@ export class Service {
   /** Undefined: memory only. */
   readonly files: RunFiles | undefined;
   readonly #activities = new WeakMap<Run, RunActivity>();
+  readonly #stepTimers = new WeakMap<Run, StepTimer>();
   /** Ways to end the streams that are open, for a stop. */
   readonly #streams = new Set<(error: ShadowkeepError) => void>();
   #isStopping = false;
@@ -37,6 +39,15 @@ export class Service {
       this.#activities.set(run, activity);
     }
     return activity;
+  }
+
+  stepTimer(run: Run): StepTimer {
+    let timer = this.#stepTimers.get(run);
+    if (timer === undefined) {
+      timer = new StepTimer(run, this.options.stepTimeoutMs);
+      this.#stepTimers.set(run, timer);
+    }
+    return timer;
   }
 
   /** Registers a long stream; the returned function forgets it. A server that stops ends it with SHUTTING_DOWN. */

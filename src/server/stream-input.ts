@@ -10,9 +10,15 @@ export class StreamInput<Message> {
   #hasEnded = false;
   #failure: unknown;
   #wake: (() => void) | undefined;
+  /** Resolves when no message can come any more. */
+  readonly ended: Promise<void>;
+  #resolveEnded!: () => void;
 
   constructor(call: ServerDuplexStream<Message, never>) {
     this.#call = call;
+    this.ended = new Promise((resolve) => {
+      this.#resolveEnded = resolve;
+    });
     call.on('readable', () => this.#wake?.());
     call.on('end', () => this.#end());
     call.on('close', () => this.#end());
@@ -22,6 +28,7 @@ export class StreamInput<Message> {
   /** Makes the loop below throw `error` before it takes another message. */
   fail(error: unknown): void {
     this.#failure ??= error;
+    this.#resolveEnded();
     this.#wake?.();
   }
 
@@ -43,6 +50,7 @@ export class StreamInput<Message> {
 
   #end(): void {
     this.#hasEnded = true;
+    this.#resolveEnded();
     this.#wake?.();
   }
 }

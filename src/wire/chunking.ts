@@ -46,15 +46,18 @@ export function layOut(lengths: readonly number[]): ByteSpace {
  */
 export class ChunkCutter {
   readonly #chunkBytes: number;
-  /** Bytes of the space given out so far. */
-  #offset = 0;
+  /** Bytes of the space given out so far, and those before the beginning. */
+  #offset: number;
   /** The chunk in the making and how much of it is there, bytes. */
   #partial: Uint8Array | undefined;
   #filled = 0;
 
-  constructor(chunkBytes: number) {
+  /** Begins at `offset` of the space, a legal cut: what comes before it is never added. */
+  constructor(chunkBytes: number, offset = 0) {
     this.#chunkBytes = chunkBytes;
+    this.#offset = offset;
     assert(chunkBytes > 0 && chunkBytes % CHUNK_CUT_BYTES === 0, 'chunks are cut on multiples of CHUNK_CUT_BYTES');
+    assert(offset % CHUNK_CUT_BYTES === 0, 'a cut lies on a multiple of CHUNK_CUT_BYTES');
   }
 
   /** Takes the next bytes of the current tensor and gives the chunks that they complete. */

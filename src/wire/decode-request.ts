@@ -6,19 +6,9 @@ import {
   ShadowkeepError,
   TENSOR_COUNT_MAX,
 } from '../common/index.js';
+import { takeBoxes } from './box-columns.js';
 import { integer, invalidField } from './fields.js';
-
-/*
- * A message is a sequence of fields:
- *
- *   tag    varint: field number << 3 | wire type
- *   value  by wire type: 0 a varint | 1 eight bytes | 2 a varint length and that many bytes | 5 four bytes
- */
-const WIRE_TYPE = { varint: 0, eightBytes: 1, lengthDelimited: 2, fourBytes: 5 } as const;
-
-/** Tags and lengths have 32 bits, values 64. */
-const VARINT32_BYTES_MAX = 5;
-const VARINT64_BYTES_MAX = 10;
+import { readVarint32, valueAt, varintBytes, WIRE_TYPE, writeVarint } from './protobuf-fields.js';
 
 /** How often a field may come in a message, and what is bounded inside of it, by its number. */
 interface EntryBound {
@@ -52,10 +42,10 @@ const ENTRY_BOUNDS: Readonly<Partial<Record<string, EntryBounds>>> = {
     7: { field: 'names', countMax: PATTERN_COUNT_MAX },
     8: { field: 'boxes', countMax: TENSOR_COUNT_MAX },
   },
-  UpdateRequest: {
-    1: { field: 'open', countMax: ONCE, inside: { 4: { field: 'open.boxes', countMax: TENSOR_COUNT_MAX } } },
-  },
 };
+
+/** The tag of UpdateRequest.open. */
+const OPEN_TAG = 0x0a;
 
 /** What is needed of a method. */
 interface Method<Request> {
@@ -74,12 +64,24 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
     try {
       // Of every message: protobufjs takes a string that ends past its message's end for a shorter string.
       checkEntries(bytes, bounds);
-      return method.requestDeserialize(bytes);
+      return name === 'UpdateRequest' && bytes[0] === OPEN_TAG ? decodeOpen(method, bytes) : method.requestDeserialize(bytes);
     } catch (error) {
       if (error instanceof ShadowkeepError) return error;
       return invalidField('message', `is no shadowkeep.v1.${name}: ${(error as Error).message}`);
     }
   };
+}
+
+/** An opening, with its boxes in columns. */
+function decodeOpen<Request>(method: Method<Request>, bytes: Buffer): Request {
+  const value = valueAt(bytes, 1, WIRE_TYPE.lengthDelimited);
+  const { rest, boxes } = takeBoxes(bytes.subarray(value.start, value.end));
+  if (boxes === undefined) return method.requestDeserialize(bytes);
+  const head = Buffer.alloc(1 + varintBytes(rest.length));
+  head[0] = OPEN_TAG;
+  writeVarint(head, 1, rest.length);
+  const request = method.requestDeserialize(Buffer.concat([head, rest, bytes.subarray(value.end)]));
+  return Object.assign(request as object, { boxList: boxes }) as Request;
 }
 
 function checkEntries(bytes: Uint8Array, bounds: EntryBounds): void {
@@ -100,44 +102,4 @@ function checkEntries(bytes: Uint8Array, bounds: EntryBounds): void {
       integer(`${bound.field} length`, count, 0, bound.countMax, bound.reason);
     }
   }
-}
-
-/** Where the value of a field lies that has its tag before `at`. */
-function valueAt(bytes: Uint8Array, at: number, wireType: number): { start: number; end: number } {
-  switch (wireType) {
-    case WIRE_TYPE.varint:
-      return { start: at, end: varintEnd(bytes, at, VARINT64_BYTES_MAX) };
-    case WIRE_TYPE.eightBytes:
-      return within(bytes, at, 8);
-    case WIRE_TYPE.fourBytes:
-      return within(bytes, at, 4);
-    case WIRE_TYPE.lengthDelimited: {
-      const length = readVarint32(bytes, at);
-      return within(bytes, length.end, length.value);
-    }
-    default:
-      throw new RangeError(`wire type ${wireType} at byte ${at}`);
-  }
-}
-
-function within(bytes: Uint8Array, start: number, length: number): { start: number; end: number } {
-  const end = start + length;
-  if (end > bytes.length) throw new RangeError(`a field ends at byte ${end}, the message has ${bytes.length}`);
-  return { start, end };
-}
-
-function readVarint32(bytes: Uint8Array, start: number): { value: number; end: number } {
-  const end = varintEnd(bytes, start, VARINT32_BYTES_MAX);
-  let value = 0;
-  for (let at = end - 1; at >= start; at--) value = (value << 7) | ((bytes[at] ?? 0) & 0x7f);
-  return { value: value >>> 0, end };
-}
-
-function varintEnd(bytes: Uint8Array, start: number, bytesMax: number): number {
-  for (let at = start; at < start + bytesMax; at++) {
-    const byte = bytes[at];
-    if (byte === undefined) throw new RangeError(`the message ends inside of a number at byte ${at}`);
-    if (byte < 0x80) return at + 1;
-  }
-  throw new RangeError(`the number at byte ${start} has more than ${bytesMax} bytes`);
 }

@@ -1,3 +1,5 @@
+import { varintBytes, writeVarint } from './protobuf-fields.js';
+
 /*
  * A GetShadowResponse that carries a chunk, written by hand so that the tensor bytes are copied once, from the arena
  * into the message (types.proto; the generated encoder would copy them once more):
@@ -36,22 +38,4 @@ export function frameShadowChunk(offset: number, dataBytes: number, withCrc32c: 
   message[at++] = TAG_DATA;
   at = writeVarint(message, at, dataBytes);
   return { message, data: message.subarray(at), setCrc32c: (value) => message.writeUInt32LE(value, crcAt) };
-}
-
-/** Bytes of a protobuf varint; `value` is a safe integer. */
-function varintBytes(value: number): number {
-  let bytes = 1;
-  for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) bytes += 1;
-  return bytes;
-}
-
-function writeVarint(target: Buffer, at: number, value: number): number {
-  let rest = value;
-  let next = at;
-  while (rest >= 128) {
-    target[next++] = (rest % 128) + 128;
-    rest = Math.floor(rest / 128);
-  }
-  target[next++] = rest;
-  return next;
 }

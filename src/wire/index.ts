@@ -8,6 +8,7 @@ export type { AddAverageRequest__Output } from './gen/shadowkeep/v1/AddAverageRe
 export type { AddAverageResponse, AddAverageResponse__Output } from './gen/shadowkeep/v1/AddAverageResponse.js';
 export type { Average } from './gen/shadowkeep/v1/Average.js';
 export type { AverageState__Output } from './gen/shadowkeep/v1/AverageState.js';
+export type { Box } from './gen/shadowkeep/v1/Box.js';
 export type { Commit } from './gen/shadowkeep/v1/Commit.js';
 export type { DeleteRunRequest__Output } from './gen/shadowkeep/v1/DeleteRunRequest.js';
 export type { DeleteRunResponse, DeleteRunResponse__Output } from './gen/shadowkeep/v1/DeleteRunResponse.js';
@@ -18,7 +19,7 @@ export type { ListRunsRequest__Output } from './gen/shadowkeep/v1/ListRunsReques
 export type { ListRunsResponse, ListRunsResponse__Output } from './gen/shadowkeep/v1/ListRunsResponse.js';
 export type { Memory__Output } from './gen/shadowkeep/v1/Memory.js';
 export type { Movement__Output } from './gen/shadowkeep/v1/Movement.js';
-export type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
+export type { OpenRunRequest, OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
 export type { OpenRunResponse, OpenRunResponse__Output } from './gen/shadowkeep/v1/OpenRunResponse.js';
 export type { RemoveAverageRequest__Output } from './gen/shadowkeep/v1/RemoveAverageRequest.js';
 export type { RemoveAverageResponse } from './gen/shadowkeep/v1/RemoveAverageResponse.js';
@@ -34,10 +35,12 @@ export type { UpdateOpened__Output } from './gen/shadowkeep/v1/UpdateOpened.js';
 export type { UpdateRequest, UpdateRequest__Output } from './gen/shadowkeep/v1/UpdateRequest.js';
 export type { UpdateResponse, UpdateResponse__Output } from './gen/shadowkeep/v1/UpdateResponse.js';
 export type { WatchRunRequest__Output } from './gen/shadowkeep/v1/WatchRunRequest.js';
+export type { WriterState, WriterState__Output } from './gen/shadowkeep/v1/WriterState.js';
 export { decodeErrorDetails, type ErrorDetails, encodeErrorDetails } from './status-details.js';
 export {
   averageStateMessages,
   movementMessage,
+  retentionMessage,
   shadowTensorMessages,
   snapshotsMessage,
   stepFields,
@@ -47,10 +50,11 @@ export { type AddAverage, checkAddition, validateAddAverage } from './validate-a
 export { type GetShadow, selectNames, type VersionWish, validateGetShadow } from './validate-get-shadow.js';
 export { type OpenRun, validateOpenRun } from './validate-open-run.js';
 export { validateRunName, validateWatchRun } from './validate-run-name.js';
+export { readBoxes, validateBoxes } from './validate-boxes.js';
 export {
+  type DecodedUpdate,
   type UpdateMessage,
   type UpdateTarget,
-  validateBoxes,
   validateUpdate,
   validateUpdateOpen,
 } from './validate-update.js';

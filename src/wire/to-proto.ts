@@ -1,6 +1,7 @@
-import type { Movement, ReadPlan, SnapshotsSpec, TensorSpec, Version } from '../engine/index.js';
+import type { Movement, ReadPlan, RetentionSpec, SnapshotsSpec, TensorSpec, Version } from '../engine/index.js';
 import type { AverageState as AverageStateMessage } from './gen/shadowkeep/v1/AverageState.js';
 import type { Movement as MovementMessage } from './gen/shadowkeep/v1/Movement.js';
+import type { Retention } from './gen/shadowkeep/v1/Retention.js';
 import type { ShadowTensor } from './gen/shadowkeep/v1/ShadowTensor.js';
 import type { Snapshots } from './gen/shadowkeep/v1/Snapshots.js';
 import type { Tensor } from './gen/shadowkeep/v1/Tensor.js';
@@ -30,14 +31,19 @@ export function snapshotsMessage({ everySteps, countMax, bytesMax, dtype }: Snap
   return { every_steps: everySteps, count_max: countMax, bytes_max: bytesMax, dtype };
 }
 
+export function retentionMessage({ everySteps, countMax }: RetentionSpec): Retention {
+  return { every_steps: everySteps, count_max: countMax };
+}
+
 /** The tensors of a read's header, with where their bytes start. */
 export function shadowTensorMessages(plan: ReadPlan): ShadowTensor[] {
-  return plan.tensors.map(({ tensor, dtype, offset }) => ({
+  return plan.tensors.map(({ tensor, dtype, offset, box }) => ({
     name: tensor.name,
     dtype,
-    shape: [...tensor.shape],
+    shape: [...(box?.extent ?? tensor.shape)],
     offset,
     averaged: tensor.policy === 'AVERAGE',
+    ...(box === undefined ? {} : { box_offset: [...box.offset], global_shape: [...tensor.shape] }),
   }));
 }
 

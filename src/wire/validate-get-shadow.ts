@@ -11,7 +11,8 @@ import {
   quote,
   WAIT_MS_MAX,
 } from '../common/index.js';
-import { integer, invalidField, nonNegative, unimplemented } from './fields.js';
+import { integer, invalidField, nonNegative } from './fields.js';
+import type { Box__Output } from './gen/shadowkeep/v1/Box.js';
 import type { GetShadowRequest__Output } from './gen/shadowkeep/v1/GetShadowRequest.js';
 import { validateWidth } from './validate-schedule.js';
 
@@ -28,6 +29,8 @@ export interface GetShadow {
   readonly wish: VersionWish;
   readonly waitMs: number;
   readonly names: readonly string[];
+  /** Parts of tensors; none: whole ones. They are checked where the layout is known. */
+  readonly boxes: readonly Box__Output[];
   readonly dtype: FloatDType | undefined;
   readonly chunkBytes: number;
   readonly checksums: boolean;
@@ -37,7 +40,9 @@ export interface GetShadow {
 
 export function validateGetShadow(request: GetShadowRequest__Output): GetShadow {
   checkRunName(request.run);
-  if (request.boxes.length > 0) throw unimplemented('boxes', request.boxes);
+  if (request.boxes.length > 0 && request.names.length > 0) {
+    throw invalidField('names', 'and boxes exclude each other');
+  }
   integer('names length', request.names.length, 0, PATTERN_COUNT_MAX);
   for (const [index, pattern] of request.names.entries()) {
     integer(`names[${index}] length`, pattern.length, 1, PATTERN_CHARS_MAX);
@@ -52,6 +57,7 @@ export function validateGetShadow(request: GetShadowRequest__Output): GetShadow 
     wish: wishOf(request),
     waitMs: integer('wait_ms', request.wait_ms, 0, WAIT_MS_MAX),
     names: request.names,
+    boxes: request.boxes,
     dtype: dtype === 'DTYPE_UNSPECIFIED' ? undefined : dtype,
     chunkBytes: chunkBytesOf(request.chunk_bytes),
     checksums: request.checksums,

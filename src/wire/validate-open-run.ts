@@ -12,13 +12,24 @@ import {
   isFloatDType,
   quote,
   RANK_MAX,
+  RETAIN_COUNT_MAX,
   ShadowkeepError,
   SNAPSHOT_COUNT_MAX,
   TENSOR_COUNT_MAX,
+  WRITER_COUNT_MAX,
 } from '../common/index.js';
-import type { AverageSpec, Policy, RunRequest, SnapshotsSpec, TensorSpec } from '../engine/index.js';
-import { integer, invalidField, known, nonNegative, unimplemented } from './fields.js';
+import type {
+  AverageSpec,
+  Policy,
+  RetentionSpec,
+  RunRequest,
+  SnapshotsSpec,
+  TensorSpec,
+  TrainerRequest,
+} from '../engine/index.js';
+import { integer, invalidField, known, nonNegative } from './fields.js';
 import type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
+import type { Retention__Output } from './gen/shadowkeep/v1/Retention.js';
 import type { Snapshots__Output } from './gen/shadowkeep/v1/Snapshots.js';
 import type { Tensor__Output } from './gen/shadowkeep/v1/Tensor.js';
 import { validateAverage } from './validate-average.js';
@@ -31,16 +42,14 @@ const SNAPSHOT_COUNT_MIN = 2;
 
 export interface OpenRun {
   readonly spec: RunRequest;
-  readonly incarnation: string;
+  readonly trainer: TrainerRequest;
 }
 
 /** Checks a whole OpenRunRequest before anything is allocated for it. */
 export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
   checkRunName(request.run);
-  if (request.writers > 1) throw unimplemented('writers', request.writers);
-  if (request.resume_step !== undefined) throw unimplemented('resume_step', request.resume_step);
   const nonFinite = known('non_finite', request.non_finite, NON_FINITE);
-  integer('incarnation length', request.incarnation.length, 0, INCARNATION_CHARS_MAX);
+  const trainer = validateTrainer(request);
   const tensors = validateTensors(request);
   const averages = validateAverages(request, tensors);
   return {
@@ -50,8 +59,29 @@ export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
       averages,
       nonFinite: nonFinite === 'NON_FINITE_UNSPECIFIED' ? undefined : nonFinite,
       snapshots: request.snapshots ? validateSnapshots(request.snapshots, averages) : undefined,
+      retain: request.retain ? validateRetention(request.retain) : undefined,
     },
-    incarnation: request.incarnation,
+    trainer,
+  };
+}
+
+function validateTrainer({ incarnation, writers, resume_step, trainer_step }: OpenRunRequest__Output): TrainerRequest {
+  integer('incarnation length', incarnation.length, 0, INCARNATION_CHARS_MAX);
+  if (resume_step !== undefined && incarnation === '') {
+    throw invalidField('resume_step', 'needs an incarnation: it acts once for each life of the trainer');
+  }
+  return {
+    incarnation,
+    writers: integer('writers', writers, 0, WRITER_COUNT_MAX),
+    resumeStep: resume_step === undefined ? undefined : nonNegative('resume_step', resume_step),
+    trainerStep: trainer_step === undefined ? undefined : nonNegative('trainer_step', trainer_step),
+  };
+}
+
+function validateRetention({ every_steps, count_max }: Retention__Output): RetentionSpec {
+  return {
+    everySteps: integer('retain.every_steps', every_steps, 1, Number.MAX_SAFE_INTEGER),
+    countMax: integer('retain.count_max', count_max, 1, RETAIN_COUNT_MAX),
   };
 }
 

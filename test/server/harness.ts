@@ -30,6 +30,7 @@ export async function serve(options: Partial<ServerOptions> = {}): Promise<Runni
     kernels: KERNELS,
     memoryBytes: 256 << 20,
     stopGraceMs: 100,
+    reconnectGraceMs: 0,
     ...options,
   });
   stops.push(() => server.stop());

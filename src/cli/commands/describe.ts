@@ -1,6 +1,7 @@
 import { Command } from 'commander';
 import type { AverageSpec, RunInfo, TensorSpec } from '../../client/index.js';
 import { describeAverage } from '../describe-average.js';
+import { retainedText, WRITER_COLUMNS } from '../describe-writers.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
 import { formatBytes, formatCount, formatDuration, formatOptional, formatShare, formatWeight } from '../format.js';
 import { print, printJson } from '../output.js';
@@ -29,6 +30,7 @@ export function describeCommand(): Command {
       if (json) return printJson(run);
       print(formatFields(fields(run)));
       print(`\n${formatTable(averageColumns(run), run.averages)}`);
+      if (run.writers > 1) print(`\n${formatTable(WRITER_COLUMNS, run.writerStates)}`);
       if (tensors) print(`\n${formatTable(TENSOR_COLUMNS, run.tensors)}`);
     },
   );
@@ -48,7 +50,7 @@ function fields(run: RunInfo): [string, string][] {
       run.stagingStep === undefined ? '-' : `step ${run.stagingStep}, ${formatBytes(run.stagingBytes)} so far`,
     ],
     ['tensors', `${run.tensorCount}, ${formatCount(run.averagedElements)} parameters averaged`],
-    ['connected', `${run.writersConnected} writers, ${run.readersConnected} readers`],
+    ['connected', `${run.writersConnected} of ${run.writers} writers, ${run.readersConnected} readers`],
     ['last minute', rate],
     [
       'since start',
@@ -60,6 +62,7 @@ function fields(run: RunInfo): [string, string][] {
         `${formatBytes(memory.pinnedBytes)} held by readers, ${formatBytes(memory.freeBytes)} free`,
     ],
     ['snapshots', snapshotsText(run)],
+    ['retained', retainedText(run)],
     ['not finite', `${run.nonFiniteSteps} steps, the policy is ${run.nonFinite}`],
     ['server budget', `${formatBytes(memory.budgetFreeBytes)} free of ${formatBytes(memory.budgetBytes)}`],
   ];

@@ -2,7 +2,7 @@ import { assert, DTYPE_BYTES, type FloatDType, quote, ShadowkeepError } from '..
 import { SCRATCH_BYTES } from '../arena.js';
 import type { Layout } from '../layout.js';
 import type { PageTable, Plane } from '../plane.js';
-import { type ElementSource, planFrom, type ReadPlan, readElements } from '../read.js';
+import { type ElementSource, planFrom, type ReadPlan, readElements, type Selection } from '../read.js';
 import { pageAt, tensorsOf } from '../tables.js';
 import type { Shadow, Version } from '../version.js';
 import { type Fit, fitProfiles } from './fit.js';
@@ -49,7 +49,7 @@ export function planCombination(
   version: Version,
   gamma: number,
   wantedStep: number | undefined,
-  isWanted: (name: string) => boolean,
+  selection: Selection,
   dtype: FloatDType = 'F32',
 ): Combination {
   const lead = leadAverage(run, version);
@@ -66,7 +66,7 @@ export function planCombination(
   }
   const used = inputs.filter((input) => input.time <= time);
   const fit = fitProfiles(used, { gamma, time });
-  const plan = planFrom(layout, version, tensorsOf(layout, lead.spec), isWanted, dtype, combined(used, fit, dtype));
+  const plan = planFrom(layout, version, tensorsOf(layout, lead.spec), selection, dtype, combined(used, fit, dtype));
   const contributions = used.map((input, index) => ({
     average: input.average,
     step: input.step,

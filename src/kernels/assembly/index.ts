@@ -1,8 +1,9 @@
-// The exports: lerp_<precision>_<source>, measure_<precision>_<source>, cast_<from>_<to>, finite_<source> and
-// accumulate_<source>. Addresses are u32 byte addresses that the caller has
-// checked; there is no heap, no static data and no state. What they compute is in ../abi.ts.
+// The exports: lerp_<precision>_<source>, measure_<precision>_<source>, cast_<from>_<to>, finite_<source>,
+// accumulate_<source> and digest_<unit bytes>. Addresses are u32 byte addresses that the caller has checked; there is no
+// heap, no static data and no state. What they compute is in ../abi.ts.
 import { accumulate } from './accumulate';
 import { cast } from './cast';
+import { digest } from './digest';
 import { finite } from './finite';
 import { BF16, F16 } from './lanes';
 import { lerp } from './lerp';
@@ -166,4 +167,16 @@ export function accumulate_bf16(sums: usize, src: usize, count: u32, weight: f64
 
 export function accumulate_f16(sums: usize, src: usize, count: u32, weight: f64): void {
   accumulate<F16>(sums, src, count, weight);
+}
+
+export function digest_1(out: usize, src: usize, count: u32): void {
+  digest<u8>(out, src, count);
+}
+
+export function digest_2(out: usize, src: usize, count: u32): void {
+  digest<u16>(out, src, count);
+}
+
+export function digest_4(out: usize, src: usize, count: u32): void {
+  digest<u32>(out, src, count);
 }

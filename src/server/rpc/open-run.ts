@@ -5,9 +5,14 @@ import type { Service } from '../service.js';
 /** Creates a run or attaches to it, and issues a generation. */
 export async function openRun(service: Service, request: OpenRunRequest__Output): Promise<OpenRunResponse> {
   service.checkServing();
-  const { spec, incarnation } = validateOpenRun(request);
+  const { spec, trainer } = validateOpenRun(request);
   const { run, created } = service.table.open(spec);
-  const generation = await run.whenSettled(() => run.attach(incarnation));
+  const generation = await run.whenSettled(() => {
+    const attached = run.attach(trainer);
+    // A trainer that is refused changes nothing.
+    if (spec.retain !== undefined) run.retain = spec.retain;
+    return attached;
+  });
   if (created) service.log.info({ run: spec.name, ...run.memory }, 'run created');
   return {
     run: spec.name,
@@ -18,8 +23,11 @@ export async function openRun(service: Service, request: OpenRunRequest__Output)
       chunk_bytes: CHUNK_BYTES,
       chunk_bytes_max: CHUNK_BYTES_MAX,
       step_timeout_ms: service.options.stepTimeoutMs,
+      reconnect_grace_ms: service.options.reconnectGraceMs,
     },
     step_bytes: run.stepBytes,
     first_step_bytes: run.firstStepBytes,
+    writers: run.writerCount,
+    retained_steps: run.retainedSteps,
   };
 }

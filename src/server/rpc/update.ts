@@ -2,91 +2,114 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ShadowkeepError } from '../../common/index.js';
 import type { CommitOutcome, Run, Writer } from '../../engine/index.js';
 import {
+  type DecodedUpdate,
   stepFields,
   type UpdateMessage,
-  type UpdateRequest__Output,
   type UpdateResponse,
   validateBoxes,
   validateUpdate,
   validateUpdateOpen,
 } from '../../wire/index.js';
+import { PeerGone } from '../call-signal.js';
 import { driveFold } from '../drive-fold.js';
 import type { RunActivity } from '../run-activity.js';
 import type { Service } from '../service.js';
+import type { StepTimer } from '../step-timer.js';
 import { StreamInput } from '../stream-input.js';
 import { writeMessage } from '../write-message.js';
 
 /** A request that cannot be decoded comes as its error. */
-export type UpdateCall = ServerDuplexStream<UpdateRequest__Output | ShadowkeepError, UpdateResponse>;
+export type UpdateCall = ServerDuplexStream<DecodedUpdate | ShadowkeepError, UpdateResponse>;
 
-/** One writer's stream: stages chunks, folds a step when its commit arrives, acknowledges it. Returns at half-close. */
+type Input = StreamInput<DecodedUpdate | ShadowkeepError>;
+
+/**
+ * One writer's stream: stages chunks, commits its part of a step when its commit arrives, acknowledges the step when it is
+ * decided. Returns at half-close, when all steps that it has committed are acknowledged.
+ */
 export async function update(service: Service, call: UpdateCall): Promise<void> {
-  const input = new StreamInput(call);
+  const input: Input = new StreamInput(call);
   const forget = service.trackStream((error) => input.fail(error));
   let session: UpdateSession | undefined;
+  let isBroken = true;
   try {
     for await (const request of input) {
       if (request instanceof ShadowkeepError) throw request;
       const message = validateUpdate(request);
-      if (session === undefined) session = await openSession(service, call, message, (error) => input.fail(error));
-      else await session.take(message);
+      if (session !== undefined) {
+        await session.take(message);
+      } else if (message.kind === 'open') {
+        session = await UpdateSession.open(service, call, input, message);
+        await session.begin();
+      } else {
+        throw new ShadowkeepError('OUT_OF_ORDER', `the first message must be open, got ${message.kind}`);
+      }
     }
+    isBroken = call.cancelled;
+    if (!isBroken) await session?.answered();
   } finally {
     forget();
-    session?.close();
+    session?.close(isBroken);
   }
-}
-
-async function openSession(
-  service: Service,
-  call: UpdateCall,
-  message: UpdateMessage,
-  fail: (error: ShadowkeepError) => void,
-): Promise<UpdateSession> {
-  if (message.kind !== 'open') {
-    throw new ShadowkeepError('OUT_OF_ORDER', `the first message must be open, got ${message.kind}`);
-  }
-  const { run: name, generation, wireDType } = validateUpdateOpen(message.open);
-  const run = service.table.get(name);
-  validateBoxes(message.open.boxes, run.layout.tensors);
-  const writer = await run.whenSettled(() => run.openWriter(generation, wireDType, fail));
-  const activity = service.activity(run);
-  activity.writersConnected += 1;
-  const session = new UpdateSession(call, run, writer, activity, service.options.stepTimeoutMs, fail);
-  await writeMessage(call, {
-    opened: {
-      step_bytes: writer.plan.stepBytes,
-      first_step_bytes: writer.plan.firstStepBytes,
-      ...stepFields(run.committedStep, activity.durableStep),
-    },
-  });
-  return session;
 }
 
 class UpdateSession {
+  readonly #service: Service;
   readonly #call: UpdateCall;
+  readonly #input: Input;
   readonly #run: Run;
   readonly #writer: Writer;
   readonly #activity: RunActivity;
-  /** Runs while a step has begun and is not whole; each chunk winds it up again. */
-  #stepTimer: NodeJS.Timeout | undefined;
-  readonly #stepTimeoutMs: number;
-  readonly #fail: (error: ShadowkeepError) => void;
+  readonly #timer: StepTimer;
+  /** Settles when every ack so far is with gRPC. */
+  #answered: Promise<void> = Promise.resolve();
 
-  constructor(
-    call: UpdateCall,
-    run: Run,
-    writer: Writer,
-    activity: RunActivity,
-    stepTimeoutMs: number,
-    fail: (error: ShadowkeepError) => void,
-  ) {
+  private constructor(service: Service, call: UpdateCall, input: Input, run: Run, writer: Writer) {
+    this.#service = service;
     this.#call = call;
+    this.#input = input;
     this.#run = run;
     this.#writer = writer;
-    this.#activity = activity;
-    this.#stepTimeoutMs = stepTimeoutMs;
-    this.#fail = fail;
+    this.#activity = service.activity(run);
+    this.#timer = service.stepTimer(run);
+    this.#activity.writersConnected += 1;
+  }
+
+  static async open(
+    service: Service,
+    call: UpdateCall,
+    input: Input,
+    message: Extract<UpdateMessage, { kind: 'open' }>,
+  ): Promise<UpdateSession> {
+    const request = validateUpdateOpen(message);
+    const run = service.table.get(request.run);
+    if (request.boxes !== undefined) validateBoxes('open.boxes', request.boxes, run.layout.tensors);
+    const writer = await run.whenSettled(() => run.openWriter(request, (error) => input.fail(error)));
+    return new UpdateSession(service, call, input, run, writer);
+  }
+
+  /** Waits until all writers have declared, and says where this one stands. */
+  async begin(): Promise<void> {
+    const { stepTimeoutMs } = this.#service.options;
+    const timer = setTimeout(() => this.#input.fail(this.#run.missingError(stepTimeoutMs)), stepTimeoutMs);
+    await Promise.race([this.#writer.ready, this.#input.ended]).finally(() => clearTimeout(timer));
+    // The peer is gone, or the input has what went wrong.
+    if (!this.#writer.isReady) return;
+    const { step, receivedBytes, member } = this.#writer;
+    const [awaited] = member.awaited;
+    const at = awaited?.step ?? step;
+    await writeMessage(this.#call, {
+      opened: {
+        step_bytes: this.#writer.stepBytes,
+        first_step_bytes: this.#writer.firstStepBytes,
+        left_out: [...member.leftOut],
+        ...(at === undefined ? {} : { step: at }),
+        received_bytes: awaited === undefined ? receivedBytes : 0,
+        whole: awaited !== undefined,
+        ...stepFields(this.#run.committedStep, this.#activity.durableStep),
+      },
+    });
+    for (const { step: whole, outcome } of member.awaited) this.#answer(whole, outcome);
   }
 
   async take(message: UpdateMessage): Promise<void> {
@@ -94,51 +117,70 @@ class UpdateSession {
       case 'open':
         throw new ShadowkeepError('OUT_OF_ORDER', 'open is the first message of a stream and no other');
       case 'chunk':
+        if (this.#run.admission(this.#writer, message.step) !== undefined && !(await this.#admit(message.step))) return;
         this.#writer.stage(message.step, message.offset, message.data);
         this.#activity.bytesReceived += message.data.length;
-        this.#windTimer();
+        this.#timer.wind(message.step);
         return;
       case 'commit':
-        clearTimeout(this.#stepTimer);
-        this.#stepTimer = undefined;
-        await this.#acknowledge(
-          message.step,
-          await this.#run.commit(this.#writer, message.step, message.bytes, message.isInitial, driveFold),
-        );
+        await this.#commit(message.step, message.bytes, message.isInitial, false);
         return;
       case 'skip':
-        clearTimeout(this.#stepTimer);
-        this.#stepTimer = undefined;
-        await this.#acknowledge(message.step, this.#run.skip(this.#writer, message.step));
+        await this.#commit(message.step, 0, false, true);
     }
   }
 
-  close(): void {
-    clearTimeout(this.#stepTimer);
+  /** Waits until the acks of all that this stream has committed are written. */
+  async answered(): Promise<void> {
+    await this.#answered;
+  }
+
+  close(isBroken: boolean): void {
     this.#activity.writersConnected -= 1;
-    this.#run.closeWriter(this.#writer);
-  }
-
-  async #acknowledge(step: number, { state, detail }: CommitOutcome): Promise<void> {
-    if (state === 'COMMITTED') this.#activity.committed();
-    const steps = stepFields(this.#run.committedStep, this.#activity.durableStep);
-    await writeMessage(this.#call, { ack: { step, state, ...steps, detail } });
-  }
-
-  #windTimer(): void {
-    if (this.#stepTimer !== undefined) {
-      this.#stepTimer.refresh();
-      return;
+    this.#run.leaveWriter(this.#writer);
+    const forget = (): void => void this.#run.whenSettled(() => this.#run.forgetWriter(this.#writer));
+    if (isBroken && this.#service.options.reconnectGraceMs > 0) {
+      setTimeout(forget, this.#service.options.reconnectGraceMs).unref();
+    } else {
+      forget();
     }
-    this.#stepTimer = setTimeout(() => {
-      const { step, receivedBytes, plan } = this.#writer;
-      this.#fail(
-        new ShadowkeepError(
-          'STEP_TIMEOUT',
-          `step ${step} got no bytes for ${this.#stepTimeoutMs} ms, ${receivedBytes} of ${plan.stepBytes} had arrived`,
-          { metadata: { receivedBytes, stepBytes: plan.stepBytes } },
-        ),
-      );
-    }, this.#stepTimeoutMs);
+  }
+
+  /** Waits while the step is too far ahead of the others; false: the stream has ended meanwhile. */
+  async #admit(step: number): Promise<boolean> {
+    for (;;) {
+      this.#writer.checkOpen();
+      const room = this.#run.admission(this.#writer, step);
+      if (room === undefined) return true;
+      const ended = await Promise.race([room, this.#input.ended.then(() => true)]);
+      if (ended === true) return false;
+    }
+  }
+
+  async #commit(step: number, bytes: number, isInitial: boolean, isSkipped: boolean): Promise<void> {
+    if (!(await this.#admit(step))) return;
+    const decided = this.#activity.partArrived(step);
+    const outcome = this.#run.commit(this.#writer, { step, bytes, isInitial, isSkipped }, driveFold).finally(decided);
+    this.#timer.wind(step);
+    const answered = this.#answer(step, outcome);
+    // A writer that is ahead goes on; the last one of a step waits for its fold.
+    if (!this.#run.waitsForOthers(this.#writer)) await answered;
+  }
+
+  /** Acknowledges a step when it is decided; acks keep the order of the commits. */
+  #answer(step: number, outcome: Promise<CommitOutcome>): Promise<void> {
+    const before = this.#answered;
+    const answered = outcome.then(async ({ state, detail }) => {
+      this.#timer.wind();
+      if (state === 'COMMITTED') this.#activity.committed(step);
+      const steps = stepFields(this.#run.committedStep, this.#activity.durableStep);
+      await before;
+      await writeMessage(this.#call, { ack: { step, state, ...steps, detail } });
+    });
+    answered.catch((error: unknown) => {
+      if (!(error instanceof PeerGone)) this.#input.fail(error);
+    });
+    this.#answered = answered;
+    return answered;
   }
 }

@@ -66,11 +66,20 @@ class News {
   }
 }
 
+/** The last event of each run: hundreds of followers are told the same. */
+const lastEvents = new WeakMap<Run, { readonly key: string; readonly event: RunEvent }>();
+
 function eventOf(service: Service, run: Run): RunEvent {
-  return {
+  const { durableStep } = service.activity(run);
+  const key = `${run.head.id} ${run.generation} ${durableStep}`;
+  const last = lastEvents.get(run);
+  if (last?.key === key) return last.event;
+  const event = {
     run: run.spec.name,
     generation: run.generation,
-    ...stepFields(run.committedStep, service.activity(run).durableStep),
+    ...stepFields(run.committedStep, durableStep),
     averages: averageStateMessages(run.head),
   };
+  lastEvents.set(run, { key, event });
+  return event;
 }

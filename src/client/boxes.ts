@@ -1,0 +1,67 @@
+import { ELEMENT_COUNT_MAX, quote, ShadowkeepError } from '../common/index.js';
+import type { Box } from '../wire/index.js';
+import type { BoxSpec } from './types.js';
+
+/** A box with the tensor that it is a part of. */
+export interface PlacedBox<Tensor> {
+  readonly tensor: Tensor;
+  /** Of the tensor, in the layout. */
+  readonly tensorIndex: number;
+  /** One per dimension, also where the box is the whole tensor. */
+  readonly offset: readonly number[];
+  readonly extent: readonly number[];
+  readonly replicaGroup: number;
+}
+
+/** Finds the boxes' tensors in a layout. Refuses an unknown name, another rank, and what does not lie in the tensor. */
+export function placeBoxes<Tensor extends { readonly name: string; readonly shape: readonly number[] }>(
+  boxes: readonly BoxSpec[],
+  tensors: readonly Tensor[],
+): PlacedBox<Tensor>[] {
+  const indices = new Map(tensors.map(({ name }, index) => [name, index]));
+  return boxes.map((box, index) => {
+    const tensorIndex = indices.get(box.tensor);
+    if (tensorIndex === undefined) throw invalidBox(box, index, 'names a tensor that the run does not have');
+    const tensor = tensors[tensorIndex]!;
+    const isWhole = box.offset === undefined && box.extent === undefined;
+    const offset = isWhole ? tensor.shape.map(() => 0) : (box.offset ?? []);
+    const extent = isWhole ? tensor.shape : (box.extent ?? []);
+    checkInside({ ...box, offset, extent }, index, tensor.shape);
+    return { tensor, tensorIndex, offset, extent, replicaGroup: box.replicaGroup ?? 0 };
+  });
+}
+
+export function boxMessage({ tensorIndex, offset, extent, replicaGroup }: PlacedBox<unknown>): Box {
+  return { tensor: tensorIndex, offset: [...offset], extent: [...extent], replica_group: replicaGroup };
+}
+
+/** What is wrong with a box: names it, its tensor and the values. */
+export function invalidBox(box: BoxSpec, index: number, problem: string): ShadowkeepError {
+  return new ShadowkeepError('INVALID_FIELD', `boxes[${index}] of tensor ${quote(box.tensor)} ${problem}`, {
+    metadata: { field: `boxes[${index}]`, tensor: box.tensor },
+  });
+}
+
+function checkInside(
+  box: BoxSpec & { offset: readonly number[]; extent: readonly number[] },
+  index: number,
+  shape: readonly number[],
+): void {
+  const { offset, extent } = box;
+  if (offset.length !== shape.length || extent.length !== shape.length) {
+    const given = `${offset.length} offsets and ${extent.length} extents`;
+    throw invalidBox(box, index, `must have ${shape.length} offsets and extents, or none, got ${given}`);
+  }
+  shape.forEach((size, dimension) => {
+    const [begin, length] = [offset[dimension]!, extent[dimension]!];
+    const isCount = [begin, length].every(
+      (value) => Number.isInteger(value) && value >= 0 && value <= ELEMENT_COUNT_MAX,
+    );
+    if (isCount && begin + length <= size) return;
+    throw invalidBox(
+      box,
+      index,
+      `has offset ${begin} and extent ${length} in dimension ${dimension}, which has ${size} elements`,
+    );
+  });
+}

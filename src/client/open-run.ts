@@ -1,0 +1,83 @@
+import type { OpenRunRequest, OpenRunResponse__Output, ShadowWeightsClient, Snapshots, Tensor } from '../wire/index.js';
+import { protocolError } from './errors.js';
+import { RunHandle } from './run-handle.js';
+import { boxMessages, spaceBytes, stepLayout, withoutLeftOut } from './step-layout.js';
+import { StepSender } from './step-sender.js';
+import type { OpenRunOptions, SnapshotOptions, TensorSpec } from './types.js';
+import { UpdateStream } from './update-stream.js';
+
+/** What opening a run needs of the client. */
+export interface OpenRunCalls {
+  readonly checksums: boolean;
+  /** Throws when the client is closed. */
+  stub(): ShadowWeightsClient;
+  openRun(request: OpenRunRequest): Promise<OpenRunResponse__Output>;
+}
+
+/** Opens a run and this writer's stream of updates to it. */
+export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Promise<RunHandle> {
+  const declared = stepLayout(options);
+  const { run, generation, created, writers, retained_steps: retainedSteps } = await calls.openRun(toRequest(options));
+  const writer = options.writer ?? 0;
+  const open = {
+    run,
+    generation,
+    writer,
+    boxes: boxMessages(options),
+    wire_dtype: options.wireDtype ?? 'DTYPE_UNSPECIFIED',
+  } as const;
+  const sender = new StepSender(
+    (listener, takeover) => {
+      const stream = new UpdateStream(calls.stub().Update(), listener);
+      return { stream, answered: stream.open({ ...open, takeover }) };
+    },
+    { checksums: calls.checksums, reconnect: options.reconnect ?? {} },
+  );
+  const answer = await sender.open();
+  const { step_bytes: stepBytes, first_step_bytes: firstStepBytes } = answer;
+  const layout = withoutLeftOut(declared, answer.left_out);
+  const eachBytes = spaceBytes(layout.eachStep);
+  const firstBytes = spaceBytes([...layout.eachStep, ...layout.once]);
+  if (stepBytes !== eachBytes || firstStepBytes !== firstBytes) {
+    const failure = protocolError(
+      `a step of ${stepBytes} bytes, the first one of ${firstStepBytes}, where the layout has ${eachBytes} and ${firstBytes}`,
+    );
+    sender.fail(failure);
+    throw failure;
+  }
+  return new RunHandle(
+    { run, generation, created, writers, writer, retainedSteps, stepBytes, firstStepBytes },
+    sender,
+    layout,
+  );
+}
+
+function toRequest(options: OpenRunOptions): OpenRunRequest {
+  const { snapshots, resumeStep, trainerStep, retain } = options;
+  return {
+    run: options.run,
+    tensors: options.tensors.map(toTensorMessage),
+    averages: [...options.averages],
+    policies: Object.entries(options.policies ?? {}).map(([pattern, policy]) => ({ pattern, policy })),
+    non_finite: options.nonFinite ?? 'NON_FINITE_UNSPECIFIED',
+    ...(snapshots && { snapshots: toSnapshotsMessage(snapshots) }),
+    ...(retain && { retain: { every_steps: retain.everySteps, count_max: retain.countMax } }),
+    incarnation: options.incarnation ?? '',
+    writers: options.writers ?? 1,
+    ...(resumeStep === undefined ? {} : { resume_step: resumeStep }),
+    ...(trainerStep === undefined ? {} : { trainer_step: trainerStep }),
+  };
+}
+
+function toTensorMessage({ name, dtype, shape, policy }: TensorSpec): Tensor {
+  return { name, dtype, shape: [...shape], policy: policy ?? 'POLICY_UNSPECIFIED' };
+}
+
+function toSnapshotsMessage({ everySteps, countMax, bytesMax, dtype }: SnapshotOptions): Snapshots {
+  return {
+    every_steps: everySteps,
+    count_max: countMax,
+    bytes_max: bytesMax ?? 0,
+    dtype: dtype ?? 'DTYPE_UNSPECIFIED',
+  };
+}

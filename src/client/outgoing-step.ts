@@ -1,0 +1,109 @@
+import { alignedBytes, CHUNK_BYTES, CHUNK_CUT_BYTES, crc32c } from '../common/index.js';
+import { type ByteChunk, ChunkCutter, type Commit } from '../wire/index.js';
+import { ClientError, protocolError } from './errors.js';
+import { type PartSource, skipBytes } from './step-source.js';
+import type { Ack } from './types.js';
+import type { UpdateStream } from './update-stream.js';
+import { createWaiter, type Waiter } from './waiter.js';
+
+/** What is said of a step at its end. */
+export type StepCommit = Commit & { readonly step: number; readonly bytes: number };
+
+/** A step that is not acknowledged yet: how to send it, from wherever, and who waits for it. */
+export class OutgoingStep {
+  readonly commit: StepCommit;
+  readonly ack: Waiter<Ack> = createWaiter();
+  readonly #sources: readonly PartSource[];
+  /** Made for the first who asks when the tensors may change. */
+  #sent: Waiter<void> | undefined;
+  /** Bytes of its space that the service has, as far as is known. */
+  #offset = 0;
+  #state: 'waiting' | 'begun' | 'committed' | 'sent' = 'waiting';
+
+  constructor(commit: StepCommit, sources: readonly PartSource[]) {
+    this.commit = commit;
+    this.#sources = sources;
+  }
+
+  get step(): number {
+    return this.commit.step;
+  }
+
+  /** Some of it may be at the service. */
+  get hasBegun(): boolean {
+    return this.#state !== 'waiting';
+  }
+
+  /** Its ack may come. */
+  get isCommitted(): boolean {
+    return this.#state === 'committed' || this.#state === 'sent';
+  }
+
+  /** All of it has been read, and is on its way or at the service. */
+  get isSent(): boolean {
+    return this.#state === 'sent';
+  }
+
+  get sent(): Promise<void> {
+    if (this.#sent === undefined) {
+      this.#sent = createWaiter();
+      if (this.isSent) this.#sent.resolve();
+      else this.ack.promise.catch((failure) => this.#sent?.reject(failure));
+    }
+    return this.#sent.promise;
+  }
+
+  /** Sends what the service does not have. */
+  async transmit(stream: UpdateStream, checksums: boolean): Promise<void> {
+    this.#state = 'begun';
+    const cutter = new ChunkCutter(CHUNK_BYTES, this.#offset);
+    let begin = 0;
+    for (const source of this.#sources) {
+      const skipped = Math.max(0, this.#offset - begin);
+      begin += alignedBytes(source.bytes);
+      if (begin <= this.#offset) continue;
+      const pieces = skipped === 0 ? source.read() : skipBytes(source.read(), skipped);
+      for await (const piece of pieces) await this.#sendChunks(stream, cutter.add(piece), checksums);
+      await this.#sendChunks(stream, cutter.endTensor(), checksums);
+    }
+    await this.#sendChunks(stream, cutter.end(), checksums);
+    this.#state = 'committed';
+    await stream.sendWhole({ commit: this.commit });
+    this.arrived();
+  }
+
+  /** The service has all of it: its ack will come. */
+  arrived(): void {
+    this.#state = 'sent';
+    this.#sent?.resolve();
+  }
+
+  /**
+   * The connection broke and the service has so many of its bytes. Throws when others are needed and the caller was told
+   * that it may change them.
+   */
+  goOnFrom(receivedBytes: number): void {
+    const { step, bytes } = this.commit;
+    if (receivedBytes > bytes || receivedBytes % CHUNK_CUT_BYTES !== 0) {
+      throw protocolError(`it has ${receivedBytes} bytes of step ${step}, which has ${bytes}`);
+    }
+    if (this.isSent && this.#sent !== undefined && receivedBytes < bytes) {
+      throw new ClientError(
+        'UNAVAILABLE',
+        `step ${step} is lost: the connection broke when ${receivedBytes} of its ${bytes} bytes had arrived, ` +
+          'and its tensors may have changed since they were sent',
+        { metadata: { step: String(step) } },
+      );
+    }
+    this.#offset = receivedBytes;
+    this.#state = 'begun';
+  }
+
+  async #sendChunks(stream: UpdateStream, chunks: Iterable<ByteChunk>, checksums: boolean): Promise<void> {
+    const { step } = this.commit;
+    for (const { offset, data } of chunks) {
+      const chunk = { step, offset, data };
+      await stream.send({ chunk: checksums ? { ...chunk, crc32c: crc32c(data) } : chunk });
+    }
+  }
+}

@@ -1,0 +1,63 @@
+import type { UpdateOpened__Output } from '../wire/index.js';
+import { ClientError, protocolError } from './errors.js';
+import type { OutgoingStep } from './outgoing-step.js';
+import type { Ack } from './types.js';
+
+/**
+ * What becomes of the steps that were under way when the connection broke, by what the service says of the writer. Gives
+ * the acks of those that are committed and sets the others to where they go on. Throws when one of them is lost.
+ */
+export function resumeSteps(steps: readonly OutgoingStep[], opened: UpdateOpened__Output): Ack[] {
+  const { committed_step: committedStep, durable_step: durableStep } = opened;
+  const acks: Ack[] = [];
+  for (const [index, step] of steps.entries()) {
+    if (!step.hasBegun) break;
+    // Acks come in the order of the commits: a step that falls waits for the one before it.
+    const isNext = index === acks.length;
+    if (isNext && committedStep !== undefined && step.step <= committedStep) {
+      step.arrived();
+      acks.push({ step: step.step, state: 'ALREADY_COMMITTED', detail: undefined, committedStep, durableStep });
+    } else if (isHeld(step.step, opened)) {
+      step.arrived();
+    } else {
+      step.goOnFrom(step.step === opened.step ? opened.received_bytes : 0);
+    }
+  }
+  return acks;
+}
+
+/** A service that was started again from a checkpoint has forgotten steps that it had acknowledged, or has another layout. */
+export function checkResumed(
+  before: UpdateOpened__Output,
+  opened: UpdateOpened__Output,
+  committedStep: number | undefined,
+): void {
+  if (opened.step_bytes !== before.step_bytes || opened.first_step_bytes !== before.first_step_bytes) {
+    throw protocolError(`a step of ${opened.first_step_bytes} bytes where it had ${before.first_step_bytes}`);
+  }
+  if (committedStep === undefined || (opened.committed_step ?? -1) >= committedStep) return;
+  throw new ClientError(
+    'UNAVAILABLE',
+    `the service was started again and has lost acknowledged steps: it is at step ${opened.committed_step ?? 'none'}, ` +
+      `it was at step ${committedStep}`,
+    { metadata: { step: String(committedStep) } },
+  );
+}
+
+/** Whether the service has got on since: coming back again and again is not in vain. */
+export function isFurther(opened: UpdateOpened__Output, before: UpdateOpened__Output): boolean {
+  const places = [opened, before].map(({ committed_step: committed = -1, step = -1, received_bytes: received }) => [
+    committed,
+    step,
+    received,
+  ]);
+  const [now, then] = places as [number[], number[]];
+  const first = now.findIndex((value, index) => value !== then[index]);
+  return first >= 0 && now[first]! > then[first]!;
+}
+
+/** All of it has arrived, and its ack will come: the writer stands in a later step, or waits for the ack of this one. */
+function isHeld(step: number, opened: UpdateOpened__Output): boolean {
+  if (opened.step === undefined) return false;
+  return step < opened.step || (step === opened.step && opened.whole);
+}

@@ -1,0 +1,78 @@
+import { DTYPE_BYTES, elementCount, isFloatDType, namePattern } from '../common/index.js';
+import { layOut } from '../wire/index.js';
+import { boxMessage, invalidBox, placeBoxes } from './boxes.js';
+import type { OpenRunOptions, StepPart, TensorPolicy, TensorSpec } from './types.js';
+
+/** What of the request decides over the bytes of a step. */
+export type LayoutOptions = Pick<OpenRunOptions, 'tensors' | 'policies' | 'wireDtype' | 'writers' | 'boxes'>;
+
+/** The parts that a writer sends, in the order of its byte space. */
+export interface StepLayout {
+  /** All that it has declared, sent or not, in the declared order; undefined where it has no boxes. */
+  readonly declared: readonly StepPart[] | undefined;
+  readonly eachStep: readonly StepPart[];
+  /** Those of policy COPY_ONCE: behind the others, until a step is committed. */
+  readonly once: readonly StepPart[];
+}
+
+/** What the server makes of the same request. Refuses boxes that are outside of their tensors or of ignored ones. */
+export function stepLayout(options: LayoutOptions): StepLayout {
+  const tensors = resolveTensors(options);
+  // Of several writers one that declares no boxes sends nothing.
+  const boxes = options.boxes ?? ((options.writers ?? 1) > 1 ? [] : undefined);
+  if (boxes === undefined) return arrange(tensors.map(wholePart), undefined);
+  const declared = placeBoxes(boxes, tensors).map(({ tensor, offset, extent }, boxIndex): StepPart => {
+    if (tensor.policy === 'IGNORE') throw invalidBox(boxes[boxIndex]!, boxIndex, 'is of an ignored tensor');
+    const bytes = elementCount(extent)! * DTYPE_BYTES[tensor.dtype];
+    return { ...tensor, shape: extent, boxIndex, boxOffset: offset, globalShape: tensor.shape, bytes };
+  });
+  return arrange(declared, declared);
+}
+
+/** The same without the boxes that another member of their replica group sends. */
+export function withoutLeftOut(layout: StepLayout, leftOut: readonly number[]): StepLayout {
+  if (leftOut.length === 0 || layout.declared === undefined) return layout;
+  const others = new Set(leftOut);
+  return arrange(
+    layout.declared.filter(({ boxIndex }) => !others.has(boxIndex!)),
+    layout.declared,
+  );
+}
+
+/** Length of the byte space of these parts. */
+export function spaceBytes(parts: readonly StepPart[]): number {
+  return layOut(parts.map(({ bytes }) => bytes)).totalBytes;
+}
+
+/** The boxes as the stream declares them. */
+export function boxMessages({ boxes = [], tensors }: LayoutOptions) {
+  return placeBoxes(boxes, tensors).map(boxMessage);
+}
+
+type ResolvedTensor = TensorSpec & { policy: TensorPolicy };
+
+/** The tensors with the dtype in which they travel and their policy: rules first, then the dtype's. */
+function resolveTensors({ tensors, policies = {}, wireDtype }: LayoutOptions): ResolvedTensor[] {
+  const rules = Object.entries(policies).map(([pattern, policy]) => ({ matches: namePattern(pattern), policy }));
+  return tensors.map((tensor) => {
+    const ruled = rules.findLast(({ matches }) => matches(tensor.name))?.policy;
+    const policy = tensor.policy ?? ruled ?? (isFloatDType(tensor.dtype) ? 'AVERAGE' : 'COPY');
+    const dtype = policy === 'AVERAGE' && wireDtype !== undefined ? wireDtype : tensor.dtype;
+    return { ...tensor, policy, dtype };
+  });
+}
+
+function wholePart(tensor: ResolvedTensor): StepPart {
+  // The server has checked the shapes when the run was opened.
+  const bytes = elementCount(tensor.shape)! * DTYPE_BYTES[tensor.dtype];
+  const boxOffset = tensor.shape.map(() => 0);
+  return { ...tensor, boxIndex: undefined, boxOffset, globalShape: tensor.shape, bytes };
+}
+
+function arrange(parts: readonly StepPart[], declared: readonly StepPart[] | undefined): StepLayout {
+  return {
+    declared,
+    eachStep: parts.filter(({ policy }) => policy === 'AVERAGE' || policy === 'COPY'),
+    once: parts.filter(({ policy }) => policy === 'COPY_ONCE'),
+  };
+}

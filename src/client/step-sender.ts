@@ -1,0 +1,211 @@
+import type { UpdateOpened__Output } from '../wire/index.js';
+import { Backoff } from './backoff.js';
+import { ClientError, type Failure, isDisconnect, protocolError, toFailure } from './errors.js';
+import type { OutgoingStep } from './outgoing-step.js';
+import { checkResumed, isFurther, resumeSteps } from './resume-steps.js';
+import type { Ack, ReconnectOptions } from './types.js';
+import type { StreamListener, UpdateStream } from './update-stream.js';
+
+/** Opens a stream of the writer; with `takeover` in the place of one that broke. */
+export type OpenStream = (
+  listener: StreamListener,
+  takeover: boolean,
+) => { stream: UpdateStream; answered: Promise<void> };
+
+export interface SenderOptions {
+  readonly checksums: boolean;
+  /** False: the first break is the end. */
+  readonly reconnect: ReconnectOptions | false;
+}
+
+/** The last attempt before the deadline still has so long to be answered. */
+const ANSWER_MS_MIN = 1_000;
+
+/**
+ * Sends steps one after another and waits for their acks, on as many streams as it takes: when the connection breaks and
+ * somebody waits for a step, it comes back and goes on from where the service stands. Any other failure is final: every
+ * step rejects with it, and every later one.
+ */
+export class StepSender implements StreamListener {
+  readonly #openStream: OpenStream;
+  readonly #checksums: boolean;
+  readonly #backoff: Backoff | undefined;
+  readonly #ending = new AbortController();
+  /** Those that are not acknowledged, in the order of the calls. */
+  readonly #steps: OutgoingStep[] = [];
+  /** Where steps can be sent; undefined before the first stream and after a break. */
+  #stream: UpdateStream | undefined;
+  #opening: UpdateStream | undefined;
+  /** The answer to the newest stream. */
+  #opened: UpdateOpened__Output | undefined;
+  /** How the last stream broke. */
+  #broken: Failure | undefined;
+  #failure: Failure | undefined;
+  #isDriving = false;
+  #committedStep: number | undefined;
+  #droppedSteps = 0;
+
+  constructor(openStream: OpenStream, { checksums, reconnect }: SenderOptions) {
+    this.#openStream = openStream;
+    this.#checksums = checksums;
+    this.#backoff = reconnect === false ? undefined : new Backoff(reconnect);
+  }
+
+  /** The newest step that readers can see, as far as this writer has heard. */
+  get committedStep(): number | undefined {
+    return this.#committedStep;
+  }
+
+  get droppedSteps(): number {
+    return this.#droppedSteps;
+  }
+
+  /** Opens the first stream. */
+  async open(): Promise<UpdateOpened__Output> {
+    await this.#connect();
+    return this.#opened!;
+  }
+
+  push(step: OutgoingStep): void {
+    this.#steps.push(step);
+    if (this.#failure !== undefined) this.#failSteps(this.#failure);
+    else void this.#drive();
+  }
+
+  /** Waits until every step is acknowledged. */
+  async flush(): Promise<void> {
+    await Promise.all(this.#steps.map(({ ack }) => ack.promise));
+    if (this.#failure !== undefined) throw this.#failure;
+  }
+
+  /** Ends the stream when every step is acknowledged. */
+  async close(): Promise<void> {
+    await this.flush();
+    try {
+      await this.#stream?.close();
+    } catch (error) {
+      // Nothing was left to be lost.
+      if (!isDisconnect(toFailure(error))) throw error;
+    }
+  }
+
+  /** Ends everything at once. */
+  fail(failure: Failure): void {
+    if (this.#failure !== undefined) return;
+    this.#failure = failure;
+    this.#ending.abort(failure);
+    this.#opening?.cancel(failure);
+    this.#stream?.cancel(failure);
+    this.#failSteps(failure);
+  }
+
+  onOpened(stream: UpdateStream, opened: UpdateOpened__Output): void {
+    const before = this.#opened;
+    this.#stream = stream;
+    this.#opening = undefined;
+    this.#opened = opened;
+    this.#backoff?.connected();
+    try {
+      if (before !== undefined) {
+        checkResumed(before, opened, this.#committedStep);
+        if (isFurther(opened, before)) this.#backoff?.reset();
+        for (const ack of resumeSteps(this.#steps, opened)) this.onAck(ack);
+      }
+      this.#committedStep = opened.committed_step;
+    } catch (error) {
+      this.fail(toFailure(error));
+    }
+  }
+
+  onAck(ack: Ack): void {
+    const first = this.#steps[0];
+    if (first?.step !== ack.step || !first.isCommitted) {
+      const due = first?.isCommitted ? first.step : 'no step';
+      throw protocolError(`an ack of step ${ack.step} where one of ${due} was due`);
+    }
+    this.#steps.shift();
+    this.#committedStep = ack.committedStep ?? this.#committedStep;
+    if (ack.state === 'DROPPED') this.#droppedSteps += 1;
+    this.#backoff?.reset();
+    first.ack.resolve(ack);
+  }
+
+  onFailure(stream: UpdateStream, failure: Failure): void {
+    // Of a stream that was never opened #connect hears by itself.
+    if (stream !== this.#stream) return;
+    this.#stream = undefined;
+    if (!this.#canComeBack(failure)) {
+      this.fail(failure);
+      return;
+    }
+    this.#broken = failure;
+    void this.#drive();
+  }
+
+  /** Runs while there is a step to be sent, or one to come back for. */
+  async #drive(): Promise<void> {
+    if (this.#isDriving) return;
+    this.#isDriving = true;
+    try {
+      while (this.#steps.length > 0) {
+        const stream = this.#stream ?? (await this.#connect());
+        const next = this.#steps.find((step) => !step.isSent);
+        if (next !== undefined) await this.#transmit(next, stream);
+        else if (this.#stream !== undefined) break;
+      }
+    } catch (error) {
+      this.fail(toFailure(error));
+    } finally {
+      this.#isDriving = false;
+    }
+  }
+
+  async #transmit(step: OutgoingStep, stream: UpdateStream): Promise<void> {
+    try {
+      await step.transmit(stream, this.#checksums);
+    } catch (error) {
+      // Of a stream's failure onFailure has heard; the others are those of whoever gives the bytes.
+      if (stream.failure === undefined) throw error;
+    }
+  }
+
+  /** Opens a stream, after a break again and again until the deadline. */
+  async #connect(): Promise<UpdateStream> {
+    for (;;) {
+      if (this.#broken !== undefined) await this.#backoff?.wait(this.#broken, this.#ending.signal);
+      const { stream, answered } = this.#openStream(this, this.#broken !== undefined);
+      this.#opening = stream;
+      try {
+        await this.#answerInTime(stream, answered);
+      } catch (error) {
+        const failure = toFailure(error);
+        if (!this.#canComeBack(failure)) throw this.#failure ?? failure;
+        this.#broken = failure;
+        continue;
+      }
+      if (this.#failure !== undefined) throw this.#failure;
+      return stream;
+    }
+  }
+
+  /** The first answer waits for all writers, as long as the service lets them; who comes back knows how long it may take. */
+  async #answerInTime(stream: UpdateStream, answered: Promise<void>): Promise<void> {
+    if (this.#opened === undefined || this.#backoff === undefined) return await answered;
+    const ms = Math.max(ANSWER_MS_MIN, this.#backoff.leftMs);
+    const late = new ClientError('UNAVAILABLE', `the service did not open the stream within ${Math.round(ms)} ms`);
+    const timer = setTimeout(() => stream.cancel(late), ms);
+    try {
+      await answered;
+    } finally {
+      clearTimeout(timer);
+    }
+  }
+
+  #canComeBack(failure: Failure): boolean {
+    return this.#failure === undefined && this.#backoff !== undefined && isDisconnect(failure);
+  }
+
+  #failSteps(failure: Failure): void {
+    for (const step of this.#steps.splice(0)) step.ack.reject(failure);
+  }
+}

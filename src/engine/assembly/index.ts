@@ -1,0 +1,5 @@
+export type { Drive, PartCommit, PipelineRun } from './pipeline.js';
+export type { StagedStep, StepKind } from './staged-step.js';
+export { type StepDigest, StepDigests } from './step-digests.js';
+export type { Writer } from './writer.js';
+export { type WriterRequest, Writers, type WriterState } from './writers.js';

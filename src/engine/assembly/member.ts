@@ -1,0 +1,113 @@
+import { type ShadowkeepError } from '../../common/index.js';
+import { type DigestValue, EMPTY_DIGEST } from '../digest.js';
+import type { NonFinitePolicy } from '../non-finite.js';
+import { NonFiniteScan } from '../non-finite.js';
+import type { CommitOutcome } from '../run-spec.js';
+import type { WirePlan } from '../wire-plan.js';
+import { type Part, PartCursor } from '../world/index.js';
+import type { StagedStep } from './staged-step.js';
+import type { Writer } from './writer.js';
+
+/**
+ * Where the bytes of a step go: to its staging; or, of one that is decided already, or has come whole from this writer, only
+ * into the count and the digest.
+ */
+export type Sink = StagedStep | 'REPLAYED' | 'DROPPED' | 'REPEATED';
+
+/** The outcome of a step that somebody waits for. */
+interface Awaited {
+  readonly promise: Promise<CommitOutcome>;
+  resolve(outcome: CommitOutcome): void;
+  reject(error: unknown): void;
+}
+
+/** One of the writers of a generation, whichever stream it has: what it sends, and how far it is. */
+export class Member {
+  readonly number: number;
+  readonly part: Part;
+  /** Its boxes that others send, by their index. */
+  readonly leftOut: readonly number[];
+  /** Undefined: its stream broke, or has ended. */
+  stream: Writer | undefined;
+  /** The step being received, if one has begun. */
+  receiving: { readonly step: number; readonly sink: Sink } | undefined;
+  receivedBytes = 0;
+  /** Of the step being received. */
+  readonly nonFinite: NonFiniteScan;
+  digest: DigestValue = EMPTY_DIGEST;
+  /** The newest step that it has sent whole. */
+  wholeStep: number | undefined;
+  /** Its stream is new and may begin a step again that an older one has begun. */
+  mayRestart = false;
+  readonly cursor: PartCursor;
+  readonly #awaited = new Map<number, Awaited>();
+
+  constructor(number: number, plan: WirePlan, part: Part, leftOut: readonly number[], nonFinite: NonFinitePolicy) {
+    this.number = number;
+    this.part = part;
+    this.leftOut = leftOut;
+    this.nonFinite = new NonFiniteScan(plan, nonFinite);
+    this.cursor = new PartCursor(part);
+  }
+
+  /** A step of which its part is whole and the outcome open, with the outcome. */
+  get awaited(): readonly { readonly step: number; readonly outcome: Promise<CommitOutcome> }[] {
+    return [...this.#awaited].map(([step, { promise }]) => ({ step, outcome: promise }));
+  }
+
+  /** How many bytes of its part of a step have arrived. */
+  arrivedOf(step: number): number {
+    if (this.receiving?.step === step) return this.receivedBytes;
+    return this.#awaited.has(step) ? this.part.firstStepBytes : 0;
+  }
+
+  /** Forgets the step being received. */
+  reset(): void {
+    this.receiving = undefined;
+    this.restart();
+  }
+
+  /** Begins the step being received again. */
+  restart(): void {
+    this.receivedBytes = 0;
+    this.cursor.reset();
+    this.nonFinite.reset();
+    this.digest = EMPTY_DIGEST;
+  }
+
+  /** The outcome of a step, once it is there. */
+  await(step: number): Promise<CommitOutcome> {
+    const known = this.#awaited.get(step);
+    if (known !== undefined) return known.promise;
+    let resolve!: Awaited['resolve'];
+    let reject!: Awaited['reject'];
+    const promise = new Promise<CommitOutcome>((onResolve, onReject) => {
+      resolve = onResolve;
+      reject = onReject;
+    });
+    // A writer that is gone waits for nothing.
+    promise.catch(() => undefined);
+    this.#awaited.set(step, { promise, resolve, reject });
+    return promise;
+  }
+
+  settle(step: number, outcome: CommitOutcome): void {
+    this.#awaited.get(step)?.resolve(outcome);
+    this.#awaited.delete(step);
+  }
+
+  /** The outcome of a step, or of all, is this error. */
+  settleWith(error: unknown, step?: number): void {
+    for (const [awaitedStep, { reject }] of [...this.#awaited]) {
+      if (step !== undefined && step !== awaitedStep) continue;
+      reject(error);
+      this.#awaited.delete(awaitedStep);
+    }
+  }
+
+  /** Ends its stream with an error, and with it whatever it waits for. */
+  fail(error: ShadowkeepError): void {
+    this.settleWith(error);
+    this.stream?.fail(error);
+  }
+}

@@ -1,0 +1,341 @@
+import { type FloatDType, ShadowkeepError } from '../../common/index.js';
+import { SCRATCH_BYTES } from '../arena.js';
+import type { DigestValue } from '../digest.js';
+import type { Page, PagePool } from '../page-pool.js';
+import type { Plane } from '../plane.js';
+import type { CommitOutcome } from '../run-spec.js';
+import type { WirePlan } from '../wire-plan.js';
+import { checkChunk, checkStep, checkWhole } from './chunk-checks.js';
+import type { Member, Sink } from './member.js';
+import { examine, StagedStep, type StepKind } from './staged-step.js';
+import { allocateStaging } from './staging.js';
+import { Replays } from './step-digests.js';
+
+/**
+ * Steps that are taken before the one that is being put together is decided: one hides the distance between the fastest
+ * writer and the slowest, each costs the wire bytes of the model.
+ */
+export const STEPS_AHEAD_MAX = 1;
+
+/** Runs a fold to its end, letting others run between its slices. */
+export type Drive = (fold: Iterable<void>) => Promise<void>;
+
+/** What a writer's commit says. */
+export interface PartCommit extends StepKind {
+  readonly step: number;
+  readonly bytes: number;
+}
+
+/** The run that steps are put together for. */
+export interface PipelineRun {
+  readonly committedStep: number | undefined;
+  /** One of the planes that steps are folded into. */
+  readonly plane: Plane | undefined;
+  /** Throws when a step of this kind cannot be the next one. */
+  checkKind(step: number, kind: StepKind): void;
+  /** Folds a whole step, or refuses it by the run's policies. */
+  decide(staged: StagedStep, drive: Drive): Promise<CommitOutcome>;
+  /** Begins to fold a step while it arrives, where that is possible: at once, or what has arrived with `drive`. */
+  foldAhead(staged: StagedStep): void;
+  catchUp(staged: StagedStep, drive: Drive): Promise<void>;
+  /** Whether a step that is committed may have been this one. */
+  mayBe(step: number, wireDType: FloatDType | undefined, digest: DigestValue): boolean;
+}
+
+/**
+ * The steps of one generation that are being received, oldest first: put together from the parts of its writers, and
+ * decided one after another, when they are whole.
+ */
+export class Pipeline {
+  readonly #run: PipelineRun;
+  readonly #pool: PagePool;
+  readonly #writerCount: number;
+  readonly #plan: WirePlan;
+  #steps: StagedStep[] = [];
+  /** Staging that no step has now; one at least is kept, so that a step that may begin has its memory. */
+  #spare: (readonly Page[])[] = [];
+  /** Writers were told that the steps up to this one are dropped. */
+  #droppedThrough = Number.NEGATIVE_INFINITY;
+  readonly #replays: Replays;
+  #isDeciding = false;
+  #isClosed = false;
+  #wake: () => void = () => {};
+  #changed: Promise<void>;
+
+  /** Throws MEMORY_EXHAUSTED unless one step fits. */
+  constructor(run: PipelineRun, pool: PagePool, plan: WirePlan, writerCount: number) {
+    this.#run = run;
+    this.#pool = pool;
+    this.#plan = plan;
+    this.#writerCount = writerCount;
+    this.#replays = new Replays(writerCount);
+    this.#changed = this.#nextChange();
+    this.#spare.push(this.#allocate());
+  }
+
+  /** The step that is decided next, if any has begun. */
+  get oldest(): StagedStep | undefined {
+    return this.#steps[0];
+  }
+
+  get stagingBytes(): number {
+    const pages = [...this.#spare, ...this.#steps.map((staged) => staged.pages)];
+    return pages.reduce((sum, list) => sum + list.length, 0) * this.#pool.pageBytes;
+  }
+
+  /** Whether a step that is whole is being folded. */
+  get isDeciding(): boolean {
+    return this.#isDeciding;
+  }
+
+  /** Undefined: the step may be sent. Otherwise it is too far ahead; ask again when the promise has resolved. */
+  admission({ receiving }: Member, step: number): Promise<void> | undefined {
+    const isKnown = receiving !== undefined || this.#isDecided(step) || this.#find(step) !== undefined;
+    if (isKnown || this.#spare.length > 0 || this.#isClosed) return undefined;
+    if (this.#steps.length > STEPS_AHEAD_MAX || this.#run.committedStep === undefined) return this.#changed;
+    try {
+      this.#spare.push(this.#allocate());
+      return undefined;
+    } catch (error) {
+      if (error instanceof ShadowkeepError) return this.#changed;
+      throw error;
+    }
+  }
+
+  /** Takes the next chunk of a writer's part. Refuses it whole, before a byte is staged, or takes it whole. */
+  stage(member: Member, step: number, offset: number, data: Uint8Array): void {
+    this.#checkPlace(member, step, offset);
+    checkChunk(member, step, offset, data.length);
+    const sink = member.receiving?.sink ?? this.#enter(member, step);
+    if (sink instanceof StagedStep) {
+      member.cursor.take(offset, data.length, (target, at, length) => {
+        sink.take(target, data.subarray(at, at + length), member);
+      });
+    } else if (sink === 'REPLAYED') {
+      this.#examine(member, offset, data);
+    }
+    member.receivedBytes = offset + data.length;
+  }
+
+  /** A writer's part is whole; resolves when the step is decided. `drive` runs its fold, where this part is the last. */
+  async commit(member: Member, commit: PartCommit, drive: Drive): Promise<CommitOutcome> {
+    const { step, bytes, isSkipped } = commit;
+    this.#checkPlace(member, step, member.receivedBytes);
+    const sink = member.receiving?.sink ?? this.#locate(member, step);
+    if (sink === 'REPLAYED') return this.#replayed(member, step);
+    if (sink === 'DROPPED') {
+      member.reset();
+      return { state: 'DROPPED', detail: '' };
+    }
+    if (sink === 'REPEATED') {
+      member.reset();
+      return await member.await(step);
+    }
+    if (!isSkipped) checkWhole(member, step, bytes, this.#run.committedStep === undefined);
+    this.#run.checkKind(step, commit);
+    sink?.checkKind(commit, member.number);
+    const staged = sink ?? this.#begin(step);
+    staged.finish(member, commit);
+    member.wholeStep = step;
+    const outcome = member.await(step);
+    member.reset();
+    if (staged.whole.size === this.#writerCount) void this.#decideWhole(drive);
+    return await outcome;
+  }
+
+  /** Forgets what a writer has sent of a step that is not whole. */
+  discard(member: Member): void {
+    const sink = member.receiving?.sink;
+    member.reset();
+    if (!(sink instanceof StagedStep)) return;
+    sink.parts.delete(member);
+    if (sink.parts.size === 0) this.#remove(sink);
+  }
+
+  /**
+   * Drops the oldest step, which misses a writer, whole: who has sent its part is told, the stream of who is in the middle
+   * of it ends. With nobody to tell, it may be sent again.
+   */
+  dropOldest(timeoutMs: number): void {
+    const { oldest } = this;
+    if (oldest === undefined || oldest.whole.size === this.#writerCount) return;
+    if (oldest.whole.size > 0) this.#droppedThrough = oldest.step;
+    for (const member of oldest.parts) {
+      if (oldest.whole.has(member)) continue;
+      const error = stepTimeout(member, oldest.step, timeoutMs);
+      member.reset();
+      member.stream?.fail(error);
+    }
+    this.#remove(oldest);
+    for (const member of oldest.whole) member.settle(oldest.step, { state: 'DROPPED', detail: '' });
+  }
+
+  /** Frees all staging; what was staged leaves no trace. */
+  close(): void {
+    this.#isClosed = true;
+    for (const pages of [...this.#spare, ...this.#steps.map((staged) => staged.pages)]) {
+      for (const page of pages) this.#pool.free(page);
+    }
+    this.#spare = [];
+    this.#steps = [];
+    this.#wake();
+  }
+
+  /** A new stream may begin its step again; otherwise one step follows the other. */
+  #checkPlace(member: Member, step: number, offset: number): void {
+    const { receiving, mayRestart } = member;
+    member.mayRestart = false;
+    if (mayRestart && receiving !== undefined) {
+      if (step !== receiving.step) this.discard(member);
+      else if (offset === 0) member.restart();
+    }
+    checkStep(member, step);
+  }
+
+  #isDecided(step: number): boolean {
+    const { committedStep } = this.#run;
+    return (committedStep !== undefined && step <= committedStep) || step <= this.#droppedThrough;
+  }
+
+  #find(step: number): StagedStep | undefined {
+    return this.#steps.find((staged) => staged.step === step);
+  }
+
+  /** Where a writer's part of a step goes; undefined: to a step that is new. Throws STEP_MISMATCH. */
+  #locate(member: Member, step: number): Sink | undefined {
+    const { committedStep } = this.#run;
+    if (committedStep !== undefined && step <= committedStep) return 'REPLAYED';
+    if (step <= this.#droppedThrough) return 'DROPPED';
+    const found = this.#find(step);
+    if (found?.whole.has(member)) return 'REPEATED';
+    const leftOut = this.#steps.find((staged) => staged.step < step && !staged.whole.has(member));
+    const passed = found === undefined ? this.#steps.find((staged) => staged.step > step) : undefined;
+    const other = leftOut ?? passed;
+    if (other !== undefined) throw otherStep(member, step, other);
+    return found;
+  }
+
+  #enter(member: Member, step: number): Sink {
+    const sink = this.#locate(member, step) ?? this.#begin(step);
+    member.receiving = { step, sink };
+    if (sink instanceof StagedStep) sink.parts.add(member);
+    return sink;
+  }
+
+  #begin(step: number): StagedStep {
+    const pages = this.#spare.pop() ?? this.#allocate();
+    const staged = new StagedStep(step, pages, this.#plan, this.#pool.pageBytes);
+    this.#steps.push(staged);
+    if (this.#steps.length === 1 && !this.#isDeciding) this.#run.foldAhead(staged);
+    return staged;
+  }
+
+  /** Decides the steps that are whole, one after another. */
+  async #decideWhole(drive: Drive): Promise<void> {
+    if (this.#isDeciding) return;
+    this.#isDeciding = true;
+    try {
+      for (;;) {
+        const { oldest } = this;
+        if (oldest === undefined) return;
+        if (oldest.whole.size < this.#writerCount) {
+          if (oldest.ahead === undefined) await this.#run.catchUp(oldest, drive);
+          if (oldest.whole.size < this.#writerCount || oldest !== this.oldest) return;
+        }
+        await this.#decide(oldest, drive);
+      }
+    } finally {
+      this.#isDeciding = false;
+    }
+  }
+
+  async #decide(staged: StagedStep, drive: Drive): Promise<void> {
+    const members = [...staged.whole];
+    try {
+      const outcome = await this.#run.decide(staged, drive);
+      if (!this.#isClosed) this.#remove(staged);
+      for (const member of members) member.settle(staged.step, outcome);
+    } catch (error) {
+      if (!this.#isClosed) this.#remove(staged);
+      for (const member of members) member.settleWith(error, staged.step);
+    }
+  }
+
+  #remove(staged: StagedStep): void {
+    this.#steps = this.#steps.filter((other) => other !== staged);
+    this.#spare.push(this.#trim(staged.pages));
+    this.#wake();
+  }
+
+  /** Gives back what only tensors of policy COPY_ONCE are staged on, once the run has them. */
+  #trim(pages: readonly Page[]): readonly Page[] {
+    const kept = Math.ceil(this.#stagedBytes / this.#pool.pageBytes);
+    for (const page of pages.slice(kept)) this.#pool.free(page);
+    return pages.slice(0, kept);
+  }
+
+  #allocate(): readonly Page[] {
+    return allocateStaging(this.#pool, this.#plan, this.#stagedBytes, this.#run.plane);
+  }
+
+  get #stagedBytes(): number {
+    const { stepBytes, firstStepBytes } = this.#plan;
+    return this.#run.committedStep === undefined ? firstStepBytes : stepBytes;
+  }
+
+  /** Acknowledges a part of a step that is committed. Throws STEP_CONFLICT when all parts have come and are others. */
+  #replayed(member: Member, step: number): CommitOutcome {
+    const isWhole = member.receivedBytes >= member.part.stepBytes;
+    const digest = isWhole ? this.#replays.add(step, member) : undefined;
+    member.reset();
+    if (digest === undefined || this.#run.mayBe(step, this.#plan.wireDType, digest)) return { state: 'ALREADY_COMMITTED', detail: '' };
+    throw new ShadowkeepError(
+      'STEP_CONFLICT',
+      `step ${step} was committed with other content: rewind to a retained version (resume_step), or go on with steps ` +
+        `after ${this.#run.committedStep}`,
+      { metadata: { step, committedStep: this.#run.committedStep ?? 0 } },
+    );
+  }
+
+  /** Takes bytes of a step that is committed into the digest; they are looked at in an arena, as those of any other. */
+  #examine(member: Member, offset: number, data: Uint8Array): void {
+    const page = (this.#spare[0] ?? this.oldest?.pages)?.[0];
+    if (page === undefined) return;
+    member.cursor.take(offset, data.length, (target, at, length) => {
+      for (let done = 0; done < length; done += SCRATCH_BYTES) {
+        const part = Math.min(SCRATCH_BYTES, length - done);
+        page.arena.bytes(0, part).set(data.subarray(at + done, at + done + part));
+        examine(this.#plan.segments, { page, address: 0, offset: target + done, length: part }, member);
+      }
+    });
+  }
+
+  /** Resolves when a step is decided, dropped or discarded. */
+  #nextChange(): Promise<void> {
+    return new Promise((resolve) => {
+      this.#wake = () => {
+        this.#changed = this.#nextChange();
+        resolve();
+      };
+    });
+  }
+}
+
+function stepTimeout({ receivedBytes, part }: Member, step: number, timeoutMs: number): ShadowkeepError {
+  const { stepBytes } = part;
+  return new ShadowkeepError(
+    'STEP_TIMEOUT',
+    `step ${step} got no bytes for ${timeoutMs} ms, ${receivedBytes} of ${stepBytes} had arrived`,
+    { metadata: { step, receivedBytes, stepBytes } },
+  );
+}
+
+function otherStep({ number }: Member, step: number, other: StagedStep): ShadowkeepError {
+  const problem =
+    other.step < step
+      ? `began step ${step} and left out step ${other.step}, which another writer sends`
+      : `sends step ${step}, the others are at step ${other.step}`;
+  return new ShadowkeepError('STEP_MISMATCH', `writer ${number} ${problem}: all writers send the same steps`, {
+    metadata: { step, expectedStep: other.step, writer: number },
+  });
+}

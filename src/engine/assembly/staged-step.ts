@@ -1,0 +1,145 @@
+import { DTYPE_BYTES, ShadowkeepError } from '../../common/index.js';
+import { addRun, type DigestValue, EMPTY_DIGEST, mergeDigests, sumRun, unitBytesOf } from '../digest.js';
+import type { FoldAhead } from '../fold-ahead.js';
+import { lastFrom } from '../last-from.js';
+import type { PlacedTensor } from '../layout.js';
+import type { NonFiniteScan } from '../non-finite.js';
+import type { Page } from '../page-pool.js';
+import type { Segment, WirePlan } from '../wire-plan.js';
+import type { Member } from './member.js';
+
+/** What the writers' commits say of a step; all say the same. */
+export interface StepKind {
+  readonly isInitial: boolean;
+  readonly isSkipped: boolean;
+}
+
+/** Bytes on a page, from `offset` of a step's byte space. */
+export interface Piece {
+  readonly page: Page;
+  readonly address: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/**
+ * A step that is being received: the bytes of all writers, each where it belongs in the byte space of the whole step. Nobody
+ * sees it before it is whole, and without its commit it leaves no trace.
+ */
+export class StagedStep {
+  readonly step: number;
+  pages: readonly Page[];
+  /** Folds it as it arrives, where that is possible. */
+  ahead: FoldAhead | undefined;
+  /** Whose part has begun, and whose is whole. */
+  readonly parts = new Set<Member>();
+  readonly whole = new Set<Member>();
+  /** Of the parts that are whole: tensors that are not finite, and the first such element in words. */
+  readonly nonFinite = new Set<PlacedTensor>();
+  detail = '';
+  #digest = EMPTY_DIGEST;
+  #kind: StepKind | undefined;
+  /** Its byte space. */
+  readonly plan: WirePlan;
+  readonly #pageBytes: number;
+
+  constructor(step: number, pages: readonly Page[], plan: WirePlan, pageBytes: number) {
+    this.step = step;
+    this.pages = pages;
+    this.plan = plan;
+    this.#pageBytes = pageBytes;
+  }
+
+  get kind(): StepKind {
+    return this.#kind ?? { isInitial: false, isSkipped: false };
+  }
+
+  get digest(): DigestValue {
+    return this.#digest;
+  }
+
+  /** Takes bytes of a writer. Those of COPY_ONCE tensors that the run has already lie behind the pages and are dropped. */
+  take(target: number, data: Uint8Array, member: Member): void {
+    this.#forEachPiece(target, data.length, (piece, at) => {
+      const { page, address, length } = piece;
+      page.arena.bytes(address, length).set(data.subarray(at, at + length));
+      examine(this.plan.segments, piece, member);
+      this.ahead?.fold(page, address, piece.offset, length);
+    });
+  }
+
+  /** Folds what has arrived before `ahead` began, in slices; what comes meanwhile is folded as it comes. */
+  *catchUp(ahead: FoldAhead): Generator<void> {
+    const arrived = [...this.parts].map((member) => ({ member, bytes: member.arrivedOf(this.step) }));
+    this.ahead = ahead;
+    for (const { member, bytes } of arrived) {
+      for (const { target, length } of member.part.runs(bytes)) {
+        this.#forEachPiece(target, length, (piece) => ahead.fold(piece.page, piece.address, piece.offset, piece.length));
+        yield;
+      }
+    }
+  }
+
+  /** Throws STEP_MISMATCH when a writer says something else of the step than those before. */
+  checkKind(kind: StepKind, writer: number): void {
+    const ours = this.#kind ?? kind;
+    if (ours.isInitial === kind.isInitial && ours.isSkipped === kind.isSkipped) return;
+    const word = ({ isInitial, isSkipped }: StepKind) => (isSkipped ? 'skipped' : isInitial ? 'initial' : 'an update');
+    throw new ShadowkeepError(
+      'STEP_MISMATCH',
+      `step ${this.step} is ${word(kind)} to writer ${writer}, ${word(ours)} to the others`,
+      { metadata: { step: this.step, writer } },
+    );
+  }
+
+  /** A writer's part is whole. */
+  finish(member: Member, kind: StepKind): void {
+    this.#kind = kind;
+    this.parts.add(member);
+    this.whole.add(member);
+    for (const tensor of member.nonFinite.found) this.nonFinite.add(tensor);
+    if (this.detail === '') this.detail = member.nonFinite.detail;
+    this.#digest = mergeDigests(this.#digest, member.digest);
+  }
+
+  #forEachPiece(target: number, length: number, visit: (piece: Piece, at: number) => void): void {
+    const pageBytes = this.#pageBytes;
+    const staged = Math.min(length, this.pages.length * pageBytes - target);
+    for (let done = 0; done < staged; ) {
+      const offset = target + done;
+      const page = this.pages[Math.floor(offset / pageBytes)]!;
+      const within = offset % pageBytes;
+      const part = Math.min(staged - done, pageBytes - within);
+      visit({ page, address: page.address + within, offset, length: part }, done);
+      done += part;
+    }
+  }
+}
+
+/** What is kept of the bytes that a writer sends: what is not finite, and their digest. */
+interface Findings {
+  readonly nonFinite: NonFiniteScan;
+  digest: DigestValue;
+}
+
+/** Looks at a piece while it is in the cache, segment by segment. */
+export function examine(segments: readonly Segment[], piece: Piece, findings: Findings): void {
+  const end = piece.offset + piece.length;
+  for (let index = lastFrom(segments, startOf, piece.offset); index < segments.length; index++) {
+    const { wireOffset, count, dtype } = segments[index]!;
+    if (wireOffset >= end) return;
+    const from = Math.max(wireOffset, piece.offset);
+    const to = Math.min(wireOffset + count * (dtype === undefined ? 1 : DTYPE_BYTES[dtype]), end);
+    if (to <= from) continue;
+    const part = { page: piece.page, address: piece.address + from - piece.offset, offset: from, length: to - from };
+    if (dtype !== undefined) findings.nonFinite.scan(part, dtype);
+    const unitBytes = dtype === undefined ? 1 : unitBytesOf(dtype);
+    const units = part.length / unitBytes;
+    const sums = sumRun(part.page.arena, unitBytes, part.address, units);
+    findings.digest = addRun(findings.digest, sums, from / unitBytes, units);
+  }
+}
+
+function startOf({ wireOffset }: Segment): number {
+  return wireOffset;
+}

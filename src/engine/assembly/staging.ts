@@ -1,0 +1,37 @@
+import { DTYPE_BYTES } from '../../common/index.js';
+import { SKEW } from '../arena.js';
+import type { Page, PagePool } from '../page-pool.js';
+import { homeOf, type Plane } from '../plane.js';
+import type { WirePlan } from '../wire-plan.js';
+
+/**
+ * Pages for the byte space of a step, each in the arena where the first averaged element of its bytes lives in `plane`, one
+ * of the planes that it is folded into. Zeroed: writers fill tensors, not the gaps between them. Throws MEMORY_EXHAUSTED.
+ */
+export function allocateStaging(pool: PagePool, plan: WirePlan, stagedBytes: number, plane: Plane | undefined): Page[] {
+  const homes = stagingHomes(plan, stagedBytes, pool.pageBytes, plane);
+  const pages = pool.allocate(
+    homes.map((home) => ({ home, skew: SKEW.staging })),
+    'one step in flight',
+  );
+  for (const { arena, address } of pages) arena.bytes(address, pool.pageBytes).fill(0);
+  return pages;
+}
+
+function stagingHomes(plan: WirePlan, stagedBytes: number, pageBytes: number, plane: Plane | undefined): number[] {
+  const homes: number[] = new Array(Math.ceil(stagedBytes / pageBytes)).fill(0);
+  if (plane === undefined) return homes;
+  let next = 0;
+  for (const segment of plan.segments) {
+    const from = Math.floor(segment.wireOffset / pageBytes);
+    if (segment.dtype === undefined) continue;
+    const size = DTYPE_BYTES[segment.dtype];
+    const to = Math.ceil((segment.wireOffset + segment.count * size) / pageBytes);
+    for (let page = Math.max(from, next); page < to; page++) {
+      const element = segment.flat + Math.max(0, page * pageBytes - segment.wireOffset) / size;
+      homes[page] = homeOf(plane, element);
+    }
+    next = Math.max(next, to);
+  }
+  return homes;
+}

@@ -1,0 +1,66 @@
+import type { FloatDType } from '../../common/index.js';
+import { type DigestValue, EMPTY_DIGEST, mergeDigests, sameDigest } from '../digest.js';
+import type { Member } from './member.js';
+
+/** Steps of which the digest is kept: a trainer that goes back further than that has lost more than its place. */
+const DIGEST_COUNT_MAX = 1_024;
+
+/** What is kept of a committed step: its digest, and the wire dtype that its bytes were in. */
+export interface StepDigest extends DigestValue {
+  readonly step: number;
+  readonly wireDType: FloatDType | undefined;
+}
+
+/** What was committed, to tell a step that is sent again from another one of the same number. */
+export class StepDigests {
+  readonly #digests = new Map<number, StepDigest>();
+
+  get state(): readonly StepDigest[] {
+    return [...this.#digests.values()];
+  }
+
+  restore(state: readonly StepDigest[]): void {
+    for (const digest of state) this.record(digest);
+  }
+
+  record(digest: StepDigest): void {
+    this.#digests.set(digest.step, digest);
+    const [oldest] = this.#digests.keys();
+    if (this.#digests.size > DIGEST_COUNT_MAX && oldest !== undefined) this.#digests.delete(oldest);
+  }
+
+  /** The trainer goes back to `step`: what came after it has not been. */
+  rewind(step: number | undefined): void {
+    for (const later of [...this.#digests.keys()]) if (step === undefined || later > step) this.#digests.delete(later);
+  }
+
+  /** Whether a step may have been this one: unknown ones, and those that came in another dtype, may. */
+  mayBe(step: number, wireDType: FloatDType | undefined, digest: DigestValue): boolean {
+    const ours = this.#digests.get(step);
+    return ours === undefined || ours.wireDType !== wireDType || sameDigest(ours, digest);
+  }
+}
+
+/** Steps that writers send again, until all have: only then is their content known. */
+export class Replays {
+  readonly #writerCount: number;
+  readonly #replays = new Map<number, { digest: DigestValue; readonly writers: Set<number> }>();
+
+  constructor(writerCount: number) {
+    this.#writerCount = writerCount;
+  }
+
+  /** Adds a writer's part, which has come whole; the digest of the step when this was the last of them. */
+  add(step: number, { number, digest }: Member): DigestValue | undefined {
+    const replay = this.#replays.get(step) ?? { digest: EMPTY_DIGEST, writers: new Set() };
+    if (replay.writers.has(number)) return undefined;
+    replay.writers.add(number);
+    replay.digest = mergeDigests(replay.digest, digest);
+    this.#replays.set(step, replay);
+    const [oldest] = this.#replays.keys();
+    if (this.#replays.size > DIGEST_COUNT_MAX && oldest !== undefined) this.#replays.delete(oldest);
+    if (replay.writers.size < this.#writerCount) return undefined;
+    this.#replays.delete(step);
+    return replay.digest;
+  }
+}

@@ -1,0 +1,226 @@
+import { type FloatDType, quote, ShadowkeepError } from '../../common/index.js';
+import type { Layout } from '../layout.js';
+import type { Ledger } from '../ledger.js';
+import type { PagePool } from '../page-pool.js';
+import type { RunSpec } from '../run-spec.js';
+import { type BoxList, World } from '../world/index.js';
+import { Member } from './member.js';
+import { Pipeline, type PipelineRun } from './pipeline.js';
+import { Writer } from './writer.js';
+
+/** What a stream of a writer opens with. */
+export interface WriterRequest {
+  readonly generation: number;
+  readonly writer: number;
+  /** Undefined: the whole layout of a single writer, nothing of one among several. */
+  readonly boxes: BoxList | undefined;
+  readonly wireDType: FloatDType | undefined;
+  /** It takes the place of a stream that is still open. */
+  readonly takeover: boolean;
+}
+
+/** How far a writer is. */
+export interface WriterState {
+  readonly writer: number;
+  readonly isConnected: boolean;
+  /** The newest step that it has sent whole. */
+  readonly step: number | undefined;
+  readonly receivingStep: number | undefined;
+  readonly receivedBytes: number;
+  readonly stepBytes: number;
+  /** Steps that another writer has sent whole, and this one has not, oldest first. */
+  readonly behind: readonly number[];
+}
+
+/** The writers of one generation: their streams, what each sends, and the steps that they send together. */
+export class Writers {
+  readonly generation: number;
+  readonly count: number;
+  readonly #spec: RunSpec;
+  readonly #world: World;
+  readonly #run: PipelineRun;
+  readonly #pool: PagePool;
+  /** Streams that wait for the others' declarations. */
+  readonly #waiting = new Map<number, Writer>();
+  /** All writers, once all have declared. */
+  #members: readonly Member[] = [];
+  /** The last stream of each writer whose staged bytes are kept. */
+  readonly #held = new Map<number, Writer>();
+  #pipeline: Pipeline | undefined;
+
+  constructor(
+    generation: number,
+    count: number,
+    spec: RunSpec,
+    run: PipelineRun,
+    pool: PagePool,
+    layout: Layout,
+    ledger: Ledger,
+  ) {
+    this.generation = generation;
+    this.count = count;
+    this.#spec = spec;
+    this.#run = run;
+    this.#pool = pool;
+    this.#world = new World(spec.name, layout, count, ledger);
+  }
+
+  /** The steps in flight; undefined: nobody writes. */
+  get pipeline(): Pipeline | undefined {
+    return this.#pipeline;
+  }
+
+  /** Whether a step that is whole is being folded. */
+  get isDeciding(): boolean {
+    return this.#pipeline?.isDeciding === true;
+  }
+
+  /**
+   * Opens the stream of a writer; it is ready when all have declared. Throws INVALID_FIELD, WRITER_BUSY, BOXES_CHANGED,
+   * WRITERS_MISMATCH, BOX_GAP, BOX_OVERLAP, MEMORY_EXHAUSTED.
+   */
+  open(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Writer {
+    const { writer: number } = request;
+    if (number >= this.count) {
+      const problem = `open.writer must be an integer from 0 to ${this.count - 1}, got ${number}`;
+      throw new ShadowkeepError('INVALID_FIELD', problem, { metadata: { field: 'open.writer' } });
+    }
+    const busy = this.#waiting.get(number) ?? this.#members[number]?.stream;
+    if (busy !== undefined && !request.takeover) throw this.#busyError(number);
+    this.#world.declare(number, request.boxes, request.wireDType);
+    this.#waiting.delete(number);
+    busy?.fail(this.#replacedError(number));
+    const stream = new Writer(number, this.generation, onFailure);
+    this.#held.set(number, stream);
+    const { pipeline } = this;
+    const member = this.#members[number];
+    if (pipeline !== undefined && member !== undefined) {
+      member.mayRestart = true;
+      stream.begin(member, pipeline);
+      return stream;
+    }
+    this.#waiting.set(number, stream);
+    if (this.#world.missing.length === 0) this.#begin(stream);
+    return stream;
+  }
+
+  /** A stream has ended: what it has sent of a step is kept until `forget`. */
+  leave(stream: Writer): void {
+    stream.close();
+    if (this.#waiting.get(stream.number) !== stream) return;
+    this.#waiting.delete(stream.number);
+    this.#world.withdraw(stream.number);
+  }
+
+  /** Nobody has come back for what a stream has left: it leaves no trace. */
+  forget(stream: Writer): void {
+    const { number } = stream;
+    if (this.#held.get(number) !== stream || this.#waiting.get(number) === stream) return;
+    const member = this.#members[number];
+    if (member?.stream !== undefined) return;
+    this.#held.delete(number);
+    if (member !== undefined) this.#pipeline?.discard(member);
+    if (this.#held.size === 0) this.#close();
+  }
+
+  /** Ends every stream and frees what they have staged. */
+  end(error: ShadowkeepError): void {
+    this.failAll(error);
+    this.#close();
+  }
+
+  /** Ends every stream; what they have sent is kept for those that come back. */
+  failAll(error: ShadowkeepError): void {
+    for (const stream of [...this.#waiting.values()]) stream.fail(error);
+    for (const member of this.#members) member.fail(error);
+    this.#waiting.clear();
+  }
+
+  /** What a writer that has waited in vain is told. */
+  missingError(timeoutMs: number): ShadowkeepError {
+    const { missing } = this.#world;
+    const names = missing.slice(0, NAMED_MAX).join(', ') + (missing.length > NAMED_MAX ? ' …' : '');
+    return new ShadowkeepError(
+      'WRITERS_MISSING',
+      `run ${quote(this.#spec.name)}: ${missing.length} of ${this.count} writers have not declared their boxes for ` +
+        `${timeoutMs} ms: ${names}`,
+      { metadata: { missing: names } },
+    );
+  }
+
+  get states(): WriterState[] {
+    const sentWhole = [...new Set(this.#members.flatMap((member) => member.awaited.map(({ step }) => step)))];
+    return Array.from({ length: this.count }, (_, writer): WriterState => {
+      const member = this.#members[writer];
+      const behind = sentWhole.filter((step) => (member?.wholeStep ?? -1) < step).sort((a, b) => a - b);
+      return {
+        writer,
+        isConnected: member?.stream !== undefined || this.#waiting.has(writer),
+        step: member?.wholeStep,
+        receivingStep: member?.receiving?.step,
+        receivedBytes: member?.receivedBytes ?? 0,
+        stepBytes: member?.part.stepBytes ?? 0,
+        behind,
+      };
+    });
+  }
+
+  /** The last of all writers has declared. */
+  #begin(last: Writer): void {
+    const { plan } = this.#world;
+    const pipeline = this.#openPipeline(last);
+    try {
+      this.#world.prove();
+    } catch (error) {
+      pipeline.close();
+      this.#waiting.delete(last.number);
+      this.#held.delete(last.number);
+      if (error instanceof ShadowkeepError) this.failAll(error);
+      throw error;
+    }
+    this.#pipeline = pipeline;
+    this.#members = Array.from({ length: this.count }, (_, number) => {
+      const { part, leftOut } = this.#world.partOf(number);
+      return new Member(number, plan, part, leftOut, this.#spec.nonFinite);
+    });
+    for (const stream of this.#waiting.values()) stream.begin(this.#members[stream.number]!, pipeline);
+    this.#waiting.clear();
+  }
+
+  /** Takes the memory of a step; without it the last stream is not opened, and the others go on waiting. */
+  #openPipeline(last: Writer): Pipeline {
+    try {
+      return new Pipeline(this.#run, this.#pool, this.#world.plan, this.count);
+    } catch (error) {
+      this.leave(last);
+      this.#held.delete(last.number);
+      throw error;
+    }
+  }
+
+  #close(): void {
+    this.#pipeline?.close();
+    this.#pipeline = undefined;
+    this.#members = [];
+    this.#held.clear();
+    this.#world.reset();
+  }
+
+  #busyError(writer: number): ShadowkeepError {
+    return new ShadowkeepError(
+      'WRITER_BUSY',
+      `writer ${writer} of run ${quote(this.#spec.name)} already has a stream`,
+    );
+  }
+
+  #replacedError(writer: number): ShadowkeepError {
+    return new ShadowkeepError(
+      'STREAM_REPLACED',
+      `writer ${writer} of run ${quote(this.#spec.name)} came back on another stream`,
+      { metadata: { writer } },
+    );
+  }
+}
+
+/** Writers that an error names: a person starts with the first ones. */
+const NAMED_MAX = 16;

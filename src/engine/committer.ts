@@ -1,0 +1,141 @@
+import type { FloatDType, ShadowkeepError } from '../common/index.js';
+import { advanceAll, advanceAllInitial } from './advance-run.js';
+import { type Drive, type PipelineRun, type StagedStep, StepDigests, type StepKind } from './assembly/index.js';
+import type { CommitPlan } from './commit.js';
+import type { DigestValue } from './digest.js';
+import { FoldAhead } from './fold-ahead.js';
+import type { PlacedTensor } from './layout.js';
+import type { Plane } from './plane.js';
+import type { CommitOutcome, RunSpec } from './run-spec.js';
+import type { RunVersions } from './run-versions.js';
+
+/** Whose steps are committed. */
+export interface CommitterOwner {
+  readonly generation: number;
+  /** Undefined while the run exists. */
+  readonly gone: ShadowkeepError | undefined;
+  /** Readers have something new to see. */
+  notify(): void;
+}
+
+/** Decides what becomes of a step that is whole, and folds it: the only one that moves a run's head on. */
+export class Committer implements PipelineRun {
+  readonly digests = new StepDigests();
+  readonly #spec: RunSpec;
+  readonly #versions: RunVersions;
+  readonly #owner: CommitterOwner;
+  #nonFiniteSteps = 0;
+  #fold: Promise<void> | undefined;
+
+  constructor(spec: RunSpec, versions: RunVersions, owner: CommitterOwner) {
+    this.#spec = spec;
+    this.#versions = versions;
+    this.#owner = owner;
+  }
+
+  get committedStep(): number | undefined {
+    return this.#versions.head.step;
+  }
+
+  get plane(): Plane | undefined {
+    return this.#versions.head.shadows[0]?.plane;
+  }
+
+  /** Steps in which a value was not finite. */
+  get nonFiniteSteps(): number {
+    return this.#nonFiniteSteps;
+  }
+
+  get isFolding(): boolean {
+    return this.#fold !== undefined;
+  }
+
+  /** Does `action` at a moment when no fold is under way. */
+  async whenSettled<Result>(action: () => Result): Promise<Result> {
+    while (this.#fold !== undefined) await this.#fold.catch(() => undefined);
+    return action();
+  }
+
+  checkKind(step: number, { isInitial, isSkipped }: StepKind): void {
+    if (!isSkipped) this.#advance(step, isInitial);
+  }
+
+  mayBe(step: number, wireDType: FloatDType | undefined, digest: DigestValue): boolean {
+    return this.digests.mayBe(step, wireDType, digest);
+  }
+
+  foldAhead(staged: StagedStep): void {
+    staged.ahead = FoldAhead.begin(this.#versions.head, staged.plan, staged.pages.length, staged.step);
+  }
+
+  /** Folds what has arrived of a step since the one before it was whole. */
+  async catchUp(staged: StagedStep, drive: Drive): Promise<void> {
+    const ahead = FoldAhead.begin(this.#versions.head, staged.plan, staged.pages.length, staged.step);
+    if (ahead !== undefined) await this.#drive(staged.catchUp(ahead), drive);
+  }
+
+  /**
+   * Folds a whole step into every average and flips the version, all at once; one that is not finite may be refused by the
+   * run's policy, one that the optimizer skipped is only seen. Throws INITIAL_REQUIRED, INITIAL_TOO_LATE,
+   * MEMORY_EXHAUSTED.
+   */
+  async decide(staged: StagedStep, drive: Drive): Promise<CommitOutcome> {
+    const { step, kind, nonFinite: found, detail } = staged;
+    if (kind.isSkipped) return this.#skip(step);
+    const advances = this.#advance(step, kind.isInitial);
+    if (found.size > 0) this.#nonFiniteSteps += 1;
+    if (found.size > 0 && this.#isRejected()) return { state: 'REJECTED', detail };
+    const skipped = this.#spec.nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
+    const plan =
+      staged.ahead === undefined
+        ? this.#versions.plan(step, advances, skipped)
+        : this.#versions.planExchange(step, staged.ahead, staged.pages, skipped);
+    await this.#foldAndFlip(staged, plan, drive);
+    return { state: 'COMMITTED', detail };
+  }
+
+  #advance(step: number, isInitial: boolean) {
+    const advance = isInitial ? advanceAllInitial : advanceAll;
+    return advance(this.#spec.name, this.#versions.head, step);
+  }
+
+  /** Readers see the step, its averages are those before. There is nothing to see before the first commit. */
+  #skip(step: number): CommitOutcome {
+    if (this.committedStep !== undefined) {
+      this.#versions.history.commit({ step, generation: this.#owner.generation });
+      this.#owner.notify();
+    }
+    return { state: 'SKIPPED', detail: '' };
+  }
+
+  /** A tensor cannot keep a shadow that it does not have yet. */
+  #isRejected(): boolean {
+    const { nonFinite } = this.#spec;
+    if (nonFinite !== 'SKIP_TENSOR') return nonFinite === 'REJECT_STEP';
+    return this.#versions.head.shadows.some(({ state }) => state.weight === undefined);
+  }
+
+  async #foldAndFlip(staged: StagedStep, plan: CommitPlan, drive: Drive): Promise<void> {
+    await this.#drive(this.#versions.fold(staged, plan), drive);
+    if (this.#owner.gone !== undefined) throw this.#owner.gone;
+    const { step, digest } = staged;
+    this.#versions.flip(step, this.#owner.generation, plan);
+    this.digests.record({ step, ...digest, wireDType: staged.plan.wireDType });
+    staged.pages = this.#versions.stagingAfter(plan) ?? staged.pages;
+    this.#owner.notify();
+  }
+
+  async #drive(fold: Iterable<void>, drive: Drive): Promise<void> {
+    // Said before it begins: `drive` may let others run before the first slice too.
+    this.#fold = Promise.resolve(fold).then(drive);
+    try {
+      await this.#fold;
+    } finally {
+      // In one go with the flip: who sees no fold under way sees the version that it made.
+      this.#fold = undefined;
+    }
+  }
+}
+
+/** No tensor is left out. */
+const NONE: ReadonlySet<PlacedTensor> = new Set();

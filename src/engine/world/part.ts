@@ -1,0 +1,199 @@
+import { alignedBytes, DTYPE_BYTES } from '../../common/index.js';
+import { type PlacedTensor, wireDTypeOf } from '../layout.js';
+import type { WirePlan } from '../wire-plan.js';
+import type { BoxList } from './box-list.js';
+import { rowOffset, rowsOf } from './rows.js';
+
+/** A span whose bytes do not lie together in the step: rows of one length, in bytes. */
+interface SpanRows {
+  readonly rowBytes: number;
+  readonly extents: readonly number[];
+  readonly strides: readonly number[];
+}
+
+/** Takes `length` bytes that begin `at` in a chunk and belong at `target` of the whole step's byte space. */
+export type VisitRun = (target: number, at: number, length: number) => void;
+
+/**
+ * What one writer sends of a step: its byte space, and where each byte belongs in that of the whole step. A span is a box,
+ * or several that lie one behind the other in both spaces; each starts at the next multiple of 64 of the writer's space.
+ *
+ *   writer  | span 0 ....|span 1 .|span 2 ......|
+ *   step    ... |span 1 .| ... |span 0 ....| ... |row 0 of span 2| ... |row 1| ...
+ */
+export class Part {
+  /** Length of the writer's step without the tensors of policy COPY_ONCE, and with them: multiples of 64. */
+  readonly stepBytes: number;
+  readonly firstStepBytes: number;
+  /** By span: where it begins in the step, and its bytes. */
+  readonly #targets: Float64Array;
+  readonly #lengths: Float64Array;
+  readonly #rows: ReadonlyMap<number, SpanRows>;
+
+  private constructor(spans: SpanBuilder, stepBytes: number) {
+    this.#targets = Float64Array.from(spans.targets);
+    this.#lengths = Float64Array.from(spans.lengths);
+    this.#rows = spans.rows;
+    this.stepBytes = stepBytes;
+    this.firstStepBytes = spans.wireBytes;
+  }
+
+  /** All tensors, whole, in the order of the layout. */
+  static whole({ boxes }: WirePlan): Part {
+    const spans = new SpanBuilder();
+    let stepBytes = 0;
+    for (const { tensor, wireOffset, bytes } of boxes) {
+      spans.add(wireOffset, bytes, undefined);
+      if (tensor.policy !== 'COPY_ONCE') stepBytes = spans.wireBytes;
+    }
+    return new Part(spans, stepBytes);
+  }
+
+  /** The boxes of a writer that it `sends`, in their order; those of tensors of policy COPY_ONCE behind the others. */
+  static of(
+    boxes: BoxList,
+    plan: WirePlan,
+    tensors: readonly PlacedTensor[],
+    sends: (index: number) => boolean,
+  ): Part {
+    const spans = new SpanBuilder();
+    const place = (isOnce: boolean): void => {
+      for (let index = 0; index < boxes.count; index++) {
+        const tensor = tensors[boxes.tensor[index]!]!;
+        if ((tensor.policy === 'COPY_ONCE') !== isOnce || !sends(index)) continue;
+        const { offset, extent } = boxes.place(index, tensor);
+        const rows = rowsOf(tensor.shape, offset, extent);
+        const bytes = rows.rowLength * rows.rowCount * elementBytesOf(tensor, plan);
+        if (bytes > 0) addBox(spans, plan.offsets[boxes.tensor[index]!]!, elementBytesOf(tensor, plan), rows);
+      }
+    };
+    place(false);
+    const stepBytes = spans.wireBytes;
+    place(true);
+    return new Part(spans, stepBytes);
+  }
+
+  /** Memory that it takes. */
+  get bytes(): number {
+    return this.#targets.byteLength + this.#lengths.byteLength;
+  }
+
+  get spanCount(): number {
+    return this.#targets.length;
+  }
+
+  /** Length of a span in the writer's space, without the gap after it. */
+  lengthOf(span: number): number {
+    return this.#lengths[span]!;
+  }
+
+  /** The runs of the first `bytes` of the writer's space. */
+  *runs(bytes: number): Generator<{ readonly target: number; readonly length: number }> {
+    let start = 0;
+    for (let span = 0; span < this.spanCount && start < bytes; span++) {
+      const spanBytes = Math.min(this.lengthOf(span), bytes - start);
+      const rowBytes = this.#rows.get(span)?.rowBytes ?? spanBytes;
+      for (let done = 0; done < spanBytes; done += rowBytes) {
+        const length = Math.min(rowBytes, spanBytes - done);
+        const row = this.#rows.get(span);
+        yield { target: this.#targets[span]! + (row === undefined ? 0 : rowOffset(row, done / rowBytes)), length };
+      }
+      start = alignedBytes(start + this.lengthOf(span));
+    }
+  }
+
+  /** Says of `length` bytes from `within` of a span, which lie `at` in a chunk, where each run of them belongs. */
+  visitSpan(span: number, within: number, length: number, at: number, visit: VisitRun): void {
+    const target = this.#targets[span]!;
+    const rows = this.#rows.get(span);
+    if (rows === undefined) {
+      visit(target + within, at, length);
+      return;
+    }
+    const { rowBytes } = rows;
+    for (let done = 0; done < length; ) {
+      const row = Math.floor((within + done) / rowBytes);
+      const column = (within + done) % rowBytes;
+      const count = Math.min(rowBytes - column, length - done);
+      visit(target + rowOffset(rows, row) + column, at + done, count);
+      done += count;
+    }
+  }
+}
+
+/** Where a writer is in its part: chunks come in rising offsets, so each begins where the last one ended. */
+export class PartCursor {
+  readonly #part: Part;
+  #span = 0;
+  /** Where that span begins in the writer's space. */
+  #start = 0;
+
+  constructor(part: Part) {
+    this.#part = part;
+  }
+
+  reset(): void {
+    this.#span = 0;
+    this.#start = 0;
+  }
+
+  /** Visits the runs of the next `length` bytes, which begin at `offset` of the writer's space; gaps belong nowhere. */
+  take(offset: number, length: number, visit: VisitRun): void {
+    const end = offset + length;
+    const part = this.#part;
+    while (this.#span < part.spanCount) {
+      const spanEnd = this.#start + part.lengthOf(this.#span);
+      const from = Math.max(offset, this.#start);
+      const to = Math.min(end, spanEnd);
+      if (to > from) part.visitSpan(this.#span, from - this.#start, to - from, from - offset, visit);
+      if (spanEnd > end) return;
+      this.#span += 1;
+      this.#start = alignedBytes(spanEnd);
+    }
+  }
+}
+
+class SpanBuilder {
+  readonly targets: number[] = [];
+  readonly lengths: number[] = [];
+  readonly rows = new Map<number, SpanRows>();
+  /** Bytes of the writer's space so far. */
+  wireBytes = 0;
+  /** Where the last span begins there. */
+  #last = 0;
+
+  /** Appends a span, or lengthens the last one, over the gap between them too, when both spaces run in step. */
+  add(target: number, bytes: number, rows: SpanRows | undefined): void {
+    const last = this.targets.length - 1;
+    const canJoin = last >= 0 && rows === undefined && !this.rows.has(last);
+    if (canJoin && target - this.targets[last]! === this.wireBytes - this.#last) {
+      this.lengths[last] = this.wireBytes - this.#last + bytes;
+    } else {
+      if (rows !== undefined) this.rows.set(this.targets.length, rows);
+      this.#last = this.wireBytes;
+      this.targets.push(target);
+      this.lengths.push(bytes);
+    }
+    this.wireBytes += alignedBytes(bytes);
+  }
+}
+
+function addBox(
+  spans: SpanBuilder,
+  tensorOffset: number,
+  elementBytes: number,
+  { start, rowLength, rowCount, extents, strides }: ReturnType<typeof rowsOf>,
+): void {
+  const target = tensorOffset + start * elementBytes;
+  const rowBytes = rowLength * elementBytes;
+  if (rowCount === 1) {
+    spans.add(target, rowBytes, undefined);
+    return;
+  }
+  const rows = { rowBytes, extents, strides: strides.map((stride) => stride * elementBytes) };
+  spans.add(target, rowBytes * rowCount, rows);
+}
+
+function elementBytesOf(tensor: PlacedTensor, { wireDType }: WirePlan): number {
+  return DTYPE_BYTES[wireDTypeOf(tensor, wireDType)];
+}
