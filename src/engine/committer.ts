@@ -64,14 +64,8 @@ export class Committer implements PipelineRun {
     return this.digests.mayBe(step, wireDType, digest);
   }
 
-  foldAhead(staged: StagedStep): void {
-    staged.ahead = FoldAhead.begin(this.#versions.head, staged.plan, staged.pages.length, staged.step);
-  }
-
-  /** Folds what has arrived of a step since the one before it was whole. */
-  async catchUp(staged: StagedStep, drive: Drive): Promise<void> {
-    const ahead = FoldAhead.begin(this.#versions.head, staged.plan, staged.pages.length, staged.step);
-    if (ahead !== undefined) await this.#drive(staged.catchUp(ahead), drive);
+  foldAhead(staged: StagedStep): FoldAhead | undefined {
+    return FoldAhead.begin(this.#versions.head, staged.plan, staged.pages.length, staged.step);
   }
 
   /**
@@ -90,8 +84,20 @@ export class Committer implements PipelineRun {
       staged.ahead === undefined
         ? this.#versions.plan(step, advances, skipped)
         : this.#versions.planExchange(step, staged.ahead, staged.pages, skipped);
-    await this.#foldAndFlip(staged, plan, drive);
+    await this.fold(this.#versions.fold(staged, plan), drive, () => this.#flip(staged, plan));
     return { state: 'COMMITTED', detail };
+  }
+
+  async fold(slices: Iterable<void>, drive: Drive, then: () => void = () => {}): Promise<void> {
+    // Said before it begins: `drive` may let others run before the first slice too.
+    this.#fold = Promise.resolve(slices).then(drive);
+    try {
+      await this.#fold;
+    } finally {
+      this.#fold = undefined;
+    }
+    // In one go: who sees no fold under way sees what came of it.
+    then();
   }
 
   #advance(step: number, isInitial: boolean) {
@@ -115,25 +121,13 @@ export class Committer implements PipelineRun {
     return this.#versions.head.shadows.some(({ state }) => state.weight === undefined);
   }
 
-  async #foldAndFlip(staged: StagedStep, plan: CommitPlan, drive: Drive): Promise<void> {
-    await this.#drive(this.#versions.fold(staged, plan), drive);
+  #flip(staged: StagedStep, plan: CommitPlan): void {
     if (this.#owner.gone !== undefined) throw this.#owner.gone;
     const { step, digest } = staged;
     this.#versions.flip(step, this.#owner.generation, plan);
     this.digests.record({ step, ...digest, wireDType: staged.plan.wireDType });
     staged.pages = this.#versions.stagingAfter(plan) ?? staged.pages;
     this.#owner.notify();
-  }
-
-  async #drive(fold: Iterable<void>, drive: Drive): Promise<void> {
-    // Said before it begins: `drive` may let others run before the first slice too.
-    this.#fold = Promise.resolve(fold).then(drive);
-    try {
-      await this.#fold;
-    } finally {
-      // In one go with the flip: who sees no fold under way sees the version that it made.
-      this.#fold = undefined;
-    }
   }
 }
 

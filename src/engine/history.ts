@@ -12,12 +12,7 @@ export class History {
   /** Undefined: none is retained. */
   retain: RetentionSpec | undefined;
 
-  constructor(
-    pool: PagePool,
-    nextVersionId: () => number,
-    content: VersionContent,
-    retain: RetentionSpec | undefined,
-  ) {
+  constructor(pool: PagePool, nextVersionId: () => number, content: VersionContent, retain: RetentionSpec | undefined) {
     this.retain = retain;
     this.#pool = pool;
     this.#nextVersionId = nextVersionId;

@@ -36,7 +36,15 @@ export {
   Snapshot,
   type SnapshotsSpec,
 } from './post-hoc/index.js';
-export { planRead, type ReadPlan, type ReadTensor, readBytes, readElements, type Selection, writeElements } from './read.js';
+export {
+  planRead,
+  type ReadPlan,
+  type ReadTensor,
+  readBytes,
+  readElements,
+  type Selection,
+  writeElements,
+} from './read.js';
 export { Run } from './run.js';
 export type {
   CommitOutcome,

@@ -86,7 +86,7 @@ export function planFrom(
       const tensor = layout.tensors[selection.tensor[index]!];
       if (tensor === undefined || !served.has(tensor)) throw notServed(index, tensor);
       const { offset: from, extent } = selection.place(index, tensor);
-      const rows = rowsOf(tensor.shape, from, extent);
+      const rows = rowsOf(tensor.shape, selection, index);
       add(tensor, rows.rowLength * rows.rowCount, { offset: Array.from(from), extent: Array.from(extent), rows });
     }
   }

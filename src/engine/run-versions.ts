@@ -1,7 +1,7 @@
 import { assert, quote, ShadowkeepError } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
-import type { Advance, AverageSpec } from './averages/index.js';
 import type { StagedStep } from './assembly/index.js';
+import type { Advance, AverageSpec } from './averages/index.js';
 import { type CommitPlan, FoldPlans, foldCommit, foldedShadows } from './commit.js';
 import type { FoldTarget } from './fold.js';
 import type { FoldAhead } from './fold-ahead.js';

@@ -5,8 +5,8 @@ import {
   type PartCommit,
   type Writer,
   type WriterRequest,
-  Writers,
   type WriterState,
+  Writers,
 } from './assembly/index.js';
 import type { AverageSpec } from './averages/index.js';
 import { Committer } from './committer.js';

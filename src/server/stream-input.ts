@@ -13,12 +13,15 @@ export class StreamInput<Message> {
   /** Resolves when no message can come any more. */
   readonly ended: Promise<void>;
   #resolveEnded!: () => void;
+  /** Resolves when the peer is gone: it may be so after its half-close too. */
+  readonly cancelled: Promise<void>;
 
   constructor(call: ServerDuplexStream<Message, never>) {
     this.#call = call;
     this.ended = new Promise((resolve) => {
       this.#resolveEnded = resolve;
     });
+    this.cancelled = new Promise((resolve) => call.on('cancelled', resolve));
     call.on('readable', () => this.#wake?.());
     call.on('end', () => this.#end());
     call.on('close', () => this.#end());

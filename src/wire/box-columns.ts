@@ -1,4 +1,4 @@
-import { BOX_COUNT_MAX } from '../common/index.js';
+import { BOX_COUNT_MAX, RANK_MAX } from '../common/index.js';
 import { BoxList } from '../engine/index.js';
 import { integer } from './fields.js';
 import { readVarint32, readVarint64, valueAt, WIRE_TYPE } from './protobuf-fields.js';
@@ -11,7 +11,7 @@ import { readVarint32, readVarint64, valueAt, WIRE_TYPE } from './protobuf-field
  *   Box          0x08 varint tensor = 1 | 0x12 packed varints offset = 2 | 0x1a packed varints extent = 3
  *                0x20 varint replica_group = 4; offset and extent may also come one by one (0x10, 0x18)
  */
-const BOXES_FIELD = 4;
+const BOXES_TAG = 0x22;
 const TENSOR_FIELD = 1;
 const OFFSET_FIELD = 2;
 const EXTENT_FIELD = 3;
@@ -22,74 +22,123 @@ const UINT32_MAX = 2 ** 32 - 1;
 /** An UpdateOpen without its boxes, and these; undefined: it has none. Throws RangeError for bytes that are no message. */
 export function takeBoxes(open: Uint8Array): { readonly rest: Uint8Array; readonly boxes: BoxList | undefined } {
   const rest: Uint8Array[] = [];
-  const columns = new Columns();
+  const places: number[] = [];
   for (let at = 0; at < open.length; ) {
     const tag = readVarint32(open, at);
     const value = valueAt(open, tag.end, tag.value & 7);
-    if (tag.value >>> 3 === BOXES_FIELD && (tag.value & 7) === WIRE_TYPE.lengthDelimited) {
-      columns.add(open, value.start, value.end);
-    } else {
-      rest.push(open.subarray(at, value.end));
-    }
+    if (tag.value === BOXES_TAG) places.push(value.start, value.end);
+    else rest.push(open.subarray(at, value.end));
     at = value.end;
   }
-  return { rest: columns.count === 0 ? open : Buffer.concat(rest), boxes: columns.list };
+  const count = places.length / 2;
+  if (count === 0) return { rest: open, boxes: undefined };
+  integer('open.boxes length', count, 0, BOX_COUNT_MAX);
+  const columns = new Columns(open, count);
+  for (let box = 0; box < count; box++) columns.add(places[2 * box]!, places[2 * box + 1]!);
+  return { rest: Buffer.concat(rest), boxes: columns.list };
 }
 
+/** Reads boxes into columns. There is no object for a number or a field: of these there are a hundred million. */
 class Columns {
-  readonly #tensor: number[] = [];
-  readonly #group: number[] = [];
-  readonly #first: number[] = [0];
-  readonly #dims: number[] = [];
+  readonly #bytes: Uint8Array;
+  /** Where the next number is read. */
+  #at = 0;
+  #count = 0;
+  readonly #tensor: Uint32Array;
+  readonly #group: Uint32Array;
+  readonly #first: Uint32Array;
+  /** Grows: most tensors are matrices. */
+  #dims: Float64Array<ArrayBuffer>;
+  #dimCount = 0;
   #dimMax = 0;
+  /** Of the box at hand, which may have its fields in any order. */
+  #extent = new Float64Array(RANK_MAX);
+  #extentCount = 0;
 
-  get count(): number {
-    return this.#tensor.length;
+  constructor(bytes: Uint8Array, count: number) {
+    this.#bytes = bytes;
+    this.#tensor = new Uint32Array(count);
+    this.#group = new Uint32Array(count);
+    this.#first = new Uint32Array(count + 1);
+    this.#dims = new Float64Array(4 * count);
   }
 
-  get list(): BoxList | undefined {
-    if (this.count === 0) return undefined;
-    const dims = this.#dimMax <= UINT32_MAX ? Uint32Array.from(this.#dims) : Float64Array.from(this.#dims);
-    return new BoxList(
-      Uint32Array.from(this.#tensor),
-      Uint32Array.from(this.#group),
-      Uint32Array.from(this.#first),
-      dims,
-    );
+  get list(): BoxList {
+    const dims = this.#dims.subarray(0, this.#dimCount);
+    const exact = this.#dimMax <= UINT32_MAX ? new Uint32Array(dims) : dims.slice();
+    return new BoxList(this.#tensor, this.#group, this.#first, exact);
   }
 
-  add(bytes: Uint8Array, start: number, end: number): void {
-    integer('open.boxes length', this.count + 1, 0, BOX_COUNT_MAX);
-    const field = `open.boxes[${this.count}]`;
+  /** Adds the box between two places. */
+  add(start: number, end: number): void {
+    const begin = this.#dimCount;
+    this.#extentCount = 0;
     let tensor = 0;
     let group = 0;
-    const offset: number[] = [];
-    const extent: number[] = [];
-    for (let at = start; at < end; ) {
-      const tag = readVarint32(bytes, at);
-      const value = valueAt(bytes, tag.end, tag.value & 7);
-      if (value.end > end) throw new RangeError(`a field ends at byte ${value.end}, its box at byte ${end}`);
-      const number = tag.value >>> 3;
-      if (number === TENSOR_FIELD) tensor = readVarint32(bytes, value.start).value;
-      else if (number === GROUP_FIELD) group = readVarint32(bytes, value.start).value;
-      else if (number === OFFSET_FIELD) this.#readNumbers(`${field}.offset`, bytes, value, offset);
-      else if (number === EXTENT_FIELD) this.#readNumbers(`${field}.extent`, bytes, value, extent);
-      at = value.end;
+    for (this.#at = start; this.#at < end; ) {
+      const tag = this.#readNumber('tag');
+      const number = tag >>> 3;
+      if (number === OFFSET_FIELD) this.#readDims('offset', tag & 7);
+      else if (number === EXTENT_FIELD) this.#readDims('extent', tag & 7);
+      else if (tag === TENSOR_FIELD << 3) tensor = this.#readNumber('tensor');
+      else if (tag === GROUP_FIELD << 3) group = this.#readNumber('replica_group');
+      else this.#at = valueAt(this.#bytes, this.#at, tag & 7).end;
     }
-    integer(`${field}.extent length`, extent.length, offset.length, offset.length);
-    this.#tensor.push(tensor);
-    this.#group.push(group);
-    this.#dims.push(...offset, ...extent);
-    this.#first.push(this.#dims.length);
+    if (this.#at > end) throw new RangeError(`a field ends at byte ${this.#at}, its box at byte ${end}`);
+    const rank = this.#dimCount - begin;
+    if (this.#extentCount !== rank) integer(`${this.#field}.extent length`, this.#extentCount, rank, rank);
+    for (let dim = 0; dim < rank; dim++) this.#pushDim(this.#extent[dim]!);
+    this.#tensor[this.#count] = tensor;
+    this.#group[this.#count] = group;
+    this.#count += 1;
+    this.#first[this.#count] = this.#dimCount;
   }
 
-  #readNumbers(field: string, bytes: Uint8Array, value: { start: number; end: number }, into: number[]): void {
-    for (let at = value.start; at < value.end; ) {
-      const number = readVarint64(bytes, at);
-      const checked = integer(field, number.value, 0, Number.MAX_SAFE_INTEGER);
-      if (checked > this.#dimMax) this.#dimMax = checked;
-      into.push(checked);
-      at = number.end;
+  get #field(): string {
+    return `open.boxes[${this.#count}]`;
+  }
+
+  /** One number, or several packed. */
+  #readDims(field: 'offset' | 'extent', wireType: number): void {
+    const end = wireType === WIRE_TYPE.varint ? this.#at + 1 : this.#readNumber('length') + this.#at;
+    if (end > this.#bytes.length)
+      throw new RangeError(`a field ends at byte ${end}, the message has ${this.#bytes.length}`);
+    while (this.#at < end) {
+      const value = this.#readNumber(field);
+      if (value > this.#dimMax) this.#dimMax = value;
+      if (field === 'offset') this.#pushDim(value);
+      else this.#pushExtent(value);
     }
   }
+
+  #pushDim(value: number): void {
+    if (this.#dimCount === this.#dims.length) this.#dims = grown(this.#dims);
+    this.#dims[this.#dimCount++] = value;
+  }
+
+  #pushExtent(value: number): void {
+    if (this.#extentCount === this.#extent.length) this.#extent = grown(this.#extent);
+    this.#extent[this.#extentCount++] = value;
+  }
+
+  /** A varint of up to 64 bits. Throws INVALID_FIELD for one that is no exact number. */
+  #readNumber(field: string): number {
+    const byte = this.#bytes[this.#at]!;
+    if (byte >= 0x80 || this.#at >= this.#bytes.length) return this.#readLongNumber(field);
+    this.#at += 1;
+    return byte;
+  }
+
+  #readLongNumber(field: string): number {
+    const { value, end } = readVarint64(this.#bytes, this.#at);
+    this.#at = end;
+    if (value > Number.MAX_SAFE_INTEGER) integer(`${this.#field}.${field}`, value, 0, Number.MAX_SAFE_INTEGER);
+    return value;
+  }
+}
+
+function grown(numbers: Float64Array<ArrayBuffer>): Float64Array<ArrayBuffer> {
+  const more = new Float64Array(2 * numbers.length);
+  more.set(numbers);
+  return more;
 }

@@ -31,7 +31,7 @@ export type { ShadowWeightsClient } from './gen/shadowkeep/v1/ShadowWeights.js';
 export type { Snapshots } from './gen/shadowkeep/v1/Snapshots.js';
 export type { Tensor, Tensor__Output } from './gen/shadowkeep/v1/Tensor.js';
 export type { UpdateOpen } from './gen/shadowkeep/v1/UpdateOpen.js';
-export type { UpdateOpened__Output } from './gen/shadowkeep/v1/UpdateOpened.js';
+export type { UpdateOpened, UpdateOpened__Output } from './gen/shadowkeep/v1/UpdateOpened.js';
 export type { UpdateRequest, UpdateRequest__Output } from './gen/shadowkeep/v1/UpdateRequest.js';
 export type { UpdateResponse, UpdateResponse__Output } from './gen/shadowkeep/v1/UpdateResponse.js';
 export type { WatchRunRequest__Output } from './gen/shadowkeep/v1/WatchRunRequest.js';
@@ -47,10 +47,10 @@ export {
   tensorMessage,
 } from './to-proto.js';
 export { type AddAverage, checkAddition, validateAddAverage } from './validate-add-average.js';
+export { readBoxes, validateBoxes } from './validate-boxes.js';
 export { type GetShadow, selectNames, type VersionWish, validateGetShadow } from './validate-get-shadow.js';
 export { type OpenRun, validateOpenRun } from './validate-open-run.js';
 export { validateRunName, validateWatchRun } from './validate-run-name.js';
-export { readBoxes, validateBoxes } from './validate-boxes.js';
 export {
   type DecodedUpdate,
   type UpdateMessage,

@@ -29,7 +29,10 @@ export function readBoxes(boxes: readonly Box__Output[], tensors: readonly Tenso
 function checkBox(field: string, boxes: BoxList, index: number, tensors: readonly TensorSpec[]): void {
   const tensor = tensors[boxes.tensor[index]!];
   if (tensor === undefined) {
-    throw invalidField(`${field}.tensor`, `must be an integer from 0 to ${tensors.length - 1}, got ${boxes.tensor[index]}`);
+    throw invalidField(
+      `${field}.tensor`,
+      `must be an integer from 0 to ${tensors.length - 1}, got ${boxes.tensor[index]}`,
+    );
   }
   const { name, shape, policy } = tensor;
   if (policy === 'IGNORE') throw invalidField(field, `is of tensor ${quote(name)}, which is ignored`);
@@ -51,6 +54,9 @@ function checkBox(field: string, boxes: BoxList, index: number, tensors: readonl
     if (end < shape[dim]!) cuts += 1;
   }
   if (cuts > BOX_CUT_COUNT_MAX) {
-    throw invalidField(field, `ends inside of tensor ${quote(name)} in ${cuts} dimensions, at most ${BOX_CUT_COUNT_MAX} are allowed`);
+    throw invalidField(
+      field,
+      `ends inside of tensor ${quote(name)} in ${cuts} dimensions, at most ${BOX_CUT_COUNT_MAX} are allowed`,
+    );
   }
 }

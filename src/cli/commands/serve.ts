@@ -15,6 +15,7 @@ interface ServeOptions {
   kernels?: 'simd' | 'scalar';
   logLevel?: LogLevel;
   stepTimeout?: number;
+  reconnectGrace?: number;
   readStallTimeout?: number;
   readLease?: number;
   stopGrace?: number;
@@ -27,6 +28,7 @@ const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
   listen: '--listen',
   dataDir: '--data-dir',
   stepTimeoutMs: '--step-timeout',
+  reconnectGraceMs: '--reconnect-grace',
   readStallTimeoutMs: '--read-stall-timeout',
   readLeaseMs: '--read-lease',
   stopGraceMs: '--stop-grace',
@@ -65,6 +67,12 @@ export function serveCommand(): Command {
       ),
     )
     .addOption(
+      flag(
+        '--reconnect-grace <TIME>',
+        'keep what a writer has sent of a step for this long after its stream broke; default 30s',
+      ).argParser(duration('--reconnect-grace')),
+    )
+    .addOption(
       flag('--read-stall-timeout <TIME>', 'end a reader that takes nothing for this long; default 1m').argParser(
         duration('--read-stall-timeout'),
       ),
@@ -97,12 +105,13 @@ async function serve(options: ServeOptions): Promise<void> {
 }
 
 async function start(options: ServeOptions): Promise<RunningServer> {
-  const { memory, stepTimeout, readStallTimeout, readLease, stopGrace, json: _, ...same } = options;
+  const { memory, stepTimeout, reconnectGrace, readStallTimeout, readLease, stopGrace, json: _, ...same } = options;
   try {
     return await startServer({
       ...same,
       ...(memory === undefined ? {} : { memoryBytes: memory }),
       ...(stepTimeout === undefined ? {} : { stepTimeoutMs: stepTimeout }),
+      ...(reconnectGrace === undefined ? {} : { reconnectGraceMs: reconnectGrace }),
       ...(readStallTimeout === undefined ? {} : { readStallTimeoutMs: readStallTimeout }),
       ...(readLease === undefined ? {} : { readLeaseMs: readLease }),
       ...(stopGrace === undefined ? {} : { stopGraceMs: stopGrace }),

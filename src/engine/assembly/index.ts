@@ -2,4 +2,4 @@ export type { Drive, PartCommit, PipelineRun } from './pipeline.js';
 export type { StagedStep, StepKind } from './staged-step.js';
 export { type StepDigest, StepDigests } from './step-digests.js';
 export type { Writer } from './writer.js';
-export { type WriterRequest, Writers, type WriterState } from './writers.js';
+export { type WriterRequest, type WriterState, Writers } from './writers.js';

@@ -1,4 +1,4 @@
-import { type ShadowkeepError } from '../../common/index.js';
+import { assert, type ShadowkeepError } from '../../common/index.js';
 import { type DigestValue, EMPTY_DIGEST } from '../digest.js';
 import type { NonFinitePolicy } from '../non-finite.js';
 import { NonFiniteScan } from '../non-finite.js';
@@ -41,6 +41,8 @@ export class Member {
   mayRestart = false;
   readonly cursor: PartCursor;
   readonly #awaited = new Map<number, Awaited>();
+  /** The last one that was settled: it may have been sent again meanwhile. */
+  #lastOutcome: Promise<CommitOutcome> | undefined;
 
   constructor(number: number, plan: WirePlan, part: Part, leftOut: readonly number[], nonFinite: NonFinitePolicy) {
     this.number = number;
@@ -75,10 +77,15 @@ export class Member {
     this.digest = EMPTY_DIGEST;
   }
 
+  /** The outcome of a step of which its part was whole, while it is open and just after. */
+  outcomeOf(step: number): Promise<CommitOutcome> {
+    const outcome = this.#awaited.get(step)?.promise ?? this.#lastOutcome;
+    assert(outcome !== undefined, 'a part that is sent again was whole');
+    return outcome;
+  }
+
   /** The outcome of a step, once it is there. */
   await(step: number): Promise<CommitOutcome> {
-    const known = this.#awaited.get(step);
-    if (known !== undefined) return known.promise;
     let resolve!: Awaited['resolve'];
     let reject!: Awaited['reject'];
     const promise = new Promise<CommitOutcome>((onResolve, onReject) => {
@@ -93,7 +100,7 @@ export class Member {
 
   settle(step: number, outcome: CommitOutcome): void {
     this.#awaited.get(step)?.resolve(outcome);
-    this.#awaited.delete(step);
+    this.#forget(step);
   }
 
   /** The outcome of a step, or of all, is this error. */
@@ -101,8 +108,13 @@ export class Member {
     for (const [awaitedStep, { reject }] of [...this.#awaited]) {
       if (step !== undefined && step !== awaitedStep) continue;
       reject(error);
-      this.#awaited.delete(awaitedStep);
+      this.#forget(awaitedStep);
     }
+  }
+
+  #forget(step: number): void {
+    this.#lastOutcome = this.#awaited.get(step)?.promise;
+    this.#awaited.delete(step);
   }
 
   /** Ends its stream with an error, and with it whatever it waits for. */

@@ -1,6 +1,7 @@
 import { type FloatDType, ShadowkeepError } from '../../common/index.js';
 import { SCRATCH_BYTES } from '../arena.js';
 import type { DigestValue } from '../digest.js';
+import type { FoldAhead } from '../fold-ahead.js';
 import type { Page, PagePool } from '../page-pool.js';
 import type { Plane } from '../plane.js';
 import type { CommitOutcome } from '../run-spec.js';
@@ -35,9 +36,10 @@ export interface PipelineRun {
   checkKind(step: number, kind: StepKind): void;
   /** Folds a whole step, or refuses it by the run's policies. */
   decide(staged: StagedStep, drive: Drive): Promise<CommitOutcome>;
-  /** Begins to fold a step while it arrives, where that is possible: at once, or what has arrived with `drive`. */
-  foldAhead(staged: StagedStep): void;
-  catchUp(staged: StagedStep, drive: Drive): Promise<void>;
+  /** What folds a step while it arrives, as the next one after the head; undefined: that is not possible. */
+  foldAhead(staged: StagedStep): FoldAhead | undefined;
+  /** Runs slices of a fold; nothing that needs a settled run happens meanwhile. */
+  fold(slices: Iterable<void>, drive: Drive): Promise<void>;
   /** Whether a step that is committed may have been this one. */
   mayBe(step: number, wireDType: FloatDType | undefined, digest: DigestValue): boolean;
 }
@@ -88,10 +90,13 @@ export class Pipeline {
     return this.#isDeciding;
   }
 
-  /** Undefined: the step may be sent. Otherwise it is too far ahead; ask again when the promise has resolved. */
-  admission({ receiving }: Member, step: number): Promise<void> | undefined {
-    const isKnown = receiving !== undefined || this.#isDecided(step) || this.#find(step) !== undefined;
-    if (isKnown || this.#spare.length > 0 || this.#isClosed) return undefined;
+  /**
+   * Undefined: the step may be sent. Otherwise it is too far ahead; ask again when the promise has resolved. Throws
+   * STEP_MISMATCH.
+   */
+  admission(member: Member, step: number): Promise<void> | undefined {
+    if (member.receiving !== undefined || this.#isClosed) return undefined;
+    if (this.#locate(member, step) !== undefined || this.#spare.length > 0) return undefined;
     if (this.#steps.length > STEPS_AHEAD_MAX || this.#run.committedStep === undefined) return this.#changed;
     try {
       this.#spare.push(this.#allocate());
@@ -129,7 +134,7 @@ export class Pipeline {
     }
     if (sink === 'REPEATED') {
       member.reset();
-      return await member.await(step);
+      return await member.outcomeOf(step);
     }
     if (!isSkipped) checkWhole(member, step, bytes, this.#run.committedStep === undefined);
     this.#run.checkKind(step, commit);
@@ -148,6 +153,7 @@ export class Pipeline {
     const sink = member.receiving?.sink;
     member.reset();
     if (!(sink instanceof StagedStep)) return;
+    sink.forget(member);
     sink.parts.delete(member);
     if (sink.parts.size === 0) this.#remove(sink);
   }
@@ -186,19 +192,15 @@ export class Pipeline {
     const { receiving, mayRestart } = member;
     member.mayRestart = false;
     if (mayRestart && receiving !== undefined) {
-      if (step !== receiving.step) this.discard(member);
-      else if (offset === 0) member.restart();
+      const { sink } = receiving;
+      if (step !== receiving.step) {
+        this.discard(member);
+      } else if (offset === 0) {
+        if (sink instanceof StagedStep) sink.forget(member);
+        member.restart();
+      }
     }
     checkStep(member, step);
-  }
-
-  #isDecided(step: number): boolean {
-    const { committedStep } = this.#run;
-    return (committedStep !== undefined && step <= committedStep) || step <= this.#droppedThrough;
-  }
-
-  #find(step: number): StagedStep | undefined {
-    return this.#steps.find((staged) => staged.step === step);
   }
 
   /** Where a writer's part of a step goes; undefined: to a step that is new. Throws STEP_MISMATCH. */
@@ -206,7 +208,7 @@ export class Pipeline {
     const { committedStep } = this.#run;
     if (committedStep !== undefined && step <= committedStep) return 'REPLAYED';
     if (step <= this.#droppedThrough) return 'DROPPED';
-    const found = this.#find(step);
+    const found = this.#steps.find((staged) => staged.step === step);
     if (found?.whole.has(member)) return 'REPEATED';
     const leftOut = this.#steps.find((staged) => staged.step < step && !staged.whole.has(member));
     const passed = found === undefined ? this.#steps.find((staged) => staged.step > step) : undefined;
@@ -226,23 +228,23 @@ export class Pipeline {
     const pages = this.#spare.pop() ?? this.#allocate();
     const staged = new StagedStep(step, pages, this.#plan, this.#pool.pageBytes);
     this.#steps.push(staged);
-    if (this.#steps.length === 1 && !this.#isDeciding) this.#run.foldAhead(staged);
+    if (this.#steps.length === 1 && !this.#isDeciding) staged.ahead = this.#run.foldAhead(staged);
     return staged;
   }
 
-  /** Decides the steps that are whole, one after another. */
+  /** Decides the steps that are whole, one after another; what has come of the next one is folded then. */
   async #decideWhole(drive: Drive): Promise<void> {
     if (this.#isDeciding) return;
     this.#isDeciding = true;
     try {
-      for (;;) {
-        const { oldest } = this;
-        if (oldest === undefined) return;
-        if (oldest.whole.size < this.#writerCount) {
-          if (oldest.ahead === undefined) await this.#run.catchUp(oldest, drive);
-          if (oldest.whole.size < this.#writerCount || oldest !== this.oldest) return;
+      for (let { oldest } = this; oldest !== undefined; { oldest } = this) {
+        if (oldest.whole.size === this.#writerCount) {
+          await this.#decide(oldest, drive);
+          continue;
         }
-        await this.#decide(oldest, drive);
+        const ahead = oldest.ahead === undefined ? this.#run.foldAhead(oldest) : undefined;
+        if (ahead === undefined) return;
+        await this.#run.fold(oldest.catchUp(ahead), drive);
       }
     } finally {
       this.#isDeciding = false;
@@ -288,7 +290,8 @@ export class Pipeline {
     const isWhole = member.receivedBytes >= member.part.stepBytes;
     const digest = isWhole ? this.#replays.add(step, member) : undefined;
     member.reset();
-    if (digest === undefined || this.#run.mayBe(step, this.#plan.wireDType, digest)) return { state: 'ALREADY_COMMITTED', detail: '' };
+    if (digest === undefined || this.#run.mayBe(step, this.#plan.wireDType, digest))
+      return { state: 'ALREADY_COMMITTED', detail: '' };
     throw new ShadowkeepError(
       'STEP_CONFLICT',
       `step ${step} was committed with other content: rewind to a retained version (resume_step), or go on with steps ` +

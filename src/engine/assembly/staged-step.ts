@@ -37,6 +37,8 @@ export class StagedStep {
   /** Of the parts that are whole: tensors that are not finite, and the first such element in words. */
   readonly nonFinite = new Set<PlacedTensor>();
   detail = '';
+  /** Bytes of the parts that are still to be caught up. */
+  readonly #arrived = new Map<Member, number>();
   #digest = EMPTY_DIGEST;
   #kind: StepKind | undefined;
   /** Its byte space. */
@@ -70,14 +72,24 @@ export class StagedStep {
 
   /** Folds what has arrived before `ahead` began, in slices; what comes meanwhile is folded as it comes. */
   *catchUp(ahead: FoldAhead): Generator<void> {
-    const arrived = [...this.parts].map((member) => ({ member, bytes: member.arrivedOf(this.step) }));
     this.ahead = ahead;
-    for (const { member, bytes } of arrived) {
+    for (const member of this.parts) this.#arrived.set(member, member.arrivedOf(this.step));
+    for (const [member, bytes] of this.#arrived) {
       for (const { target, length } of member.part.runs(bytes)) {
-        this.#forEachPiece(target, length, (piece) => ahead.fold(piece.page, piece.address, piece.offset, piece.length));
-        yield;
+        for (let done = 0; done < length; done += this.#pageBytes) {
+          if (!this.#arrived.has(member)) break;
+          this.#forEachPiece(target + done, Math.min(this.#pageBytes, length - done), (piece) => {
+            ahead.fold(piece.page, piece.address, piece.offset, piece.length);
+          });
+          yield;
+        }
       }
     }
+  }
+
+  /** What has come of a writer's part counts no more: it comes again, and is folded as it comes. */
+  forget(member: Member): void {
+    this.#arrived.delete(member);
   }
 
   /** Throws STEP_MISMATCH when a writer says something else of the step than those before. */

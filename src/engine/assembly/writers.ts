@@ -207,10 +207,7 @@ export class Writers {
   }
 
   #busyError(writer: number): ShadowkeepError {
-    return new ShadowkeepError(
-      'WRITER_BUSY',
-      `writer ${writer} of run ${quote(this.#spec.name)} already has a stream`,
-    );
+    return new ShadowkeepError('WRITER_BUSY', `writer ${writer} of run ${quote(this.#spec.name)} already has a stream`);
   }
 
   #replacedError(writer: number): ShadowkeepError {

@@ -23,12 +23,7 @@ export class BoxList {
   readonly first: Uint32Array;
   readonly dims: Uint32Array | Float64Array;
 
-  constructor(
-    tensor: Uint32Array,
-    replicaGroup: Uint32Array,
-    first: Uint32Array,
-    dims: Uint32Array | Float64Array,
-  ) {
+  constructor(tensor: Uint32Array, replicaGroup: Uint32Array, first: Uint32Array, dims: Uint32Array | Float64Array) {
     assert(tensor.length === replicaGroup.length && first.length === tensor.length + 1, 'the columns are of one list');
     this.tensor = tensor;
     this.replicaGroup = replicaGroup;
@@ -60,6 +55,11 @@ export class BoxList {
     if (begin === end) return { offset: new Float64Array(shape.length), extent: shape };
     const middle = begin + shape.length;
     return { offset: this.dims.subarray(begin, middle), extent: this.dims.subarray(middle, end) };
+  }
+
+  /** Whether a box of it is one of a replica group. */
+  get hasReplicas(): boolean {
+    return this.replicaGroup.some((group) => group !== 0);
   }
 
   /** Memory that it takes. */

@@ -24,8 +24,13 @@ export interface Fault {
  */
 export class Coverage {
   readonly #tensors: readonly PlacedTensor[];
-  /** By tensor: the sum at each corner where it is not zero. */
-  readonly #corners: readonly Map<number, number>[];
+  /**
+   * By tensor: the sum at each corner where it is not zero. One has a place of its own (none where its sum is 0), because
+   * boxes that come in order leave no more; the others are in a map.
+   */
+  readonly #corner: Float64Array;
+  readonly #sum: Int32Array;
+  readonly #others: (Map<number, number> | undefined)[];
   /** How many tensors have any. */
   #faultyCount = 0;
   /** Of the box at hand: how far its far side lies in each dimension in which that is inside of the tensor. */
@@ -34,7 +39,9 @@ export class Coverage {
   /** Tensors without elements, and those that are not sent, need no boxes. */
   constructor(tensors: readonly PlacedTensor[]) {
     this.#tensors = tensors;
-    this.#corners = tensors.map(() => new Map());
+    this.#corner = new Float64Array(tensors.length);
+    this.#sum = new Int32Array(tensors.length);
+    this.#others = new Array(tensors.length).fill(undefined);
     for (const [index, { count, policy }] of tensors.entries()) {
       if (count > 0 && policy !== 'IGNORE') this.#bump(index, 0, -1);
     }
@@ -51,21 +58,21 @@ export class Coverage {
       return;
     }
     const cuts = this.#cuts;
-    cuts.length = 0;
     let corner = 0;
     let stride = 1;
+    let cutCount = 0;
     for (let dim = shape.length - 1; dim >= 0; dim--) {
       const offset = boxes.dims[begin + dim]!;
       const extent = boxes.dims[begin + shape.length + dim]!;
       if (extent === 0) return;
       corner += offset * stride;
-      if (offset + extent < shape[dim]!) cuts.push(extent * stride);
+      if (offset + extent < shape[dim]!) cuts[cutCount++] = extent * stride;
       stride *= shape[dim]!;
     }
-    for (let subset = 0; subset < 1 << cuts.length; subset++) {
+    for (let subset = 0; subset < 1 << cutCount; subset++) {
       let at = corner;
       let sum: number = sign;
-      for (let cut = 0; cut < cuts.length; cut++) {
+      for (let cut = 0; cut < cutCount; cut++) {
         if ((subset & (1 << cut)) === 0) continue;
         at += cuts[cut]!;
         sum = -sum;
@@ -77,10 +84,11 @@ export class Coverage {
   /** The first fault of the first tensor that has one; undefined: the boxes tile every tensor. */
   get fault(): Fault | undefined {
     if (this.#faultyCount === 0) return undefined;
-    const index = this.#corners.findIndex(({ size }) => size > 0);
+    const index = this.#tensors.findIndex((_, at) => this.#sum[at] !== 0 || (this.#others[at]?.size ?? 0) > 0);
     const tensor = this.#tensors[index]!;
-    let [first, sum] = [Number.POSITIVE_INFINITY, 0];
-    for (const [corner, value] of this.#corners[index]!) if (corner < first) [first, sum] = [corner, value];
+    let [first, sum] =
+      this.#sum[index] === 0 ? [Number.POSITIVE_INFINITY, 0] : [this.#corner[index]!, this.#sum[index]!];
+    for (const [corner, value] of this.#others[index] ?? []) if (corner < first) [first, sum] = [corner, value];
     const element: number[] = [];
     for (const extent of tensor.shape.toReversed()) {
       element.unshift(first % extent);
@@ -90,14 +98,29 @@ export class Coverage {
   }
 
   #bump(tensor: number, corner: number, by: number): void {
-    const corners = this.#corners[tensor]!;
-    const sum = (corners.get(corner) ?? 0) + by;
-    if (sum !== 0) {
-      if (corners.size === 0) this.#faultyCount += 1;
-      corners.set(corner, sum);
+    const others = this.#others[tensor];
+    const isOnlyOne = others === undefined || others.size === 0;
+    if (this.#sum[tensor] !== 0 && this.#corner[tensor] === corner) {
+      this.#sum[tensor]! += by;
+      if (this.#sum[tensor] === 0 && isOnlyOne) this.#faultyCount -= 1;
+    } else if (this.#sum[tensor] === 0 && isOnlyOne) {
+      this.#corner[tensor] = corner;
+      this.#sum[tensor] = by;
+      this.#faultyCount += 1;
     } else {
-      corners.delete(corner);
-      if (corners.size === 0) this.#faultyCount -= 1;
+      this.#bumpOther(tensor, corner, by);
+    }
+  }
+
+  #bumpOther(tensor: number, corner: number, by: number): void {
+    const others = this.#others[tensor] ?? new Map<number, number>();
+    this.#others[tensor] = others;
+    const sum = (others.get(corner) ?? 0) + by;
+    if (sum !== 0) {
+      others.set(corner, sum);
+    } else {
+      others.delete(corner);
+      if (others.size === 0 && this.#sum[tensor] === 0) this.#faultyCount -= 1;
     }
   }
 }

@@ -31,8 +31,8 @@ export class Part {
   readonly #rows: ReadonlyMap<number, SpanRows>;
 
   private constructor(spans: SpanBuilder, stepBytes: number) {
-    this.#targets = Float64Array.from(spans.targets);
-    this.#lengths = Float64Array.from(spans.lengths);
+    this.#targets = new Float64Array(spans.targets);
+    this.#lengths = new Float64Array(spans.lengths);
     this.#rows = spans.rows;
     this.stepBytes = stepBytes;
     this.firstStepBytes = spans.wireBytes;
@@ -43,33 +43,30 @@ export class Part {
     const spans = new SpanBuilder();
     let stepBytes = 0;
     for (const { tensor, wireOffset, bytes } of boxes) {
-      spans.add(wireOffset, bytes, undefined);
+      spans.add(wireOffset, bytes, undefined, true);
       if (tensor.policy !== 'COPY_ONCE') stepBytes = spans.wireBytes;
     }
     return new Part(spans, stepBytes);
   }
 
   /** The boxes of a writer that it `sends`, in their order; those of tensors of policy COPY_ONCE behind the others. */
-  static of(
-    boxes: BoxList,
-    plan: WirePlan,
-    tensors: readonly PlacedTensor[],
-    sends: (index: number) => boolean,
-  ): Part {
+  static of(boxes: BoxList, plan: WirePlan, tensors: readonly PlacedTensor[], sends: (index: number) => boolean): Part {
     const spans = new SpanBuilder();
-    const place = (isOnce: boolean): void => {
-      for (let index = 0; index < boxes.count; index++) {
-        const tensor = tensors[boxes.tensor[index]!]!;
-        if ((tensor.policy === 'COPY_ONCE') !== isOnce || !sends(index)) continue;
-        const { offset, extent } = boxes.place(index, tensor);
-        const rows = rowsOf(tensor.shape, offset, extent);
-        const bytes = rows.rowLength * rows.rowCount * elementBytesOf(tensor, plan);
-        if (bytes > 0) addBox(spans, plan.offsets[boxes.tensor[index]!]!, elementBytesOf(tensor, plan), rows);
-      }
+    const once: number[] = [];
+    const add = (tensor: PlacedTensor, index: number): void => {
+      const rows = rowsOf(tensor.shape, boxes, index);
+      if (rows.rowLength * rows.rowCount === 0) return;
+      const elementBytes = DTYPE_BYTES[wireDTypeOf(tensor, plan.wireDType)];
+      addBox(spans, plan.offsets[boxes.tensor[index]!]!, elementBytes, tensor.count, rows);
     };
-    place(false);
+    for (let index = 0; index < boxes.count; index++) {
+      const tensor = tensors[boxes.tensor[index]!]!;
+      if (!sends(index)) continue;
+      if (tensor.policy === 'COPY_ONCE') once.push(index);
+      else add(tensor, index);
+    }
     const stepBytes = spans.wireBytes;
-    place(true);
+    for (const index of once) add(tensors[boxes.tensor[index]!]!, index);
     return new Part(spans, stepBytes);
   }
 
@@ -161,11 +158,14 @@ class SpanBuilder {
   wireBytes = 0;
   /** Where the last span begins there. */
   #last = 0;
+  /** Whether the bytes behind the last span are a gap of the step too, not elements. */
+  #endsTensor = false;
 
-  /** Appends a span, or lengthens the last one, over the gap between them too, when both spaces run in step. */
-  add(target: number, bytes: number, rows: SpanRows | undefined): void {
+  /** Appends a span, or lengthens the last one, over a gap that both spaces have too, when they run in step. */
+  add(target: number, bytes: number, rows: SpanRows | undefined, endsTensor: boolean): void {
     const last = this.targets.length - 1;
-    const canJoin = last >= 0 && rows === undefined && !this.rows.has(last);
+    const isNext = this.#endsTensor || this.lengths[last] === this.wireBytes - this.#last;
+    const canJoin = last >= 0 && rows === undefined && !this.rows.has(last) && isNext;
     if (canJoin && target - this.targets[last]! === this.wireBytes - this.#last) {
       this.lengths[last] = this.wireBytes - this.#last + bytes;
     } else {
@@ -175,6 +175,7 @@ class SpanBuilder {
       this.lengths.push(bytes);
     }
     this.wireBytes += alignedBytes(bytes);
+    this.#endsTensor = endsTensor;
   }
 }
 
@@ -182,18 +183,15 @@ function addBox(
   spans: SpanBuilder,
   tensorOffset: number,
   elementBytes: number,
+  tensorCount: number,
   { start, rowLength, rowCount, extents, strides }: ReturnType<typeof rowsOf>,
 ): void {
   const target = tensorOffset + start * elementBytes;
   const rowBytes = rowLength * elementBytes;
   if (rowCount === 1) {
-    spans.add(target, rowBytes, undefined);
+    spans.add(target, rowBytes, undefined, start + rowLength === tensorCount);
     return;
   }
   const rows = { rowBytes, extents, strides: strides.map((stride) => stride * elementBytes) };
-  spans.add(target, rowBytes * rowCount, rows);
-}
-
-function elementBytesOf(tensor: PlacedTensor, { wireDType }: WirePlan): number {
-  return DTYPE_BYTES[wireDTypeOf(tensor, wireDType)];
+  spans.add(target, rowBytes * rowCount, rows, false);
 }

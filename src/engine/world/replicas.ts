@@ -27,7 +27,11 @@ export class Replicas {
     const replica = this.#replicas.get(key);
     if (replica === undefined) {
       const { extent } = boxes.place(index, this.#tensors[boxes.tensor[index]!]!);
-      const elements = Array.prototype.reduce.call(extent, (product, count) => (product as number) * count, 1) as number;
+      const elements = Array.prototype.reduce.call(
+        extent,
+        (product, count) => (product as number) * count,
+        1,
+      ) as number;
       this.#replicas.set(key, { elements, members: [{ writer, index }] });
       return false;
     }

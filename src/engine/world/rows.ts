@@ -1,3 +1,5 @@
+import type { BoxList } from './box-list.js';
+
 /** How a box lies in its row-major tensor: rows of consecutive elements, all of one length. Counted in elements. */
 export interface Rows {
   /** The box's first element in the tensor. */
@@ -9,23 +11,34 @@ export interface Rows {
   readonly strides: readonly number[];
 }
 
-/** The rows of a box: dimensions that it takes whole, and one more, make a row; neighbours of the others are joined. */
-export function rowsOf(shape: readonly number[], offset: ArrayLike<number>, extent: ArrayLike<number>): Rows {
+/** Of one row. */
+const NONE: readonly number[] = [];
+
+/**
+ * The rows of a box of a list, in a tensor of this shape: dimensions that it takes whole, and one more, make a row;
+ * neighbours of the others are joined.
+ */
+export function rowsOf(shape: readonly number[], { first, dims }: BoxList, index: number): Rows {
+  const offsets = first[index]!;
+  const isWhole = offsets === first[index + 1]!;
   let start = 0;
   let rowLength = 1;
   let stride = 1;
   let isInRow = true;
-  const extents: number[] = [];
-  const strides: number[] = [];
+  let extents: number[] | undefined;
+  let strides: number[] | undefined;
   for (let dim = shape.length - 1; dim >= 0; dim--) {
-    const count = extent[dim]!;
-    start += offset[dim]! * stride;
+    const count = isWhole ? shape[dim]! : dims[offsets + shape.length + dim]!;
+    if (!isWhole) start += dims[offsets + dim]! * stride;
     if (isInRow) {
       rowLength *= count;
       isInRow = count === shape[dim];
     } else if (count !== 1) {
       // Two dimensions that run on into one another are one.
-      if (extents.length > 0 && strides[0]! * extents[0]! === stride) {
+      if (extents === undefined || strides === undefined) {
+        extents = [count];
+        strides = [stride];
+      } else if (strides[0]! * extents[0]! === stride) {
         extents[0]! *= count;
       } else {
         extents.unshift(count);
@@ -34,8 +47,8 @@ export function rowsOf(shape: readonly number[], offset: ArrayLike<number>, exte
     }
     stride *= shape[dim]!;
   }
-  const rowCount = extents.reduce((product, count) => product * count, 1);
-  return { start, rowLength, rowCount, extents, strides };
+  const rowCount = extents === undefined ? 1 : extents.reduce((product, count) => product * count, 1);
+  return { start, rowLength, rowCount, extents: extents ?? NONE, strides: strides ?? NONE };
 }
 
 /** How far the start of a row lies behind the box's first element, in the unit of `strides`. */

@@ -81,14 +81,11 @@ export class World {
     if (isFirst && (this.#plan === undefined || this.#plan.wireDType !== wireDType)) {
       this.#plan = planWire(this.#layout, wireDType);
     }
-    this.#declarations.set(writer, { fingerprint, boxes: declared, part: undefined, leftOut: [] });
-    if (declared === undefined) return;
-    try {
-      this.#cover(writer, declared);
-    } catch (error) {
-      this.#declarations.delete(writer);
-      throw error;
-    }
+    // Before it is known to be whole: that of thousands of writers at once would take seconds.
+    const part = declared?.hasReplicas === true ? undefined : this.#partOf(declared, undefined);
+    this.#reserve((declared?.bytes ?? 0) + (declared === undefined ? 0 : (part?.bytes ?? 0)));
+    this.#declarations.set(writer, { fingerprint, boxes: declared, part, leftOut: [] });
+    if (declared !== undefined) this.#cover(writer, declared);
   }
 
   /** A writer that goes before all have come takes its boxes along. */
@@ -102,7 +99,7 @@ export class World {
       const isShared = boxes.replicaGroup[index] !== 0 && this.#replicas.leave(boxes, index, writer);
       if (!isShared) this.#coverage.add(boxes, index, -1);
     }
-    this.#release(boxes.bytes);
+    this.#release(boxes.bytes + (declaration.part?.bytes ?? 0));
   }
 
   /** When all have declared: plans who sends what. Throws BOX_GAP or BOX_OVERLAP, after which nobody has declared. */
@@ -112,15 +109,14 @@ export class World {
     const leftOut = this.#replicas.isEmpty ? NONE : this.#replicas.leftOut(this.#ownElements());
     for (const [writer, declaration] of this.#declarations) {
       const { boxes } = declaration;
-      if (boxes === undefined) {
-        declaration.part = Part.whole(this.plan);
-        continue;
-      }
       const left = leftOut.get(writer);
       declaration.leftOut = [...(left ?? [])].sort((a, b) => a - b);
-      declaration.part = Part.of(boxes, this.plan, this.#layout.tensors, (index) => left?.has(index) !== true);
+      if (declaration.part === undefined) {
+        declaration.part = this.#partOf(boxes, left);
+        this.#reserve(declaration.part.bytes);
+      }
       declaration.boxes = undefined;
-      this.#release(boxes.bytes - declaration.part.bytes);
+      this.#release(boxes?.bytes ?? 0);
     }
     this.#isProved = true;
   }
@@ -141,8 +137,12 @@ export class World {
     this.#release(this.#reservedBytes);
   }
 
+  #partOf(boxes: BoxList | undefined, left: ReadonlySet<number> | undefined): Part {
+    if (boxes === undefined) return Part.whole(this.plan);
+    return Part.of(boxes, this.plan, this.#layout.tensors, (index) => left?.has(index) !== true);
+  }
+
   #cover(writer: number, boxes: BoxList): void {
-    this.#reserve(boxes.bytes);
     for (let index = 0; index < boxes.count; index++) {
       const isShared = boxes.replicaGroup[index] !== 0 && this.#replicas.join(boxes, index, writer);
       if (!isShared) this.#coverage.add(boxes, index, 1);

@@ -5,6 +5,7 @@ import {
   type DecodedUpdate,
   stepFields,
   type UpdateMessage,
+  type UpdateOpened,
   type UpdateResponse,
   validateBoxes,
   validateUpdate,
@@ -45,8 +46,9 @@ export async function update(service: Service, call: UpdateCall): Promise<void> 
         throw new ShadowkeepError('OUT_OF_ORDER', `the first message must be open, got ${message.kind}`);
       }
     }
+    // A peer that is gone is not told.
+    if (!call.cancelled) await Promise.race([session?.answered(), input.cancelled]);
     isBroken = call.cancelled;
-    if (!isBroken) await session?.answered();
   } finally {
     forget();
     session?.close(isBroken);
@@ -95,17 +97,13 @@ class UpdateSession {
     await Promise.race([this.#writer.ready, this.#input.ended]).finally(() => clearTimeout(timer));
     // The peer is gone, or the input has what went wrong.
     if (!this.#writer.isReady) return;
-    const { step, receivedBytes, member } = this.#writer;
-    const [awaited] = member.awaited;
-    const at = awaited?.step ?? step;
+    const { member } = this.#writer;
     await writeMessage(this.#call, {
       opened: {
         step_bytes: this.#writer.stepBytes,
         first_step_bytes: this.#writer.firstStepBytes,
         left_out: [...member.leftOut],
-        ...(at === undefined ? {} : { step: at }),
-        received_bytes: awaited === undefined ? receivedBytes : 0,
-        whole: awaited !== undefined,
+        ...this.#place(),
         ...stepFields(this.#run.committedStep, this.#activity.durableStep),
       },
     });
@@ -130,16 +128,28 @@ class UpdateSession {
     }
   }
 
+  /** The newest step that this writer has begun: those before it are whole. */
+  #place(): Pick<UpdateOpened, 'step' | 'received_bytes' | 'whole'> {
+    const { step, receivedBytes, member } = this.#writer;
+    const whole = member.awaited.at(-1)?.step;
+    const { committedStep } = this.#run;
+    const isUnderWay = step !== undefined && step > Math.max(whole ?? -1, committedStep ?? -1);
+    if (isUnderWay) return { step, received_bytes: receivedBytes, whole: false };
+    return whole === undefined ? {} : { step: whole, received_bytes: 0, whole: true };
+  }
+
   /** Waits until the acks of all that this stream has committed are written. */
   async answered(): Promise<void> {
     await this.#answered;
   }
 
+  /** A writer that stopped inside of a step may come back: many a peer that resets its stream ends its messages first. */
   close(isBroken: boolean): void {
+    const mayComeBack = isBroken || this.#writer.step !== undefined;
     this.#activity.writersConnected -= 1;
     this.#run.leaveWriter(this.#writer);
     const forget = (): void => void this.#run.whenSettled(() => this.#run.forgetWriter(this.#writer));
-    if (isBroken && this.#service.options.reconnectGraceMs > 0) {
+    if (mayComeBack && this.#service.options.reconnectGraceMs > 0) {
       setTimeout(forget, this.#service.options.reconnectGraceMs).unref();
     } else {
       forget();
