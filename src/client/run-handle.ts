@@ -111,7 +111,7 @@ export class RunHandle {
     return this.#closing;
   }
 
-  /** Ends the stream at once. A step that is not committed yet leaves no trace. */
+  /** Ends the stream at once. A step that is not committed leaves no trace, once the service no longer waits for the rest. */
   abort(): void {
     this.#sender.fail(new ClientError('CANCELLED', 'the stream was aborted by its client'));
   }

@@ -22,7 +22,9 @@ export class StepTimer {
     }
     clearTimeout(this.#timer);
     this.#step = oldest;
-    this.#timer = oldest === undefined ? undefined : setTimeout(() => void this.#drop(oldest), this.#timeoutMs);
+    if (oldest === undefined) return;
+    // A server that stops does not wait for it.
+    this.#timer = setTimeout(() => void this.#drop(oldest), this.#timeoutMs).unref();
   }
 
   async #drop(step: number): Promise<void> {

@@ -39,6 +39,9 @@ describe('describe', () => {
     await pushSteps(client, 2);
     const text = await succeed(['describe', 'digits', '--target', target, '--tensors']);
     expect(text).toMatch(/^run +digits\ngeneration +1\ncommitted step +2, /);
+    expect(text).toMatch(/^connected +0 of 1 writers, 0 readers$/m);
+    expect(text).toMatch(/^retained +-$/m);
+    expect(text).not.toMatch(/^WRITER/m);
     expect(text).toMatch(/^ema +2 +0\.25 +0 % +0 % +constant\(decay 0\.75\), start FIRST, precision F32$/m);
     expect(text).toMatch(/^swa +2 +0\.5 +0 % +0 % +mean, start FIRST, precision F64$/m);
     expect(text).toMatch(/^w +F32 +\[2, 3\] +AVERAGE$/m);
@@ -51,6 +54,33 @@ describe('describe', () => {
       tensorCount: 2,
       tensors: [{ name: 'w' }, { name: 'n' }],
     });
+  });
+
+  test('of a run that several write, and whose versions are kept', async () => {
+    const { client, target } = await startService();
+    const runs = await Promise.all(
+      [0, 1].map((writer) =>
+        client.openRun({
+          run: 'digits',
+          tensors: [{ name: 'w', dtype: 'F32', shape: [2, 3] }],
+          averages: [averageMean('m')],
+          writers: 2,
+          writer,
+          boxes: [{ tensor: 'w', offset: [writer, 0], extent: [1, 3] }],
+          retain: { everySteps: 1, countMax: 2 },
+        }),
+      ),
+    );
+    for (const step of [1, 2, 3]) await Promise.all(runs.map((run) => run.update(step, [f32(1, 2, 3)])));
+    await runs[0]!.update(4, [f32(1, 2, 3)]).sent;
+    await eventually(async () => (await client.getRun('digits')).writerStates[1]?.lagSteps).toBe(1);
+    const text = await succeed(['describe', 'digits', '--target', target]);
+    expect(text).toMatch(/^connected +2 of 2 writers, 0 readers$/m);
+    expect(text).toMatch(/^retained +steps 2, 3, the newest 2 of every 1 steps$/m);
+    expect(text).toMatch(/^WRITER +CONNECTED +STEP +SENDS +RECEIVING +LAG$/m);
+    expect(text).toMatch(/^ +0 +yes +4 +64 B +- +-$/m);
+    expect(text).toMatch(/^ +1 +yes +3 +64 B +- +1 step, [\d.]+ m?s$/m);
+    for (const run of runs) run.abort();
   });
 
   test('of a run that does not exist', async () => {

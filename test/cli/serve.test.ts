@@ -68,7 +68,7 @@ describe('serve', () => {
 
   test('a writer that is connected hears that the service stops', async () => {
     const server = await serve(['--data-dir', 'none', '--log-level', 'silent']);
-    const run = await connectTo(server.target).openRun(LAYOUT);
+    const run = await connectTo(server.target).openRun({ ...LAYOUT, reconnect: false });
     const stopped = stop(server);
     await eventually(() => run.flush().catch((error) => error.reason ?? error.code)).toBe('SHUTTING_DOWN');
     expect(await stopped).toMatchObject({ status: 0, stderr: '' });

@@ -157,7 +157,7 @@ describe('push', () => {
   });
 
   test('an interrupt ends the step without a trace', async () => {
-    const { client, target } = await startService({ memoryBytes: 1 << 30 });
+    const { client, target } = await startService({ memoryBytes: 1 << 30, reconnectGraceMs: 0 });
     const data = new Uint8Array(192 << 20);
     const path = await writeFile('1.safetensors', { w: { dtype: 'F32', shape: [data.length / 4], data } });
     const push = startCommand(['push', 'r', path, '--mean', 'm', '--target', target]);

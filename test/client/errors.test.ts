@@ -1,6 +1,6 @@
 import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
-import { toFailure } from '../../src/client/errors.js';
+import { isDisconnect, toFailure } from '../../src/client/errors.js';
 import { ClientError, ShadowkeepError } from '../../src/client/index.js';
 import { encodeErrorDetails } from '../../src/wire/index.js';
 
@@ -49,4 +49,19 @@ test('anything else is kept as the cause, and a failure stays what it is', () =>
   expect(toFailure(odd)).toMatchObject({ code: 'INTERNAL', message: 'TypeError: odd', cause: odd });
   const failure = new ClientError('CANCELLED', 'enough');
   expect(toFailure(failure)).toBe(failure);
+});
+
+test.each([
+  [new ClientError('UNAVAILABLE', 'Connection dropped'), true],
+  [new ClientError('CANCELLED', 'Call cancelled'), true],
+  [new ClientError('INTERNAL', 'Received RST_STREAM with code 2 (Internal server error)'), true],
+  [new ShadowkeepError('SHUTTING_DOWN', 'the service stops'), true],
+  [new ClientError('INTERNAL', 'the server broke the protocol'), false],
+  [new ClientError('DEADLINE_EXCEEDED', 'Deadline exceeded'), false],
+  [new ClientError('RESOURCE_EXHAUSTED', 'Bandwidth exhausted'), false],
+  [new ClientError('CANCELLED', 'of a newer server', { reason: 'SOMETHING_NEW' }), false],
+  [new ShadowkeepError('GENERATION_FENCED', 'another trainer'), false],
+  [new ShadowkeepError('INTERNAL', 'a bug'), false],
+])('only what a connection does can be healed: %s', (failure, isHealed) => {
+  expect(isDisconnect(failure)).toBe(isHealed);
 });

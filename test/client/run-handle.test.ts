@@ -30,10 +30,22 @@ describe('steps', () => {
     await run.close();
     const again = await client.openRun(LAYOUT);
     expect(again.committedStep).toBe(3);
-    expect((await again.update(3, { w: f32(9, 9) })).state).toBe('ALREADY_COMMITTED');
+    expect((await again.update(3, { w: f32(1, 1) })).state).toBe('ALREADY_COMMITTED');
     expect((await again.update(4, { w: f32(3, 3) })).state).toBe('COMMITTED');
     await again.close();
     expect(asF32((await client.getShadow({ run: 'r' })).tensors.get('w')?.data)).toEqual([2, 2]);
+  });
+
+  test('a step that the run has with other content is refused', async () => {
+    const { client } = await startService();
+    const run = await client.openRun(LAYOUT);
+    await run.update(3, { w: f32(1, 1) });
+    expect(await failureOf(run.update(3, { w: f32(9, 9) }))).toMatchObject({
+      reason: 'STEP_CONFLICT',
+      code: 'ALREADY_EXISTS',
+      message:
+        'step 3 was committed with other content: rewind to a retained version (resume_step), or go on with steps after 3',
+    });
   });
 
   test('tensors may be changed once the step is sent', async () => {
@@ -97,7 +109,7 @@ describe('steps', () => {
     ['short', 1, 'needs 33554432'],
     ['long', 9, 'needs 33554432'],
   ])('a reader that is too %s fails its step and leaves no trace', async (_, eighths, message) => {
-    const { client } = await startService();
+    const { client } = await startService({ reconnectGraceMs: 0 });
     const run = await client.openRun(LARGE);
     const pending = run.update(1, function* () {
       for (let at = 0; at < eighths; at += 1) yield new Uint8Array(LARGE_COUNT / 2);
@@ -159,7 +171,7 @@ describe('failures', () => {
   });
 
   test('an aborted stream leaves no trace of its step', async () => {
-    const { client } = await startService();
+    const { client } = await startService({ reconnectGraceMs: 0 });
     const run = await client.openRun(LARGE);
     let pieces = 0;
     const pending = run.update(1, async function* () {
@@ -169,7 +181,11 @@ describe('failures', () => {
     });
     expect(await failureOf(pending)).toMatchObject({ code: 'CANCELLED' });
     await eventually(async () => (await client.getRun('large')).writersConnected).toBe(0);
-    expect(await client.getRun('large')).toMatchObject({ commits: 0, committedStep: undefined });
+    expect(await client.getRun('large')).toMatchObject({
+      commits: 0,
+      committedStep: undefined,
+      stagingStep: undefined,
+    });
   });
 
   test('a closed handle says so, and closing twice is closing once', async () => {
@@ -183,7 +199,7 @@ describe('failures', () => {
 
   test('a server that goes away fails what waits', async () => {
     const { server, client } = await startService();
-    const run = await client.openRun(LAYOUT);
+    const run = await client.openRun({ ...LAYOUT, reconnect: { deadlineMs: 300 } });
     await run.update(1, { w: f32(1, 2) });
     await server.stop();
     const failure = await failureOf(run.update(2, { w: f32(1, 2) }));
@@ -205,7 +221,7 @@ async function openPeer(onMessage: (call: UpdateCall, message: string, step: num
         else onMessage(call, message, commit?.step);
       }),
   });
-  return await client.openRun(LAYOUT);
+  return await client.openRun({ ...LAYOUT, reconnect: false });
 }
 
 describe('a server that breaks the protocol', () => {

@@ -34,7 +34,9 @@ describe('a streamed read', () => {
     expect(received).toBe(read.header.totalBytes);
 
     const { header, pieces } = await client.readShadow({ run: 'large', names: ['a'] });
-    expect(header.tensors).toEqual([{ name: 'a', dtype: 'F32', shape: [3], averaged: true, offset: 0, bytes: 12 }]);
+    expect(header.tensors).toEqual([
+      { name: 'a', dtype: 'F32', shape: [3], boxOffset: [0], globalShape: [3], averaged: true, offset: 0, bytes: 12 },
+    ]);
     const parts: [string, number, number[]][] = [];
     for await (const { tensor, begin, data } of pieces) parts.push([tensor.name, begin, asF32(data.slice())]);
     expect(parts).toEqual([['a', 0, [1, 2, 3]]]);

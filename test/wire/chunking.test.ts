@@ -63,6 +63,28 @@ describe('ChunkCutter', () => {
     );
   });
 
+  test('begins where it is told: the rest of the space, wherever the cut', () => {
+    fc.assert(
+      fc.property(lengths, chunkBytes, fc.nat(100), (sizes, size, cutAt) => {
+        const tensors = sizes.map(tensorBytes);
+        const space = wholeSpace(tensors);
+        const begin = Math.min(16 * cutAt, space.length);
+        const { offsets, totalBytes } = layOut(sizes);
+        const cutter = new ChunkCutter(size, begin);
+        const chunks: ByteChunk[] = [];
+        tensors.forEach((tensor, index) => {
+          const skipped = Math.max(0, begin - offsets[index]!);
+          if ((offsets[index + 1] ?? totalBytes) <= begin) return;
+          chunks.push(...cutter.add(tensor.subarray(skipped)), ...cutter.endTensor());
+        });
+        chunks.push(...cutter.end());
+        expect(chunks.map((chunk) => chunk.offset)).toEqual(chunks.map((_, index) => begin + index * size));
+        expect(Buffer.concat(chunks.map((chunk) => chunk.data))).toEqual(Buffer.from(space.subarray(begin)));
+      }),
+      { seed: SEED, numRuns: 300 },
+    );
+  });
+
   test('gives a view where a piece holds a whole chunk, and never a buffer that it fills again', () => {
     const large = tensorBytes(160, 0);
     const chunks = cut([large, ...[10, 50, 60, 20].map(tensorBytes)], 64, 1000);

@@ -2,6 +2,7 @@ import { Command } from 'commander';
 import type { FloatDType, ShadowkeepClient, ShadowRead } from '../../client/index.js';
 import { FLOAT_DTYPES, SIGMA_REL_MAX, WAIT_MS_MAX } from '../../common/index.js';
 import { createShadowFiles, type ShadowFilesResult } from '../../storage/index.js';
+import { type BoxFlag, collectBoxes } from '../box-flag.js';
 import { UsageError } from '../exit.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
 import { formatBytes, formatDuration, formatShare } from '../format.js';
@@ -21,6 +22,7 @@ interface PullOptions extends CommonOptions {
   wait?: number;
   dtype?: FloatDType;
   names?: string[];
+  box?: BoxFlag[];
   overwrite?: true;
   shardBytes?: number;
 }
@@ -61,6 +63,11 @@ export function pullCommand(): Command {
         list(String),
       ),
     )
+    .addOption(
+      flag('--box <BOX>', "only this part of a tensor, as 'weight[0:4,2:8]'; repeat it for more")
+        .argParser(collectBoxes)
+        .conflicts('names'),
+    )
     .addOption(flag('--overwrite', 'replace files that are there'))
     .addOption(
       flag('--shard-bytes <BYTES>', 'cut files at this size; default 5GB').argParser(byteSize('--shard-bytes', 1)),
@@ -87,13 +94,19 @@ async function pull(run: string, options: PullOptions): Promise<void> {
 
 function startRead(client: ShadowkeepClient, run: string, options: PullOptions, signal: AbortSignal) {
   const { average, sigmaRel, gamma, step, minStep, wait, names, dtype } = options;
-  return client.readShadow({ run, average, sigmaRel, gamma, step, minStep, waitMs: wait, names, dtype, signal });
+  const boxes = options.box?.map(({ box }) => box);
+  return client.readShadow({ run, average, sigmaRel, gamma, step, minStep, waitMs: wait, names, boxes, dtype, signal });
 }
 
 /** Streams the read into files: one piece in memory at a time, and the disk's pace is the read's. */
 async function writeFiles(read: ShadowRead, options: PullOptions): Promise<ShadowFilesResult> {
   const { header } = read;
-  const files = await createShadowFiles(options.out, header.tensors, {
+  // Parts of one tensor lie in a file by the side of each other, so each has its ranges in its name.
+  const tensors = header.tensors.map((tensor, index) => ({
+    ...tensor,
+    name: options.box?.[index]?.name ?? tensor.name,
+  }));
+  const files = await createShadowFiles(options.out, tensors, {
     overwrite: options.overwrite === true,
     metadata: {
       run: header.run,

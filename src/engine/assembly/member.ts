@@ -1,4 +1,4 @@
-import { assert, type ShadowkeepError } from '../../common/index.js';
+import type { ShadowkeepError } from '../../common/index.js';
 import { type DigestValue, EMPTY_DIGEST } from '../digest.js';
 import type { NonFinitePolicy } from '../non-finite.js';
 import { NonFiniteScan } from '../non-finite.js';
@@ -13,6 +13,9 @@ import type { Writer } from './writer.js';
  * into the count and the digest.
  */
 export type Sink = StagedStep | 'REPLAYED' | 'DROPPED' | 'REPEATED';
+
+/** Acks that can have been lost with one stream, and more. */
+const SETTLED_COUNT_MAX = 16;
 
 /** The outcome of a step that somebody waits for. */
 interface Awaited {
@@ -39,10 +42,12 @@ export class Member {
   wholeStep: number | undefined;
   /** Its stream is new and may begin a step again that an older one has begun. */
   mayRestart = false;
+  /** What its stream sends up to this step, an older one has sent whole: its client has heard no outcome. */
+  resentThrough: number | undefined;
   readonly cursor: PartCursor;
   readonly #awaited = new Map<number, Awaited>();
-  /** The last one that was settled: it may have been sent again meanwhile. */
-  #lastOutcome: Promise<CommitOutcome> | undefined;
+  /** The last ones that were settled: their acks may have been lost, and their steps sent again. */
+  readonly #settled = new Map<number, Promise<CommitOutcome>>();
 
   constructor(number: number, plan: WirePlan, part: Part, leftOut: readonly number[], nonFinite: NonFinitePolicy) {
     this.number = number;
@@ -77,11 +82,9 @@ export class Member {
     this.digest = EMPTY_DIGEST;
   }
 
-  /** The outcome of a step of which its part was whole, while it is open and just after. */
-  outcomeOf(step: number): Promise<CommitOutcome> {
-    const outcome = this.#awaited.get(step)?.promise ?? this.#lastOutcome;
-    assert(outcome !== undefined, 'a part that is sent again was whole');
-    return outcome;
+  /** The outcome of a step of which its part was whole, while it is open and for a while after. */
+  outcomeOf(step: number): Promise<CommitOutcome> | undefined {
+    return this.#awaited.get(step)?.promise ?? this.#settled.get(step);
   }
 
   /** The outcome of a step, once it is there. */
@@ -113,8 +116,13 @@ export class Member {
   }
 
   #forget(step: number): void {
-    this.#lastOutcome = this.#awaited.get(step)?.promise;
+    const awaited = this.#awaited.get(step);
+    if (awaited === undefined) return;
     this.#awaited.delete(step);
+    this.#settled.delete(step);
+    this.#settled.set(step, awaited.promise);
+    const [oldest] = this.#settled.keys();
+    if (this.#settled.size > SETTLED_COUNT_MAX && oldest !== undefined) this.#settled.delete(oldest);
   }
 
   /** Ends its stream with an error, and with it whatever it waits for. */

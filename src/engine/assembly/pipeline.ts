@@ -134,7 +134,7 @@ export class Pipeline {
     }
     if (sink === 'REPEATED') {
       member.reset();
-      return await member.outcomeOf(step);
+      return (await member.outcomeOf(step)) ?? { state: 'DROPPED', detail: '' };
     }
     if (!isSkipped) checkWhole(member, step, bytes, this.#run.committedStep === undefined);
     this.#run.checkKind(step, commit);
@@ -210,6 +210,8 @@ export class Pipeline {
     if (step <= this.#droppedThrough) return 'DROPPED';
     const found = this.#steps.find((staged) => staged.step === step);
     if (found?.whole.has(member)) return 'REPEATED';
+    const isResent = found === undefined && step <= (member.resentThrough ?? Number.NEGATIVE_INFINITY);
+    if (isResent && member.outcomeOf(step) !== undefined) return 'REPEATED';
     const leftOut = this.#steps.find((staged) => staged.step < step && !staged.whole.has(member));
     const passed = found === undefined ? this.#steps.find((staged) => staged.step > step) : undefined;
     const other = leftOut ?? passed;

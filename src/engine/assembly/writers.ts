@@ -96,6 +96,7 @@ export class Writers {
     const member = this.#members[number];
     if (pipeline !== undefined && member !== undefined) {
       member.mayRestart = true;
+      member.resentThrough = request.takeover ? member.wholeStep : undefined;
       stream.begin(member, pipeline);
       return stream;
     }

@@ -98,16 +98,16 @@ class UpdateSession {
     // The peer is gone, or the input has what went wrong.
     if (!this.#writer.isReady) return;
     const { member } = this.#writer;
-    await writeMessage(this.#call, {
-      opened: {
-        step_bytes: this.#writer.stepBytes,
-        first_step_bytes: this.#writer.firstStepBytes,
-        left_out: [...member.leftOut],
-        ...this.#place(),
-        ...stepFields(this.#run.committedStep, this.#activity.durableStep),
-      },
-    });
-    for (const { step: whole, outcome } of member.awaited) this.#answer(whole, outcome);
+    const opened = {
+      step_bytes: this.#writer.stepBytes,
+      first_step_bytes: this.#writer.firstStepBytes,
+      left_out: [...member.leftOut],
+      ...this.#place(),
+      ...stepFields(this.#run.committedStep, this.#activity.durableStep),
+    };
+    // Behind `opened`, and of what it says: a step may be decided while it is written.
+    this.#answered = writeMessage(this.#call, { opened });
+    for (const { step, outcome } of member.awaited) this.#answer(step, outcome);
   }
 
   async take(message: UpdateMessage): Promise<void> {
