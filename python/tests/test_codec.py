@@ -150,7 +150,16 @@ def random_scalar(rng: random.Random, message: type[codec.Message], name: str, r
     if row.kind == "message":
         return random_message(rng, row.type)
     # uint32 fields of the proto; the codec reads and writes all integers as 64 bits.
-    small_names = ("tensor", "replica_group", "writers", "writer", "chunk_bytes", "tensor_count", "count_max")
+    small_names = (
+        "tensor",
+        "replica_group",
+        "writers",
+        "writer",
+        "chunk_bytes",
+        "tensor_count",
+        "count_max",
+        "left_out",
+    )
     small = name in small_names or name.endswith("_connected")
     choices: dict[str, list[Any]] = {
         "uint64": EDGES if small else EDGES_64,

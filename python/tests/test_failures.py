@@ -14,7 +14,7 @@ from support import F32, Server
 import shadowkeep
 from shadowkeep import Average, Client, wire
 from shadowkeep.errors import from_status
-from shadowkeep.shadow import receive
+from shadowkeep.reads import Reception
 
 MEAN = [Average.mean("mean")]
 INITIAL = [Average.ema("ema", decay=0.9, start="INITIAL")]
@@ -119,7 +119,7 @@ def test_leaving_the_block_by_an_error_drops_the_unfinished_step(client: Client,
 def test_server_dies_while_steps_are_on_their_way(run_name: str) -> None:
     weights = ones(4_000_000)
     with Server() as server, shadowkeep.connect(server.target) as client:
-        run = client.open_run(run_name, weights, MEAN)
+        run = client.open_run(run_name, weights, MEAN, reconnect_timeout=1)
         run.update(1, weights)
         run.flush()
         threading.Timer(0.2, server.kill).start()
@@ -198,4 +198,4 @@ def test_broken_reads(
     responses: list[wire.GetShadowResponse], error: type[shadowkeep.ShadowkeepError], problem: str
 ) -> None:
     with pytest.raises(error, match=problem):
-        receive(iter(responses), lambda data, crc: 2)
+        Reception(lambda data, crc: 2).take(iter(responses))

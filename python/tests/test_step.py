@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from shadowkeep import FailedPreconditionError, TensorSpec
+from shadowkeep.boxes import Part
 from shadowkeep.chunks import fill_chunk, plan_chunks
 from shadowkeep.layout import Layout
 from shadowkeep.step import StepChecker
@@ -16,8 +17,12 @@ from shadowkeep.wire import DType
 CHUNK_BYTES = [16, 48, 64, 80, 1024, 1 << 20]
 
 
+def checker(layout: Layout) -> StepChecker:
+    return StepChecker(Part.whole(layout).places, {tensor.name for tensor in layout.tensors})
+
+
 def step_chunks(layout: Layout, tensors: dict[str, Any], chunk_bytes: int = 64) -> list[bytes]:
-    source = StepChecker(layout).source(tensors)
+    source = checker(layout).source(tensors)
     plan = plan_chunks(((tensor.size_bytes, tensor.gap_bytes) for tensor in layout.sent), chunk_bytes)
     chunks = [b"".join(fill_chunk(chunk, source)) for chunk in plan]
     assert [chunk.size for chunk in plan] == [len(chunk) for chunk in chunks]
@@ -61,7 +66,7 @@ def test_mismatch_names_the_tensor(change: dict[str, Any], problem: str) -> None
     layout = Layout(tensors)
     changed = {name: value for name, value in {**tensors, **change}.items() if value is not None}
     with pytest.raises(FailedPreconditionError, match=problem) as caught:
-        StepChecker(layout).source(changed)
+        checker(layout).source(changed)
     assert caught.value.reason == "LAYOUT_MISMATCH"
     assert caught.value.metadata["tensor"] in ("b", "c")
 
@@ -84,7 +89,7 @@ def test_tensors_are_not_copied() -> None:
     tensors = {"large": np.zeros(1 << 18, np.float32), "small": np.zeros(3, np.float32)}
     layout = Layout(tensors)
     plan = plan_chunks(((tensor.size_bytes, tensor.gap_bytes) for tensor in layout.sent), 1 << 18)
-    source = StepChecker(layout).source(tensors)
+    source = checker(layout).source(tensors)
     parts = [part for chunk in plan for part in fill_chunk(chunk, source)]
     arrays = [part for part in parts if isinstance(part, np.ndarray)]
     assert len(plan) == len(arrays) == 5
@@ -94,7 +99,7 @@ def test_tensors_are_not_copied() -> None:
 
 def test_conversion_holds_one_tensor_at_a_time() -> None:
     tensors = {name: np.ones(100, np.float32) for name in "ab"}
-    source = StepChecker(Layout(tensors, DType.BF16)).source(tensors)
+    source = checker(Layout(tensors, DType.BF16)).source(tensors)
     assert source(0) is source(0)
     first = source(0)
     source(1)

@@ -15,6 +15,7 @@ Averages by the names of the libraries that people come from: `shadowkeep.averag
 
 from . import averages
 from .averages import Average
+from .boxes import Box
 from .client import Client, connect
 from .errors import (
     AbortedError,
@@ -30,17 +31,29 @@ from .errors import (
     UnimplementedError,
 )
 from .layout import Layout, TensorSpec
+from .retention import Retention
 from .run import Run
 from .shadow import Shadow
 from .snapshots import Snapshots
-from .wire import AverageState, Contribution, DType, Memory, Movement, RunEvent, RunInfo, ShadowTensor, Snapshot
+from .wire import (
+    AverageState,
+    Contribution,
+    DType,
+    Memory,
+    Movement,
+    RunEvent,
+    RunInfo,
+    ShadowTensor,
+    Snapshot,
+    WriterState,
+)
 
 __version__ = "0.1.0"
 
 __all__ = [
-    "AbortedError", "Average", "AverageState", "Client", "Contribution", "DType", "DataLossError",
+    "AbortedError", "Average", "AverageState", "Box", "Client", "Contribution", "DType", "DataLossError",
     "DeadlineExceededError", "FailedPreconditionError", "InternalError", "InvalidArgumentError", "Layout", "Memory",
-    "Movement", "NotFoundError", "ResourceExhaustedError", "Run", "RunEvent", "RunInfo", "Shadow", "ShadowTensor",
-    "ShadowkeepError", "Snapshot", "Snapshots", "TensorSpec", "UnavailableError", "UnimplementedError", "averages",
-    "connect",
+    "Movement", "NotFoundError", "ResourceExhaustedError", "Retention", "Run", "RunEvent", "RunInfo", "Shadow",
+    "ShadowTensor", "ShadowkeepError", "Snapshot", "Snapshots", "TensorSpec", "UnavailableError", "UnimplementedError",
+    "WriterState", "averages", "connect",
 ]  # fmt: skip

@@ -6,7 +6,7 @@ nothing: the parts are the arrays themselves or slices of them, so that one join
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -60,6 +60,28 @@ def _segment(index: int, size: int, position: int, end: int) -> Segment:
     """Return the part of a tensor and its gap that lies from `position` to `end`; a cut may fall into the gap."""
     start, stop = min(position, size), min(end, size)
     return Segment(index, start, stop, stop - start == size, bytes((end - position) - (stop - start)))
+
+
+def chunks_from(plan: Iterable[PlannedChunk], offset: int) -> Iterator[PlannedChunk]:
+    """Yield what is to be sent of a step of which the first `offset` bytes have arrived, wherever that is."""
+    for chunk in plan:
+        if chunk.offset >= offset:
+            yield chunk
+        elif chunk.offset + chunk.size > offset:
+            yield _without_head(chunk, offset - chunk.offset)
+
+
+def _without_head(chunk: PlannedChunk, head: int) -> PlannedChunk:
+    """Return the chunk without its first `head` bytes."""
+    segments = []
+    skipped = head
+    for tensor, start, stop, whole, zeros in chunk.segments:
+        cut = min(skipped, stop - start)
+        gap = min(skipped - cut, len(zeros))
+        skipped -= cut + gap
+        if start + cut < stop or gap < len(zeros):
+            segments.append(Segment(tensor, start + cut, stop, whole and cut == 0, zeros[gap:]))
+    return PlannedChunk(chunk.offset + head, chunk.size - head, segments)
 
 
 def fill_chunk(chunk: PlannedChunk, array_of: ArraySource) -> list[Part]:

@@ -12,17 +12,25 @@ import grpc
 from . import wire
 from .allocator import keep_freed_blocks
 from .averages import Average
-from .averages.checks import member, not_negative, width
+from .averages.checks import count, member, not_negative, positive, width
+from .boxes import Box, checked_boxes, to_messages
+from .catalog import Catalog
 from .checksums import find_checksum
 from .dtypes import FloatName, float_dtype
-from .errors import from_rpc
+from .errors import ShadowkeepError, from_rpc
 from .layout import Layout, PolicyName, TensorSpecs
+from .link import Link
+from .progress import Progress
+from .reads import Reception, read_shadow
+from .retention import Retention
 from .run import Run
-from .shadow import Shadow, receive
+from .shadow import Shadow
 from .snapshots import Snapshots
 from .stub import CHANNEL_OPTIONS, StreamCall, Stub
 
 WAIT_SECONDS_DEFAULT = 60.0
+RECONNECT_SECONDS_DEFAULT = 60.0
+WRITERS_MAX = 1024
 
 NonFiniteName = Literal["REJECT_STEP", "SKIP_TENSOR", "ACCEPT"]
 
@@ -51,6 +59,7 @@ class Client:
         self._timeout = timeout
         self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
         self._stub = Stub(self._channel, timeout)
+        self._catalog = Catalog(self.get_run)
 
     def open_run(
         self,
@@ -62,9 +71,19 @@ class Client:
         non_finite: NonFiniteName = "REJECT_STEP",
         snapshots: Snapshots | None = None,
         wire_dtype: FloatName | None = None,
+        writers: int = 1,
+        writer: int = 0,
+        boxes: Sequence[Box] | None = None,
         incarnation: str | None = None,
+        resume_step: int | None = None,
+        trainer_step: int | None = None,
+        retain: Retention | None = None,
+        reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
     ) -> Run:
         """Create a run or attach to it; the same layout and averages get the same run.
+
+        A trainer of several processes calls it in each, with the same arguments but `writer` and `boxes`; together
+        their boxes have every element of every tensor once.
 
         Args:
             name: `^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$` without "..".
@@ -78,28 +97,57 @@ class Client:
                 as they are (ACCEPT).
             snapshots: states of the power-function averages to keep, for `get_shadow` with a width.
             wire_dtype: dtype in which averaged tensors travel; "BF16" halves the bytes of float32 weights.
-            incarnation: names this life of the trainer. A new id fences every older one, so that a process that was
-                thought dead changes nothing; None: nobody is fenced, and a writer that is still connected is an
-                error (WRITER_BUSY).
+            writers: processes of this trainer that push, 1 to 1,024.
+            writer: the number of this one, from 0 on.
+            boxes: what this process has of the tensors (`Box`), in the order in which its arrays come. None: the whole
+                layout where there is one writer, nothing where there are several.
+            incarnation: names this life of the trainer, the same in all its processes. A new id fences every older one,
+                so that a process that was thought dead changes nothing; None: nobody is fenced, and a writer that is
+                still connected is an error (WRITER_BUSY).
+            resume_step: rewind to the newest retained version at or below this step, and undo what came after it.
+                Needs a new incarnation.
+            trainer_step: the step of the checkpoint that the trainer has restored. Below the committed one it is an
+                error (TRAINER_BEHIND): go on without it, or rewind.
+            retain: older versions to keep, for `resume_step` and for reads of exact steps. None: none of a new run;
+                what an existing one has.
+            reconnect_timeout: seconds for which a connection that broke is tried again, before its failure is raised.
 
         Raises:
-            FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, naming the first difference.
+            FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, naming the first difference;
+                WRITERS_MISMATCH: the processes of one incarnation differ in `writers`; TRAINER_BEHIND.
+            NotFoundError: no version to rewind to.
             ResourceExhaustedError: the service has no memory for it.
+            ValueError: an argument is out of its bounds; of a box, the message names it and the tensor.
         """
+        if not 0 <= count("writer", writer) < count("writers", writers, least=1) <= WRITERS_MAX:
+            raise ValueError(f"writers must be from 1 to {WRITERS_MAX} and writer below it, got {writers} and {writer}")
         layout = Layout(tensors, float_dtype(wire_dtype), policies)
         flat = [entry for group in averages for entry in ([group] if isinstance(group, Average) else group)]
+        declared = _declared(layout, writers, boxes)
         request = wire.OpenRunRequest(
             name,
             layout.to_messages(),
             [average.to_message() for average in flat],
-            incarnation=incarnation or "",
-            non_finite=member("non_finite", non_finite, wire.NonFinite),
-            policies=layout.rules,
-            snapshots=None if snapshots is None else snapshots.to_message(),
+            writers,
+            incarnation or "",
+            member("non_finite", non_finite, wire.NonFinite),
+            None if resume_step is None else count("resume_step", resume_step),
+            layout.rules,
+            None if snapshots is None else snapshots.to_message(),
+            None if retain is None else retain.to_message(),
+            None if trainer_step is None else count("trainer_step", trainer_step),
         )
+        positive("reconnect_timeout", reconnect_timeout)
         opened = self._stub.open_run(request)
+        progress = Progress(opened.committed_step, opened.durable_step)
+        opening = wire.UpdateOpen(opened.run, opened.generation, writer, [], layout.wire_dtype)
+        if declared is not None:
+            opening.boxes = to_messages(declared, {tensor.name: i for i, tensor in enumerate(layout.tensors)})
+        # The stream opens when the last writer has come; the service says so when one does not.
+        patience = self._timeout + (opened.limits.step_timeout_ms / 1000 if writers > 1 and opened.limits else 0)
+        link = Link(self._stub, opening, progress, self._checksum, patience, reconnect_timeout)
         warns = request.non_finite != wire.NonFinite.ACCEPT
-        return Run(self._stub, opened, layout, self._checksum, self._timeout, warns=warns)
+        return Run(opened, layout, link, progress, writer=writer, boxes=declared, warns=warns)
 
     def get_shadow(
         self,
@@ -113,7 +161,9 @@ class Client:
         timeout: float = WAIT_SECONDS_DEFAULT,
         dtype: FloatName | None = None,
         names: Sequence[str] | None = None,
+        boxes: Sequence[Box] | None = None,
         reuse: Shadow | None = None,
+        reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
     ) -> Shadow:
         """Read the averaged weights of one exact step.
 
@@ -129,11 +179,15 @@ class Client:
             timeout: seconds to wait for that step, or for the first commit; at most 3,600.
             dtype: averaged tensors are cast to it, rounded once to nearest even. None: the shadow's precision.
             names: tensor names, in which "*" matches any run of characters. None: all.
+            boxes: parts of tensors, in this order and as often as they are named, in place of `names`; `Shadow.arrays`
+                has them.
             reuse: an earlier shadow that is not needed any more. Its memory is written over, also when the read fails,
                 and its arrays with it; fresh memory can cost as much time as the transfer.
+            reconnect_timeout: seconds for which a read that broke is tried again, before its failure is raised. It goes
+                on in the same version, from the byte where it broke.
 
         Raises:
-            NotFoundError: no such run, average or version.
+            NotFoundError: no such run, average or version; or the version of a read that broke is not held any more.
             DeadlineExceededError: WAIT_TIMEOUT.
             DataLossError: bytes changed on the way.
         """
@@ -141,8 +195,11 @@ class Client:
             raise ValueError(f"min_step ({min_step}) and step ({step}) exclude each other")
         if [average, sigma_rel, gamma].count(None) < 2:
             raise ValueError(f"average ({average}), sigma_rel ({sigma_rel}) and gamma ({gamma}) exclude each other")
+        if boxes is not None and names is not None:
+            raise ValueError("boxes and names exclude each other")
+        name = _name_of(run)
         request = wire.GetShadowRequest(
-            _name_of(run),
+            name,
             average or "",
             step=step,
             min_step=min_step,
@@ -153,8 +210,17 @@ class Client:
             sigma_rel=None if sigma_rel is None else width("sigma_rel", sigma_rel),
             gamma=None if gamma is None else not_negative("gamma", gamma),
         )
-        with _streaming(self._stub.get_shadow(request)) as responses:
-            return receive(responses, self._checksum, reuse)
+        if boxes is not None:
+            request.boxes = self._catalog.to_messages(name, run.layout if isinstance(run, Run) else None, boxes)
+        reception = Reception(self._checksum, reuse)
+        try:
+            shadow = read_shadow(self._stub.get_shadow, request, reception, reconnect_timeout)
+        except ShadowkeepError:
+            self._catalog.forget(name)
+            raise
+        if boxes is not None:
+            self._catalog.compare(name, boxes, shadow)
+        return shadow
 
     def watch_run(self, name: str, *, every: int = 1) -> Generator[wire.RunEvent, None, None]:
         """Yield the run's present state, then each commit whose step is a multiple of `every`.
@@ -209,6 +275,15 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+
+def _declared(layout: Layout, writers: int, boxes: Sequence[Box] | None) -> tuple[Box, ...] | None:
+    """Return a writer's boxes, checked; None: it sends the whole layout."""
+    if boxes is None:
+        return None if writers == 1 else ()
+    if writers == 1 and not boxes:
+        raise ValueError("boxes is empty, and the only writer of a run sends the whole layout: leave it out")
+    return checked_boxes(layout, boxes)
 
 
 def _name_of(run: str | Run) -> str:

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+from .boxes import Part, PlacedBox
 from .chunks import plan_chunks
-from .layout import Layout, PlacedTensor
-from .step import StepChecker
+from .layout import Layout
+from .step import Arrays, StepChecker
 
 
 class StepForm:
-    """How steps that send the tensors `sent`, the first ones of the byte space, are checked and cut into chunks.
+    """How steps that send the places `sent` are checked and cut into chunks.
 
     Attributes:
         size: length of the step, bytes.
@@ -19,8 +20,44 @@ class StepForm:
         space_plan: those of a step that is one piece already.
     """
 
-    def __init__(self, layout: Layout, sent: Sequence[PlacedTensor], size: int, chunk_bytes: int) -> None:
+    def __init__(self, sent: Sequence[PlacedBox], size: int, checker: StepChecker, chunk_bytes: int) -> None:
         self.size = size
-        self.checker = StepChecker(layout, sent)
-        self.plan = plan_chunks(((tensor.size_bytes, tensor.gap_bytes) for tensor in sent), chunk_bytes)
+        self.checker = checker
+        self.plan = plan_chunks(((place.size_bytes, place.gap_bytes) for place in sent), chunk_bytes)
         self.space_plan = plan_chunks([(size, 0)], chunk_bytes)
+
+
+class PartForms:
+    """The two forms of a writer's steps.
+
+    Args:
+        layout: of the run.
+        part: what the writer sends.
+        box_count: of its declared boxes; None: it sends the whole layout, and its arrays come by name.
+        chunk_bytes: of data in one chunk.
+
+    Attributes:
+        part: what the writer sends.
+        whole: with the tensors that are sent once.
+        usual: without them; the same form where there are none.
+    """
+
+    def __init__(self, layout: Layout, part: Part, box_count: int | None, chunk_bytes: int) -> None:
+        names = {tensor.name for tensor in layout.tensors}
+        once = part.places[len(part.each_step) :]
+        self.part = part
+        checker = StepChecker(part.places, names, (), box_count)
+        self.whole = self.usual = StepForm(part.places, part.first_step_bytes, checker, chunk_bytes)
+        self._once = [place.name if box_count is None else place.box_index for place in once]
+        if once:
+            checker = StepChecker(part.each_step, names, [place.name for place in once], box_count)
+            self.usual = StepForm(part.each_step, part.step_bytes, checker, chunk_bytes)
+
+    def lacks_once(self, arrays: Arrays) -> bool:
+        """Whether an array of those that are sent once is not given."""
+        given = arrays.keys() if isinstance(arrays, Mapping) else {i for i, a in enumerate(arrays) if a is not None}
+        return any(key not in given for key in self._once)
+
+    def of_size(self, size: int) -> StepForm | None:
+        """Return the form of steps of `size` bytes."""
+        return {form.size: form for form in (self.whole, self.usual)}.get(size)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import operator
 import warnings
 from types import TracebackType
-from typing import Self
+from typing import NoReturn, Self
 
 from . import wire
-from .chunks import ArraySource, PlannedChunk, fill_chunk, space_source
+from .boxes import Box, Part
+from .chunks import space_source
 from .errors import FailedPreconditionError
-from .form import StepForm
+from .form import PartForms, StepForm
 from .layout import Layout
-from .step import Tensors
-from .stream import UpdateStream
-from .stub import Stub
+from .link import Link, PushedStep
+from .progress import Progress
+from .step import Arrays
 
 CHUNK_BYTES = 1 << 20
 STEP_MAX = (1 << 53) - 1
@@ -23,53 +24,67 @@ STEP_MAX = (1 << 53) - 1
 class Run:
     """A run that this process pushes steps to; made by `Client.open_run`. Use it from one thread at a time.
 
-    The stream to the service is opened by the first push. When it breaks, the failure is raised by every later call;
-    open the run again to go on: steps that were not acknowledged have left no trace or are acknowledged when they
-    are sent again, never folded twice.
+    The stream to the service is opened by `open_stream` or the first push. When its connection breaks, the push or
+    flush that finds it broken opens a new one and goes on where it ended: only those bytes are sent that the service
+    has not, of the step that is being pushed and of those before it, whose newest 64 MiB are kept for that. What cannot
+    be healed (another trainer took over, no connection for `reconnect_timeout`, a step that was pushed before and of
+    which more is missing) is raised by every later call; open the run again to go on: steps that were not acknowledged
+    have left no trace or are acknowledged when they are sent again, never folded twice.
 
     Attributes:
         name: the run's name.
         generation: fencing token of this life of the trainer.
         created: whether this call created the run.
-        layout: the tensors and where they lie in a step's bytes.
+        layout: the tensors of the whole run.
+        writers: processes of this trainer that push.
+        writer: the number of this one, from 0 on.
+        boxes: the parts of tensors that it has declared, in order; None: it sends the whole layout.
+        retained_steps: steps that `resume_step` could have named when the run was opened, rising.
     """
 
     def __init__(
         self,
-        stub: Stub,
         opened: wire.OpenRunResponse,
         layout: Layout,
-        checksum: wire.Checksum | None,
-        timeout: float,
+        link: Link,
+        progress: Progress,
         *,
-        warns: bool = True,
+        writer: int,
+        boxes: tuple[Box, ...] | None,
+        warns: bool,
     ) -> None:
         self.name = opened.run
         self.generation = opened.generation
         self.created = opened.created
         self.layout = layout
+        self.writers = opened.writers
+        self.writer = writer
+        self.boxes = boxes
+        self.retained_steps = tuple(opened.retained_steps)
         limits = opened.limits or wire.Limits()
-        chunk_bytes = min(limits.chunk_bytes or CHUNK_BYTES, limits.chunk_bytes_max or CHUNK_BYTES)
-        self._whole = self._usual = StepForm(layout, layout.sent, layout.first_step_bytes, chunk_bytes)
-        if len(layout.each_step) < len(layout.sent):
-            self._usual = StepForm(layout, layout.each_step, layout.step_bytes, chunk_bytes)
-        self._opened = opened
-        self._stub = stub
-        self._checksum = checksum
-        self._timeout = timeout
-        self._stream: UpdateStream | None = None
+        self._chunk_bytes = min(limits.chunk_bytes or CHUNK_BYTES, limits.chunk_bytes_max or CHUNK_BYTES)
+        self._link = link
+        self._progress = progress
+        self._forms: PartForms | None = None
         self._closed = False
-        self._warns = warns
+        self._warns = {"complaint": warns, "drop": True}
+
+    @property
+    def part(self) -> Part:
+        """What this writer sends, and where it lies in its steps; known once the stream is open (`open_stream`)."""
+        if self._forms is None:
+            raise RuntimeError(f"the part of a writer of run {self.name!r} is known once its stream is open")
+        return self._forms.part
 
     @property
     def committed_step(self) -> int | None:
         """Newest step that readers can see, by the service's last answer; None before the first commit."""
-        return self._opened.committed_step if self._stream is None else self._stream.committed_step
+        return self._progress.committed_step
 
     @property
     def durable_step(self) -> int | None:
         """Newest step that a crash cannot take back, by the service's last answer."""
-        return self._opened.durable_step if self._stream is None else self._stream.durable_step
+        return self._progress.durable_step
 
     @property
     def rejected_steps(self) -> int:
@@ -77,78 +92,106 @@ class Run:
 
         The first one is a RuntimeWarning, too, in the call after its answer has come.
         """
-        return 0 if self._stream is None else self._stream.rejected_steps
+        return self._progress.rejected_steps
 
-    def push_initial(self, tensors: Tensors, step: int = 0) -> None:
+    @property
+    def dropped_steps(self) -> int:
+        """Pushed steps that nobody has, because another writer's part of them did not come in time.
+
+        The first one is a RuntimeWarning, too, in the call after its answer has come.
+        """
+        return self._progress.dropped_steps
+
+    def open_stream(self) -> None:
+        """Open the stream, if no push has done that. Waits for the other writers to open theirs.
+
+        Raises:
+            FailedPreconditionError: BOX_GAP or BOX_OVERLAP: the boxes of all writers do not tile a tensor, which the
+                message names with its first such element; WRITER_BUSY.
+            DeadlineExceededError: WRITERS_MISSING, which names the writers that did not come.
+        """
+        self._opened_forms()
+
+    def push_initial(self, arrays: Arrays, step: int = 0) -> None:
         """Push the weights before the first update: shadows are assigned, nothing is folded. Waits for the answer.
 
         Raises:
             FailedPreconditionError: LAYOUT_MISMATCH, or INITIAL_TOO_LATE when a later step is committed.
         """
-        self._push_tensors(step, tensors, initial=True)
+        self._push_arrays(step, arrays, initial=True)
         self.flush()
 
-    def update(self, step: int, tensors: Tensors) -> None:
+    def update(self, step: int, arrays: Arrays) -> None:
         """Push the weights after the trainer's step `step`, to be folded into every average.
 
         Returns when the bytes are copied into the stream's queue: the arrays may be changed at once. It blocks only
-        while the service takes bytes more slowly than they come. `flush` waits for the acknowledgement.
+        while the service takes bytes more slowly than they come, and while it waits for another writer that is more
+        than a step behind. `flush` waits for the acknowledgement.
 
         Args:
-            step: rises from call to call, gaps are legal; one at or below `committed_step` is not folded again.
-            tensors: one array per tensor of the layout, by name, in the layout's dtype (or the wire dtype). Those of
-                policy COPY_ONCE may be left out once a step is committed; given all the same, they are not sent.
+            step: rises from call to call, gaps are legal; one at or below `committed_step` is not folded again. All
+                writers push the same steps.
+            arrays: in the layout's dtype (or the wire dtype). Without boxes: one per tensor of the layout, by name;
+                with boxes: a sequence of one per declared box, in which those that are empty or that another writer
+                sends may be None. Tensors of policy COPY_ONCE may be left out once a step is committed; given all the
+                same, they are not sent.
 
         Raises:
-            FailedPreconditionError: LAYOUT_MISMATCH, which names the tensor; nothing was sent.
-            ShadowkeepError: the stream has failed, in this call or before.
+            FailedPreconditionError: LAYOUT_MISMATCH, which names the tensor and the box; nothing was sent.
+            ShadowkeepError: the stream has failed, in this call or before, and no new one could take its place.
         """
-        self._push_tensors(step, tensors, initial=False)
+        self._push_arrays(step, arrays, initial=False)
 
     def skip(self, step: int) -> None:
         """Say that the optimizer skipped this step, as a gradient scaler does: it is acknowledged and not folded.
 
         No bytes are sent. `step` is as in `update`.
         """
-        step = _checked(step)
-        self._open_stream().commit(wire.Commit(step, skipped=True))
+        commit = wire.Commit(_checked(step), skipped=True)
+        self._opened_forms()
+        self._link.push(PushedStep(commit, (), _no_arrays))
 
-    def push_space(self, step: int, space: wire.Bytes1D, *, initial: bool = False) -> None:
-        """Push a step whose bytes already lie as `layout` says, gaps zero.
+    def push_space(self, step: int, space: wire.Bytes1D, *, initial: bool = False, until_acked: bool = False) -> None:
+        """Push a step whose bytes already lie as `part` says, gaps zero.
 
-        `space` has `layout.first_step_bytes` bytes, or `layout.step_bytes` once a step is committed.
+        Args:
+            step: as in `update`.
+            space: `part.first_step_bytes` bytes, or `part.step_bytes` once a step is committed.
+            initial: the weights before the first update.
+            until_acked: return when the step is acknowledged, so that it can be sent again if the connection breaks
+                after its last byte; `space` must not change until then.
         """
-        sizes = {form.size: form for form in (self._usual, self._whole)}
-        if space.nbytes not in sizes:
-            wanted = " or ".join(map(str, sizes))
+        step = _checked(step)
+        forms = self._opened_forms()
+        form = forms.of_size(space.nbytes)
+        if form is None:
+            wanted = " or ".join(str(form.size) for form in dict.fromkeys((forms.usual, forms.whole)))
             raise ValueError(f"space has {space.nbytes} bytes, a step of run {self.name!r} has {wanted}")
-        form = sizes[space.nbytes]
-        self._push(step, form.size, form.space_plan, space_source(space), initial)
+        commit = wire.Commit(step, form.size, initial)
+        self._link.push(PushedStep(commit, form.space_plan, space_source(space)), until_acked=until_acked)
+        self._warn()
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
-        if self._stream is not None:
-            self._stream.wait_acked(timeout)
-            self._warn()
+        self._link.wait_acked(timeout)
+        self._warn()
 
     def close(self, timeout: float | None = None) -> None:
         """Flush and end the stream. The run itself stays; a second call does nothing."""
         if self._closed:
             return
         self._closed = True
-        if self._stream is not None:
-            try:
-                self._stream.close(timeout)
-                self._warn()
-            except BaseException:
-                self._stream.cancel("the run was closed before its steps were acknowledged")
-                raise
+        try:
+            self._link.close(timeout)
+            self._warn()
+        except BaseException:
+            self._link.cancel("the run was closed before its steps were acknowledged")
+            raise
 
     def abandon(self) -> None:
-        """End the stream at once: steps that are not acknowledged may be lost."""
+        """End the stream at once: steps that are not acknowledged may be lost. From any thread."""
         self._closed = True
-        if self._stream is not None:
-            self._stream.cancel("the run was abandoned")
+        self._link.cancel("the run was abandoned")
 
     def __enter__(self) -> Self:
         return self
@@ -161,51 +204,41 @@ class Run:
         else:
             self.abandon()
 
-    def _push_tensors(self, step: int, tensors: Tensors, initial: bool) -> None:
-        form = self._form_of(tensors)
-        self._push(step, form.size, form.plan, form.checker.source(tensors), initial)
-
-    def _form_of(self, tensors: Tensors) -> StepForm:
-        """Without the tensors that are sent once, when the service is known to have them."""
-        if self._usual is self._whole or self.committed_step is not None:
-            return self._usual
-        once = self.layout.sent[len(self.layout.each_step) :]
-        if any(tensor.name not in tensors for tensor in once):
-            # The answer to the step that has brought them may be on its way.
-            self.flush()
-        return self._whole if self.committed_step is None else self._usual
-
-    def _push(self, step: int, size: int, plan: list[PlannedChunk], array_of: ArraySource, initial: bool) -> None:
+    def _push_arrays(self, step: int, arrays: Arrays, initial: bool) -> None:
         step = _checked(step)
-        stream = self._open_stream()
-        try:
-            for chunk in plan:
-                parts = fill_chunk(chunk, array_of)
-                stream.send(wire.chunk_message(step, chunk.offset, parts, chunk.size, self._checksum))
-            stream.commit(wire.Commit(step, size, initial))
-        except BaseException:
-            if not stream.failed:
-                stream.cancel(f"step {step} of run {self.name!r} was broken off")
-            raise
+        form = self._form_of(arrays)
+        commit = wire.Commit(step, form.size, initial)
+        self._link.push(PushedStep(commit, form.plan, form.checker.source(arrays)))
         self._warn()
 
-    def _open_stream(self) -> UpdateStream:
+    def _form_of(self, arrays: Arrays) -> StepForm:
+        """Without the tensors that are sent once, when the service is known to have them."""
+        forms = self._opened_forms()
+        if forms.usual is forms.whole or self.committed_step is not None:
+            return forms.usual
+        if forms.lacks_once(arrays):
+            # The answer to the step that has brought them may be on its way.
+            self.flush()
+        return forms.whole if self.committed_step is None else forms.usual
+
+    def _opened_forms(self) -> PartForms:
         if self._closed:
             raise RuntimeError(f"run {self.name!r} is closed")
-        if self._stream is None:
-            opening = wire.UpdateOpen(self.name, self.generation, wire_dtype=self.layout.wire_dtype)
-            stream = UpdateStream(self._stub, opening)
-            try:
-                self._check_step_bytes(stream.wait_opened(self._timeout))
-            except BaseException:
-                stream.cancel("the stream was not opened")
-                raise
-            self._stream = stream
-        return self._stream
+        opened = self._link.open()
+        if self._forms is None:
+            if self.boxes is None:
+                part, box_count = Part.whole(self.layout), None
+            else:
+                part, box_count = Part.of_boxes(self.layout, self.boxes, opened.left_out), len(self.boxes)
+            self._check_step_bytes(opened, part)
+            self._forms = PartForms(self.layout, part, box_count, self._chunk_bytes)
+        return self._forms
 
-    def _check_step_bytes(self, theirs: tuple[int, int]) -> None:
-        ours = (self.layout.step_bytes, self.layout.first_step_bytes)
+    def _check_step_bytes(self, opened: wire.UpdateOpened, part: Part) -> None:
+        theirs = (opened.step_bytes, opened.first_step_bytes)
+        ours = (part.step_bytes, part.first_step_bytes)
         if theirs != ours:
+            self._link.cancel("the service has another part of the run for this writer")
             raise FailedPreconditionError(
                 f"a step of run {self.name!r} has {theirs[0]} bytes, the first one {theirs[1]}, here {ours[0]} and "
                 f"{ours[1]}",
@@ -213,11 +246,15 @@ class Run:
             )
 
     def _warn(self) -> None:
-        """Pass on the first thing that the service said about non-finite values, in the trainer's own thread."""
-        complaint = None if self._stream is None else self._stream.complaint
-        if complaint is not None and self._warns:
-            self._warns = False
-            warnings.warn(f"run {self.name!r}, {complaint}", RuntimeWarning, stacklevel=4)
+        """Pass on the first thing that the service said of its kind, in the trainer's own thread."""
+        for kind, text in (("complaint", self._progress.complaint), ("drop", self._progress.drop)):
+            if text is not None and self._warns[kind]:
+                self._warns[kind] = False
+                warnings.warn(f"run {self.name!r}, {text}", RuntimeWarning, stacklevel=4)
+
+
+def _no_arrays(index: int) -> NoReturn:
+    raise AssertionError(f"a step without bytes has no array {index}")
 
 
 def _checked(step: int) -> int:

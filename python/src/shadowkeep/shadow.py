@@ -1,9 +1,7 @@
-"""Averaged weights of one exact step, and how they are received."""
+"""Averaged weights of one exact step."""
 
 from __future__ import annotations
 
-import math
-from collections.abc import Iterator
 from functools import cached_property
 from typing import Any
 
@@ -11,8 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import wire
-from .dtypes import item_bytes, numpy_dtype
-from .errors import DataLossError, InternalError
+from .dtypes import numpy_dtype
 from .layout import ALIGNMENT_BYTES
 
 
@@ -33,7 +30,8 @@ class Shadow:
         generation: the trainer's generation.
         version: identifies this state of the run.
         durable_step: newest step that a crash of the service cannot take back.
-        specs: name, dtype, shape, offset in `buffer` and whether averaged, per tensor.
+        specs: name, dtype, shape, offset in `buffer` and whether averaged, per tensor or box; of a box, `shape` is its
+            extents, `box_offset` its place in the tensor, and `global_shape` the tensor's shape.
         buffer: the bytes, 64-byte aligned.
     """
 
@@ -56,59 +54,30 @@ class Shadow:
 
     @cached_property
     def tensors(self) -> dict[str, npt.NDArray[Any]]:
-        """The arrays by name. Raises TypeError for BF16 and F8 when `ml_dtypes` is not installed."""
-        arrays = {}
-        for spec in self.specs:
-            dtype = numpy_dtype(spec.dtype)
-            arrays[spec.name] = np.ndarray(spec.shape, dtype, buffer=self.buffer.data, offset=spec.offset)
+        """The arrays by name. Raises TypeError for BF16 and F8 when `ml_dtypes` is not installed.
+
+        Of a read by boxes that has several boxes of a tensor it raises ValueError: `arrays` has them.
+        """
+        arrays: dict[str, npt.NDArray[Any]] = {}
+        for spec, array in zip(self.specs, self.arrays, strict=True):
+            if spec.name in arrays:
+                raise ValueError(f"tensor {spec.name!r} was read by several boxes: use Shadow.arrays")
+            arrays[spec.name] = array
         return arrays
+
+    @cached_property
+    def arrays(self) -> list[npt.NDArray[Any]]:
+        """The arrays in the order of `specs`, which is that of the boxes of a read by boxes."""
+        return [
+            np.ndarray(spec.shape, numpy_dtype(spec.dtype), buffer=self.buffer.data, offset=spec.offset)
+            for spec in self.specs
+        ]
 
     def __repr__(self) -> str:
         return (
             f"<Shadow {self.average!r} of run {self.run!r}: step {self.step}, {self.num_updates} updates, "
             f"{len(self.specs)} tensors, {self.buffer.nbytes} bytes>"
         )
-
-
-def receive(
-    responses: Iterator[wire.GetShadowResponse], checksum: wire.Checksum | None, reuse: Shadow | None = None
-) -> Shadow:
-    """Assemble a read: one header, chunks in rising offset, one end."""
-    first = next(responses, None)
-    if first is None or first.header is None:
-        raise InternalError("the read does not begin with a header")
-    shadow = Shadow(first.header, reuse)
-    _check_places(shadow)
-    received = 0
-    for response in responses:
-        if response.chunk is not None:
-            received = _take(shadow, response.chunk, received, checksum)
-    if received != shadow.buffer.nbytes:
-        raise DataLossError(f"the read ended after {received} of {shadow.buffer.nbytes} bytes")
-    return shadow
-
-
-def _take(shadow: Shadow, chunk: wire.ShadowChunk, received: int, checksum: wire.Checksum | None) -> int:
-    data = np.frombuffer(chunk.data, np.uint8)
-    end = received + len(data)
-    if chunk.offset != received or end > shadow.buffer.nbytes:
-        raise InternalError(
-            f"chunk at offset {chunk.offset} of {len(data)} bytes, expected at {received} of {shadow.buffer.nbytes}"
-        )
-    if checksum is not None and chunk.crc32c is not None and checksum(data, 0) != chunk.crc32c:
-        raise DataLossError(f"crc32c of the chunk at offset {received} differs", reason="CRC_MISMATCH")
-    shadow.buffer[received:end] = data
-    return end
-
-
-def _check_places(shadow: Shadow) -> None:
-    for spec in shadow.specs:
-        known = isinstance(spec.dtype, wire.DType) and spec.dtype != wire.DType.UNSPECIFIED
-        if not known or spec.offset + math.prod(spec.shape) * item_bytes(spec.dtype) > shadow.buffer.nbytes:
-            raise InternalError(
-                f"tensor {spec.name!r} of dtype {spec.dtype!r} and shape {spec.shape} at offset {spec.offset} "
-                f"does not fit into {shadow.buffer.nbytes} bytes"
-            )
 
 
 def _aligned(size: int) -> wire.Bytes1D:

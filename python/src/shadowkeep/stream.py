@@ -1,7 +1,7 @@
 """A writer's stream: finished messages go out through a short queue, acknowledgements come back in a thread.
 
     caller:  send(message) ── queue of QUEUE_MESSAGES ──▶ grpcio's own thread ──▶ service
-    caller:  wait_acked()  ◀───────────────────────────── reader thread      ◀── opened, ack, ack …
+    caller:  wait_acked()  ◀── Progress ────────────────  reader thread      ◀── opened, ack, ack …
 
 The queue is the backpressure: it fills when the service (or the network) is slower than the trainer, and `send` waits.
 """
@@ -17,7 +17,9 @@ import grpc
 
 from . import wire
 from .errors import DeadlineExceededError, ShadowkeepError, UnavailableError, from_rpc
+from .progress import Progress
 from .stub import Stub
+from .tail import SentMessage
 
 # 16 MiB of 1 MiB chunks: what the service's own queue holds, so that neither side waits for the other's wake-up.
 QUEUE_MESSAGES = 16
@@ -26,61 +28,58 @@ QUEUE_MESSAGES = 16
 class UpdateStream:
     """One open `Update` call. The first failure ends it and is raised by every later call.
 
-    Attributes:
-        committed_step: newest step that readers can see, by the last answer; None before the first commit.
-        durable_step: newest step that a crash cannot take back, by the last answer.
-        rejected_steps: steps that the service refused to fold for their non-finite values.
-        complaint: the first thing that it said about such values.
+    Args:
+        stub: the connection.
+        opening: the first message.
+        progress: takes the acknowledgements.
     """
 
-    def __init__(self, stub: Stub, opening: wire.UpdateOpen) -> None:
-        self.committed_step: int | None = None
-        self.durable_step: int | None = None
-        self.rejected_steps = 0
-        self.complaint: str | None = None
-        self._changed = threading.Condition()
+    def __init__(self, stub: Stub, opening: wire.UpdateOpen, progress: Progress) -> None:
+        self._progress = progress
+        self._changed = progress.changed
         self._queue = deque([wire.UpdateRequest(open=opening).encode()])
-        self._step_bytes: tuple[int, int] | None = None
-        self._unacked_commits = 0
+        self._opened: wire.UpdateOpened | None = None
         self._half_closed = False
         self._ended = False
         self._failure: ShadowkeepError | None = None
         self._call = stub.update(self._messages())
         threading.Thread(target=self._read, name="shadowkeep-acks", daemon=True).start()
 
-    @property
-    def failed(self) -> bool:
-        """Whether the stream has ended with an error."""
-        return self._failure is not None
-
-    def wait_opened(self, timeout: float) -> tuple[int, int]:
-        """Wait for the service's answer to the opening; return the length of a step and of the first one, bytes."""
+    def wait_opened(self, timeout: float) -> wire.UpdateOpened:
+        """Wait for the service's answer to the opening, which comes when all writers have opened theirs."""
         with self._changed:
-            self._wait_until(lambda: self._step_bytes is not None, timeout, "the stream was not opened")
-            assert self._step_bytes is not None
-            return self._step_bytes
+            self._wait_until(lambda: self._opened is not None, timeout, "the stream was not opened")
+            assert self._opened is not None
+            return self._opened
 
     def send(self, message: bytes) -> None:
-        """Queue a chunk's message; waits while the queue is full."""
+        """Queue a finished message; waits while the queue is full."""
         with self._changed:
             self._wait_until(lambda: len(self._queue) < QUEUE_MESSAGES, None, "")
             self._raise_failure()
             self._queue.append(message)
             self._changed.notify_all()
 
+    def send_chunk(self, chunk: SentMessage) -> None:
+        """Queue a chunk that is not at hand any more when the step has been sent."""
+        self.send(chunk.message)
+        with self._changed:
+            self._progress.tail.add(chunk)
+
     def commit(self, commit: wire.Commit) -> None:
         """Queue the end of a step."""
         message = wire.UpdateRequest(commit=commit).encode()
         with self._changed:
             self._raise_failure()
-            self._unacked_commits += 1
+            self._progress.pending.append(commit)
+            self._progress.tail.add(SentMessage(commit.step, commit.bytes, message))
             self._queue.append(message)
             self._changed.notify_all()
 
     def wait_acked(self, timeout: float | None) -> None:
         """Wait until every commit is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
         with self._changed:
-            self._wait_until(lambda: self._unacked_commits == 0, timeout, "steps are not acknowledged yet")
+            self._wait_until(lambda: not self._progress.pending, timeout, "steps are not acknowledged yet")
 
     def close(self, timeout: float | None) -> None:
         """Wait until every commit is acknowledged, then end the stream in order."""
@@ -118,23 +117,13 @@ class UpdateStream:
 
     def _take(self, response: wire.UpdateResponse) -> None:
         with self._changed:
-            answer = response.opened or response.ack
-            if answer is None:
+            if self._ended:
                 return
             if response.opened is not None:
-                self._step_bytes = (response.opened.step_bytes, response.opened.first_step_bytes)
-            elif response.ack is not None:
-                self._unacked_commits -= 1
-                self._note(response.ack)
-            self.committed_step = answer.committed_step
-            self.durable_step = answer.durable_step
+                self._opened = response.opened
+            if response.ack is not None:
+                self._progress.take(response.ack)
             self._changed.notify_all()
-
-    def _note(self, ack: wire.Ack) -> None:
-        if ack.state == wire.StepState.REJECTED:
-            self.rejected_steps += 1
-        if ack.detail and self.complaint is None:
-            self.complaint = f"step {ack.step}: {ack.detail}"
 
     def _end(self, failure: ShadowkeepError | None) -> None:
         with self._changed:

@@ -25,6 +25,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     ("grpc.max_receive_message_length", MESSAGE_BYTES_MAX),
     ("grpc.keepalive_time_ms", KEEPALIVE_MS),
     ("grpc.keepalive_timeout_ms", KEEPALIVE_TIMEOUT_MS),
+    # The writer and the reader pause by themselves (backoff.py); the channel's own pauses must not outlast theirs.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 5_000),
     # The reading thread polls for its own responses, without a second thread and its wake-ups: a tenth to a fifth
     # less CPU per byte read.
     (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),

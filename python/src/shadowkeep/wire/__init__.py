@@ -41,6 +41,7 @@ from .runs import (
     RunInfo,
     Snapshot,
     WatchRunRequest,
+    WriterState,
 )
 from .status import ErrorInfo, Status
 from .types import (
@@ -59,6 +60,7 @@ from .types import (
     PolicyRule,
     PowerFunction,
     RatioWarmup,
+    Retention,
     Snapshots,
     Tensor,
 )
@@ -70,7 +72,7 @@ __all__ = [
     "GetShadowResponse", "HalfLife", "HalfLifeFraction", "HalfLifeRampUp", "IndexUnit", "InversePower", "Limits",
     "ListRunsRequest", "ListRunsResponse", "Mean", "Memory", "Message", "Movement", "NonFinite", "OpenRunRequest",
     "OpenRunResponse", "Policy", "PolicyRule", "PowerFunction", "RatioWarmup", "RemoveAverageRequest",
-    "RemoveAverageResponse", "Resume", "RunEvent", "RunInfo", "ShadowChunk", "ShadowEnd", "ShadowHeader",
+    "RemoveAverageResponse", "Resume", "Retention", "RunEvent", "RunInfo", "ShadowChunk", "ShadowEnd", "ShadowHeader",
     "ShadowTensor", "Snapshot", "Snapshots", "Start", "Status", "StepState", "Tensor", "UpdateOpen", "UpdateOpened",
-    "UpdateRequest", "UpdateResponse", "WatchRunRequest", "chunk_message",
+    "UpdateRequest", "UpdateResponse", "WatchRunRequest", "WriterState", "chunk_message",
 ]  # fmt: skip

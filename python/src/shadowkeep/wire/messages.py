@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .codec import Buffer, Message, field
 from .enums import DType, NonFinite, StepState
-from .types import Average, Box, PolicyRule, Snapshots, Tensor
+from .types import Average, Box, PolicyRule, Retention, Snapshots, Tensor
 
 
 @dataclass(slots=True)
@@ -22,6 +22,8 @@ class OpenRunRequest(Message):
     resume_step: int | None = field(7, "uint64", optional=True)
     policies: list[PolicyRule] = field(8, "message", PolicyRule, repeated=True)
     snapshots: Snapshots | None = field(9, "message", Snapshots)
+    retain: Retention | None = field(10, "message", Retention)
+    trainer_step: int | None = field(11, "uint64", optional=True)
 
 
 @dataclass(slots=True)
@@ -31,6 +33,7 @@ class Limits(Message):
     chunk_bytes_max: int = field(1, "uint64")
     chunk_bytes: int = field(2, "uint64")
     step_timeout_ms: int = field(3, "uint64")
+    reconnect_grace_ms: int = field(4, "uint64")
 
 
 @dataclass(slots=True)
@@ -45,6 +48,8 @@ class OpenRunResponse(Message):
     limits: Limits | None = field(6, "message", Limits)
     step_bytes: int = field(7, "uint64")
     first_step_bytes: int = field(8, "uint64")
+    writers: int = field(9, "uint64")
+    retained_steps: list[int] = field(10, "uint64", repeated=True)
 
 
 @dataclass(slots=True)
@@ -56,6 +61,7 @@ class UpdateOpen(Message):
     writer: int = field(3, "uint64")
     boxes: list[Box] = field(4, "message", Box, repeated=True)
     wire_dtype: DType = field(5, "enum", DType)
+    takeover: bool = field(6, "bool")
 
 
 @dataclass(slots=True)
@@ -95,6 +101,10 @@ class UpdateOpened(Message):
     committed_step: int | None = field(2, "uint64", optional=True)
     durable_step: int | None = field(3, "uint64", optional=True)
     first_step_bytes: int = field(4, "uint64")
+    step: int | None = field(5, "uint64", optional=True)
+    received_bytes: int = field(6, "uint64")
+    whole: bool = field(7, "bool")
+    left_out: list[int] = field(8, "uint64", repeated=True)
 
 
 @dataclass(slots=True)

@@ -45,6 +45,8 @@ class ShadowTensor(Message):
     shape: list[int] = field(3, "uint64", repeated=True)
     offset: int = field(4, "uint64")
     averaged: bool = field(5, "bool")
+    box_offset: list[int] = field(6, "uint64", repeated=True)
+    global_shape: list[int] = field(7, "uint64", repeated=True)
 
 
 @dataclass(slots=True)

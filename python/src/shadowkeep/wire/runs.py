@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from .codec import Message, field
 from .enums import NonFinite
-from .types import Average, Movement, Snapshots, Tensor
+from .types import Average, Movement, Retention, Snapshots, Tensor
 
 
 @dataclass(slots=True)
@@ -116,6 +116,20 @@ class Snapshot(Message):
 
 
 @dataclass(slots=True)
+class WriterState(Message):
+    """How far one writer is; the steps are None where there is none in this generation."""
+
+    writer: int = field(1, "uint64")
+    connected: bool = field(2, "bool")
+    step: int | None = field(3, "uint64", optional=True)
+    receiving_step: int | None = field(4, "uint64", optional=True)
+    received_bytes: int = field(5, "uint64")
+    step_bytes: int = field(6, "uint64")
+    lag_steps: int = field(7, "uint64")
+    lag_ms: int = field(8, "uint64")
+
+
+@dataclass(slots=True)
 class RunInfo(Message):
     """State, sizes and rates of a run (the proto's message `Run`)."""
 
@@ -143,6 +157,10 @@ class RunInfo(Message):
     non_finite: NonFinite = field(22, "enum", NonFinite)
     snapshots: Snapshots | None = field(23, "message", Snapshots)
     snapshots_held: list[Snapshot] = field(24, "message", Snapshot, repeated=True)
+    writers: int = field(25, "uint64")
+    writer_states: list[WriterState] = field(26, "message", WriterState, repeated=True)
+    retained_steps: list[int] = field(27, "uint64", repeated=True)
+    retain: Retention | None = field(28, "message", Retention)
 
 
 @dataclass(slots=True)

@@ -1,4 +1,4 @@
-"""What a run is made of: tensors, policies, boxes, averages with their schedules, snapshots.
+"""What a run is made of: tensors, policies, boxes, averages with their schedules, snapshots, versions.
 
 Field meanings are in the proto's comments.
 """
@@ -162,6 +162,14 @@ class Snapshots(Message):
     count_max: int = field(2, "uint64")
     bytes_max: int = field(3, "uint64")
     dtype: DType = field(4, "enum", DType)
+
+
+@dataclass(slots=True)
+class Retention(Message):
+    """Which older versions of a run are kept."""
+
+    every_steps: int = field(1, "uint64")
+    count_max: int = field(2, "uint64")
 
 
 @dataclass(slots=True)

@@ -1,0 +1,54 @@
+"""What the service has said about a writer's steps; it outlives the streams on which that was said."""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+
+from . import wire
+from .tail import Tail
+from .wire import StepState
+
+
+class Progress:
+    """How far a writer is. Read and written under `changed`, on which its streams wait, too.
+
+    Attributes:
+        committed_step: newest step that readers can see; None before the first commit.
+        durable_step: newest step that a crash cannot take back.
+        pending: commits that were queued and are not acknowledged, in their order.
+        tail: the newest messages of steps that are not acknowledged.
+        answers: acknowledgements that have come.
+        rejected_steps: steps that the service refused to fold for their non-finite values.
+        dropped_steps: steps that missed a writer, and were dropped.
+        complaint: the first thing that was said about non-finite values.
+        drop: the first thing that was said about a dropped step.
+    """
+
+    def __init__(self, committed_step: int | None, durable_step: int | None) -> None:
+        self.changed = threading.Condition()
+        self.committed_step = committed_step
+        self.durable_step = durable_step
+        self.pending: deque[wire.Commit] = deque()
+        self.tail = Tail()
+        self.answers = 0
+        self.rejected_steps = 0
+        self.dropped_steps = 0
+        self.complaint: str | None = None
+        self.drop: str | None = None
+
+    def take(self, ack: wire.Ack) -> None:
+        """Note an acknowledgement. Acks come in the order of the commits: those before it have been answered, too."""
+        while any(commit.step == ack.step for commit in self.pending):
+            if self.pending.popleft().step == ack.step:
+                break
+        self.tail.settle(ack.step)
+        self.answers += 1
+        self.committed_step, self.durable_step = ack.committed_step, ack.durable_step
+        if ack.state == StepState.DROPPED:
+            self.dropped_steps += 1
+            self.drop = self.drop or f"step {ack.step} was dropped: {ack.detail or 'a part of it did not come in time'}"
+        elif ack.state == StepState.REJECTED:
+            self.rejected_steps += 1
+        if ack.detail and ack.state != StepState.DROPPED and self.complaint is None:
+            self.complaint = f"step {ack.step}: {ack.detail}"

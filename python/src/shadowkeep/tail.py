@@ -1,0 +1,51 @@
+"""The newest messages of steps that are not acknowledged, kept in case the connection breaks.
+
+sent ... | ......................... | newest        what has arrived at the service ends somewhere in the tail:
+         |<-- TAIL_BYTES at most --->|               the rest of it is sent again, and nothing is lost
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from typing import NamedTuple
+
+# What can be on its way: the stream's queue and the service's (16 MiB each), both transports' windows and buffers.
+TAIL_BYTES = 64 << 20
+
+
+class SentMessage(NamedTuple):
+    """A message of a step: a chunk, or its commit, whose `offset` is the step's length."""
+
+    step: int
+    offset: int
+    message: bytes
+
+
+class Tail:
+    """Messages in the order in which they were sent."""
+
+    def __init__(self) -> None:
+        self._messages: deque[SentMessage] = deque()
+        self._bytes = 0
+
+    def add(self, sent: SentMessage) -> None:
+        """Keep a message, and let go of the oldest ones when there are too many bytes."""
+        self._messages.append(sent)
+        self._bytes += len(sent.message)
+        while self._bytes > TAIL_BYTES:
+            self._bytes -= len(self._messages.popleft().message)
+
+    def settle(self, step: int) -> None:
+        """Let go of the steps up to this one."""
+        while self._messages and self._messages[0].step <= step:
+            self._bytes -= len(self._messages.popleft().message)
+
+    def forget(self, step: int) -> None:
+        """Let go of a step that will be sent anew; it is the newest one."""
+        while self._messages and self._messages[-1].step == step:
+            self._bytes -= len(self._messages.pop().message)
+
+    def rest(self, step: int, received: int) -> list[bytes] | None:
+        """Return the messages of a step after its first `received` bytes; None when they are not all kept."""
+        rest = [sent for sent in self._messages if sent.step == step and sent.offset >= received]
+        return [sent.message for sent in rest] if rest and rest[0].offset == received else None
