@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from support import ROOT, Server
@@ -19,3 +21,16 @@ def test_train_digits_torch(server: Server, client: shadowkeep.Client, run_name:
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("epoch") == 2
     assert client.get_shadow(run_name).num_updates == 2 * 45
+
+
+def test_train_sharded_torch(server: Server, client: shadowkeep.Client, run_name: str, tmp_path: Path) -> None:
+    pytest.importorskip("torch", reason="torch is not installed: its example is not run")
+    script = ROOT / "python" / "examples" / "train_sharded_torch.py"
+    launch = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", str(script)]
+    flags = ["--target", server.target, "--name", run_name, "--steps", "12", "--checkpoints", str(tmp_path)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python" / "src"), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run([*launch, *flags], capture_output=True, text=True, timeout=240, check=False, env=environment)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "step 12: loss" in done.stdout
+    assert client.get_shadow(run_name).num_updates == 12
+    assert client.get_run(run_name).writers == 2

@@ -106,7 +106,7 @@ accelerator.end_training()
 """
 
 
-def test_two_processes_push_once_and_apply_the_same_step(
+def test_two_processes_push_their_parts_and_apply_the_same_step(
     server: Server, client: Client, run_name: str, tmp_path: Any
 ) -> None:
     if not torch.distributed.is_gloo_available():
@@ -120,5 +120,7 @@ def test_two_processes_push_once_and_apply_the_same_step(
     # The mean gradient is 1.5: weights 0, -1.5, -3, -4.5.
     average = ((-1.5 / 2 - 3) / 2 - 4.5) / 2
     lines = sorted(line for line in done.stdout.splitlines() if line[:1] in "01")
-    assert lines == [f"0 False {{{average}}} {{-4.5}}", f"1 True {{{average}}} {{-4.5}}"]
-    assert client.get_run(run_name).states[0].num_updates == 3
+    assert lines == [f"0 False {{{average}}} {{-4.5}}", f"1 False {{{average}}} {{-4.5}}"]
+    run = client.get_run(run_name)
+    assert run.states[0].num_updates == 3
+    assert run.writers == 2

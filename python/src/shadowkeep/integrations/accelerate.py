@@ -8,7 +8,6 @@ from torch import nn
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .ranks import agreed_step
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
@@ -23,10 +22,10 @@ class AcceleratedEMA(EMA):
             for batch in loader:
                 with accelerator.accumulate(model):
                     ...                   # forward, accelerator.backward, optimizer.step()
-                    ema.update()          # pushes when the gradients were synchronized, in the main process
+                    ema.update()          # pushes when the gradients were synchronized
 
-    Steps that the gradient scaler skipped are not folded. Averages are applied in all processes, of the same step. Not
-    for plugins that shard the parameters.
+    Steps that the gradient scaler skipped are not folded. Each process pushes its part, under DDP and FSDP, and all
+    apply the same step. DeepSpeed's ZeRO 3 is not supported.
 
     Args:
         accelerator: the one that prepared the model.
@@ -45,7 +44,7 @@ class AcceleratedEMA(EMA):
         run: str,
         **options: Unpack[EMAOptions],
     ) -> None:
-        super().__init__(model, target, run=run, replica=not accelerator.is_main_process, **options)
+        super().__init__(model, target, run=run, **options)
         self._accelerator = accelerator
 
     def update(self, step: int | None = None, *, skipped: bool = False) -> bool:
@@ -53,8 +52,3 @@ class AcceleratedEMA(EMA):
         if not self._accelerator.sync_gradients:
             return False
         return super().update(step, skipped=skipped or self._accelerator.optimizer_step_was_skipped)
-
-    def apply_shadow(self, average: str | None = None, *, min_step: int | None = None, timeout: float = 60.0) -> None:
-        """As `EMA.apply_shadow`, in all processes, with the step that the main one has committed."""
-        step = agreed_step(self, timeout) if min_step is None else min_step
-        super().apply_shadow(average, min_step=step, timeout=timeout)

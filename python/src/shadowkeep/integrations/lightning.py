@@ -7,10 +7,11 @@ from typing import Any, Unpack
 import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
+from torch import nn
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .ranks import agreed_step, is_main_rank
+from .ranks import agreed_step
 
 
 class ShadowkeepEMA(Callback):
@@ -20,8 +21,8 @@ class ShadowkeepEMA(Callback):
 
     One update is pushed per optimizer step, under `trainer.global_step`, however many batches were accumulated for it;
     steps that a gradient scaler skipped are not folded. The run is opened when training starts, after a checkpoint was
-    restored: a run that has commits goes on. Checkpoints contain the raw weights. With several processes (DDP) rank 0
-    pushes. Not for strategies that shard the parameters.
+    restored: a run that has commits goes on, or as the option `resume` says. Checkpoints contain the raw weights. Of
+    several processes each pushes its part, with DDPStrategy, FSDPStrategy and ModelParallelStrategy.
 
     Args:
         target: "HOST:PORT" of the service, or a client.
@@ -56,9 +57,8 @@ class ShadowkeepEMA(Callback):
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run."""
         scaler: torch.amp.GradScaler | None = getattr(trainer.precision_plugin, "scaler", None)
-        self.ema = EMA(
-            pl_module, self._target, run=self._run, scaler=scaler, replica=not is_main_rank(), **self._options
-        )
+        model = _wrapped(trainer, pl_module)
+        self.ema = EMA(model, self._target, run=self._run, scaler=scaler, **self._options)
         self.ema.register(trainer.global_step)
         self._updated_step = trainer.global_step
 
@@ -86,7 +86,7 @@ class ShadowkeepEMA(Callback):
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the average."""
         if not trainer.sanity_checking:
-            self._apply(pl_module)
+            self._apply(trainer, pl_module)
 
     def on_validation_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the raw weights back."""
@@ -94,7 +94,7 @@ class ShadowkeepEMA(Callback):
 
     def on_test_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the average."""
-        self._apply(pl_module)
+        self._apply(trainer, pl_module)
 
     def on_test_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the raw weights back."""
@@ -102,17 +102,18 @@ class ShadowkeepEMA(Callback):
 
     def on_predict_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the average."""
-        self._apply(pl_module)
+        self._apply(trainer, pl_module)
 
     def on_predict_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Put the raw weights back."""
         self._restore()
 
-    def _apply(self, pl_module: LightningModule) -> None:
+    def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._swap:
             return
-        ema = self.ema or EMA(pl_module, self._target, run=self._run, replica=True, **self._options)
-        ema.apply_shadow(self._average, min_step=agreed_step(ema))
+        model = _wrapped(trainer, pl_module)
+        ema = self.ema or EMA(model, self._target, run=self._run, replica=True, **self._options)
+        ema.apply_shadow(self._average, step=agreed_step(ema))
         self._applied = ema
 
     def _restore(self) -> None:
@@ -121,3 +122,9 @@ class ShadowkeepEMA(Callback):
             ema.restore()
             if ema is not self.ema:
                 ema.close()
+
+
+def _wrapped(trainer: Trainer, pl_module: LightningModule) -> nn.Module:
+    """Return the module with what a strategy has wrapped around it: FSDP's outermost part has weights of it."""
+    model: nn.Module = trainer.model or pl_module
+    return model

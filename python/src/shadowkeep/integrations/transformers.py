@@ -12,7 +12,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .ranks import agreed_step, is_main_rank
+from .ranks import agreed_step
 
 
 class ShadowkeepCallback(TrainerCallback):
@@ -24,8 +24,9 @@ class ShadowkeepCallback(TrainerCallback):
         trainer.train()
 
     One update is pushed per optimizer step, under `state.global_step`, however many batches were accumulated for it;
-    steps that a gradient scaler skipped are not folded. A run that has commits goes on. Checkpoints contain the raw
-    weights. With several processes (DDP) rank 0 pushes. Not for FSDP and DeepSpeed's sharded parameters.
+    steps that a gradient scaler skipped are not folded. A run that has commits goes on, or as the option `resume` says.
+    Checkpoints contain the raw weights. Of several processes each pushes its part, under DDP and FSDP. DeepSpeed's
+    ZeRO 3 is not supported.
 
     `Trainer` tells its callbacks of the end of a training, not of its failure: call `abandon()` when `train()` raises,
     or let the process end.
@@ -64,7 +65,7 @@ class ShadowkeepCallback(TrainerCallback):
     ) -> None:
         """Open the run."""
         self.abandon()
-        self.ema = EMA(kwargs["model"], self._target, run=self._run, replica=not is_main_rank(), **self._options)
+        self.ema = EMA(kwargs["model"], self._target, run=self._run, **self._options)
         self.ema.register(state.global_step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
@@ -103,7 +104,7 @@ class ShadowkeepCallback(TrainerCallback):
             return
         ema = self.ema or EMA(_model_of(trainer), self._target, run=self._run, replica=True, **self._options)
         try:
-            ema.apply_shadow(self._average, min_step=agreed_step(ema))
+            ema.apply_shadow(self._average, step=agreed_step(ema))
             self._evaluating = True
             yield
         finally:

@@ -8,6 +8,8 @@
     with ema.average_parameters():
         evaluate(model)
 
+The same lines in each process of a distributed training, replicated or sharded: each sends its part.
+
 An evaluator in another process:
 
     shadow = shadowkeep.connect("127.0.0.1:50051").get_shadow("my-run")
@@ -18,5 +20,6 @@ from .ema import EMA
 from .load import load_shadow, shadow_tensors
 from .names import canonical_name
 from .options import EMAOptions
+from .world import World, torchrun_world
 
-__all__ = ["EMA", "EMAOptions", "canonical_name", "load_shadow", "shadow_tensors"]
+__all__ = ["EMA", "EMAOptions", "World", "canonical_name", "load_shadow", "shadow_tensors", "torchrun_world"]

@@ -30,7 +30,7 @@ def tensor_spec(named: NamedTensor, tensor: torch.Tensor) -> TensorSpec:
     """Return a tensor's part of the layout. Raises TypeError, which names it, when it cannot travel."""
     if tensor.dtype not in _NAMES:
         raise TypeError(f"tensor {named.name!r} has dtype {tensor.dtype}, which cannot be sent")
-    return TensorSpec(_NAMES[tensor.dtype], tuple(tensor.shape), named.policy)
+    return TensorSpec(_NAMES[tensor.dtype], named.shape, named.policy)
 
 
 def average_precision(specs: Iterable[TensorSpec]) -> PrecisionName:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import uuid
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from types import TracebackType
@@ -12,18 +11,21 @@ from typing import Self
 from torch import nn
 
 from ..averages import Average
-from ..client import Client, NonFiniteName, connect
+from ..client import RECONNECT_SECONDS_DEFAULT, Client, NonFiniteName, connect
 from ..dtypes import FloatName
 from ..layout import PolicyName
+from ..retention import Retention
 from ..snapshots import Snapshots
 from .dtypes import average_precision
-from .frozen import FrozenTensors
 from .names import BuffersPolicy, FrozenPolicy
-from .options import DECAY_DEFAULT, Averages, OnBusy, flat_averages, one_of
+from .opening import RunOpening
+from .options import DECAY_DEFAULT, Averages, OnBusy, Resume, flat_averages, one_of
 from .reading import AverageReader
 from .scale import LossScaler, ScaleWatch
 from .swap import WeightSwap
+from .units import ShardedUnits
 from .weights import PushedTensors, Weights
+from .world import World
 from .writer import Writer
 
 logger = logging.getLogger("shadowkeep")
@@ -35,17 +37,23 @@ class EMA:
     With `decay` the numbers are those of the textbook class: after `register()` the shadow equals the weights, each
     `update()` makes it decay * shadow + (1 - decay) * weights. `averages` takes any others.
 
+    In a distributed training every process makes the same calls, and sends and applies what it holds: of replicated
+    weights (DistributedDataParallel) an equal part in bytes, of sharded ones (FSDP, FSDP2, tensor parallel, any
+    DTensor) its own shards. Nothing is gathered and no collective is called.
+
     Args:
-        model: its trainable floating-point parameters are averaged. DDP, torch.compile and the like may wrap it.
+        model: its trainable floating-point parameters are averaged. DDP, FSDP, torch.compile and the like may wrap it.
         target: "HOST:PORT" of the service, or a client.
         run: the run's name.
         decay: 0 to 1, of one average named "ema"; 0.999 when there are no `averages`.
         averages: what `shadowkeep.averages` makes, one or a list of them; all are fed by one push.
         wire_dtype: dtype in which averaged tensors travel. "BF16" halves the bytes, the time of the snapshot and
             its memory; the average itself stays in float32.
-        on_busy: what `update()` does while the previous snapshot is still leaving: "wait", or "skip" the step.
+        on_busy: what `update()` does while the previous snapshot is still leaving: "wait", or, where one process
+            pushes, "skip" the step.
         buffers: persistent buffers are sent and kept as they are ("copy"), averaged where they are floating-point
-            ("average": the statistics of batch norm), or left out ("ignore"). Integer ones are never averaged.
+            ("average": the statistics of batch norm), or left out ("ignore"). Integer ones are never averaged. Of
+            several processes the first one's are sent.
         frozen: parameters with `requires_grad=False` at `register()` are sent with the first step and then no more
             ("once": training one of them later is an error), averaged like the others, or sent and kept as they are
             with each step ("copy").
@@ -53,20 +61,26 @@ class EMA:
             `buffers` and `frozen` say; the last one that matches wins.
         weights: tensors to push in place of the model's parameters of the same names, as a mapping or a callable
             that returns one at each update: the optimizer's float32 master weights. The model gets the average cast
-            to its own dtype.
+            to its own dtype. Sharded ones are DTensors.
         scaler: the gradient scaler. A step for which its scale fell was skipped by the optimizer and is not folded:
             call `update()` once after each `scaler.update()`. It reads the scale, for which a GPU is waited for.
-        replica: another process pushes the same weights: nothing is pushed from here, averages can be applied. One
-            that only evaluates need not call `register()`.
+        replica: True: others push these weights, from here nothing is pushed, averages can be applied. One that only
+            evaluates need not call `register()`. False: this process pushes alone. None: all of `world` push.
         non_finite: what is done with infinities and NaN in averaged tensors, as in `Client.open_run`: the step changes
             nothing and is counted (REJECT_STEP), those tensors keep their averages (SKIP_TENSOR), or ACCEPT.
         snapshots: states of power-function averages to keep, as in `Client.open_run`.
         incarnation: names this life of the trainer, so that an older one that still runs is fenced. None: a new one.
+        world: the processes that push, and this one's place. None: all of torch.distributed where it is initialised
+            when `register()` is called, else this one. See `torchrun_world`.
+        resume: what `register(step)` does in a run that has committed later steps than the trainer's checkpoint.
+            "continue": the average stays, the steps up to the committed one are not pushed again. "rewind": to the
+            newest retained version at or below `step` (see `retain`), later ones are undone. "refuse": it is an error.
+        retain: older versions for the service to keep, as in `Client.open_run`.
+        reconnect_timeout: seconds for which a connection that broke is tried again before an error is raised.
 
     Attributes:
-        replica: whether another process pushes.
+        replica: whether only other processes push.
         step: the last step that `update()` counted.
-        dropped_steps: how many updates `on_busy="skip"` has dropped.
         skipped_steps: how many updates were of steps that the optimizer had skipped.
     """
 
@@ -85,40 +99,56 @@ class EMA:
         policies: Mapping[str, PolicyName] | None = None,
         weights: Weights | None = None,
         scaler: LossScaler | None = None,
-        replica: bool = False,
+        replica: bool | None = None,
         non_finite: NonFiniteName = "REJECT_STEP",
         snapshots: Snapshots | None = None,
         incarnation: str | None = None,
+        world: World | None = None,
+        resume: Resume = "continue",
+        retain: Retention | None = None,
+        reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
     ) -> None:
         one_of("on_busy", on_busy, ("wait", "skip"))
+        one_of("resume", resume, ("continue", "refuse", "rewind"))
         one_of("buffers", buffers, ("copy", "average", "ignore"))
         one_of("frozen", frozen, ("once", "average", "copy"))
         if decay is not None and averages is not None:
             raise ValueError(f"decay ({decay}) is that of an average of its own: it and averages exclude each other")
         self.model = model
-        self.replica = replica
+        self.replica = replica is True
         self.step = 0
-        self.dropped_steps = 0
         self.skipped_steps = 0
         self._owns_client = isinstance(target, str)
         self._client = connect(target) if isinstance(target, str) else target
         self._run_name = run
         self._decay = decay
         self._averages = None if averages is None else flat_averages(averages)
-        self._wire_dtype = wire_dtype
-        self._on_busy = on_busy
         self._buffers = buffers
         self._frozen = frozen
         self._policies = policies
         self._weights = weights
         self._scaler = scaler
         self._scale: ScaleWatch | None = None
-        self._non_finite = non_finite
-        self._snapshots = snapshots
-        self._rejected_steps = 0
-        self._incarnation = incarnation or str(uuid.uuid4())
+        self._opening = RunOpening(
+            self._client,
+            run,
+            World.alone() if replica is False and world is None else world,
+            resume,
+            on_busy,
+            incarnation,
+            wire_dtype,
+            non_finite,
+            snapshots,
+            retain,
+            reconnect_timeout,
+        )
+        self._busy_drops = 0
+        # What the service said of the run's steps until it was closed: dropped, rejected.
+        self._final_counts = (0, 0)
         self._writer: Writer | None = None
         self._last_step: int | None = None
+        self._resumed_step = -1
+        self._units = ShardedUnits(model)
         self._reader = AverageReader(self._client, run, model)
         self._reader.averages = self._averages or ()
         self._swap = WeightSwap()
@@ -129,52 +159,51 @@ class EMA:
         return self._swap.applied
 
     @property
+    def dropped_steps(self) -> int:
+        """How many updates `on_busy="skip"` has dropped, or the service, for which a process's part came too late."""
+        return self._busy_drops + (self._final_counts if self._writer is None else _counts(self._writer))[0]
+
+    @property
     def rejected_steps(self) -> int:
         """How many steps the service did not fold for their infinities or NaN; of steps under way it does not know."""
-        return self._rejected_steps if self._writer is None else self._writer.run.rejected_steps
+        return (self._final_counts if self._writer is None else _counts(self._writer))[1]
 
     def register(self, step: int = 0) -> None:
         """Open the run and push the weights as they are now; averages that start from them do so.
 
         When the run has committed steps already, the trainer resumes: nothing is pushed and the step counter goes on
-        from the committed one. Steps that are pushed again are acknowledged and not folded twice.
+        from the committed one, or as `resume` says. Where several processes push it waits until all have called it.
+
+        Args:
+            step: the trainer's, that of its checkpoint when it was restored.
 
         Raises:
-            FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, when the run exists with others.
+            FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, when the run exists with others;
+                TRAINER_BEHIND with `resume="refuse"`.
+            NotFoundError: there is no version to rewind to.
+            DeadlineExceededError: WRITERS_MISSING: another process has not come.
             RuntimeError: the run has other frozen weights; those that are sent once are read back and compared.
+            ValueError: a tensor cannot be sent from here, as a DTensor that is Partial; the message names it.
         """
         if self._writer is not None:
             raise RuntimeError("register() was called before")
+        self._units = ShardedUnits(self.model)
+        self._units.reshard()
         pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies)
-        specs = pushed.specs()
         averages = self._averages
         if averages is None:
             decay = DECAY_DEFAULT if self._decay is None else self._decay
-            averages = [Average.ema("ema", decay=decay, precision=average_precision(specs.values()))]
+            averages = [Average.ema("ema", decay=decay, precision=average_precision(pushed.specs().values()))]
         self._reader.averages = averages
         self._reader.policies = {named.name: named.policy for named in pushed.tensors}
         self.step = step
         if self.replica:
             return
-        run = self._client.open_run(
-            self._run_name,
-            specs,
-            averages,
-            non_finite=self._non_finite,
-            snapshots=self._snapshots,
-            wire_dtype=self._wire_dtype,
-            incarnation=self._incarnation,
-        )
-        once = [named for named in pushed.tensors if named.policy == "COPY_ONCE"]
-        writer = Writer(run, pushed, FrozenTensors(self._client, self._run_name, averages[0].name, once))
-        try:
-            writer.begin(step)
-        except BaseException:
-            writer.abandon()
-            raise
-        self._writer = writer
-        self.step = step if run.committed_step is None else run.committed_step
+        self._writer = self._opening.open(pushed, averages, step)
         self._scale = None if self._scaler is None else ScaleWatch(self._scaler)
+        committed = self._writer.run.committed_step
+        if self._opening.resume == "continue" and committed is not None:
+            self.step = self._resumed_step = committed
 
     def update(self, step: int | None = None, *, skipped: bool = False) -> bool:
         """Push the weights as they are now; returns as soon as they are copied (on a GPU: the copy is launched).
@@ -185,7 +214,8 @@ class EMA:
                 is told and folds nothing. With `scaler=` it is found out.
 
         Returns:
-            Whether the weights were pushed: False for a step that was skipped, or dropped by `on_busy="skip"`.
+            Whether the weights were pushed: False for a step that was skipped, or dropped by `on_busy="skip"`, or that
+            the run had committed when the trainer resumed.
 
         Raises:
             RuntimeError: a frozen parameter is trained now, a tensor has another shape, or a shadow is applied.
@@ -202,7 +232,10 @@ class EMA:
             raise ValueError(f"step must be larger than the last one, {self._last_step}, got {following}")
         scale_fell = self._scale is not None and self._scale.skipped()
         self.step = following
-        must_not_wait = self._on_busy == "skip" and writer.busy
+        if following <= self._resumed_step:
+            self._last_step = following
+            return False
+        must_not_wait = self._opening.on_busy == "skip" and writer.busy
         if skipped or scale_fell:
             self.skipped_steps += 1
             if not must_not_wait:
@@ -210,9 +243,10 @@ class EMA:
                 self._last_step = following
             return False
         if must_not_wait:
-            self.dropped_steps += 1
+            self._busy_drops += 1
             logger.warning("step %d of run %r was dropped: the one before is still leaving", following, self._run_name)
             return False
+        self._units.reshard()
         writer.push(following)
         self._last_step = following
         return True
@@ -229,34 +263,56 @@ class EMA:
         self.flush(timeout)
         return self._registered().run.committed_step
 
-    def apply_shadow(self, average: str | None = None, *, min_step: int | None = None, timeout: float = 60.0) -> None:
+    def apply_shadow(
+        self,
+        average: str | None = None,
+        *,
+        step: int | None = None,
+        min_step: int | None = None,
+        timeout: float = 60.0,
+    ) -> None:
         """Load an average into the model; the raw weights are kept until `restore()`.
 
         The model is left as it was when anything fails. A second call refreshes the shadow, or loads another average,
         and keeps the first call's raw weights; editing the weights in between changes neither of them.
 
+        Where several processes push all of them call it, and get the same step: each reads what it holds. Processes
+        that only evaluate, each with a part of the model, agree on a `step` first.
+
         Args:
             average: its name; None: the first one.
+            step: exactly this step, while the service holds it.
             min_step: it must have seen this step. None: all that was pushed before, and folded.
             timeout: seconds to wait for that.
         """
         newest = self.newest_step(timeout)
-        self._swap.apply(self._reader.read(average, newest if min_step is None else min_step, timeout))
+        if step is None and min_step is None:
+            # Nothing more is committed before this process has pushed, too.
+            together = self._writer is not None and self._writer.run.writers > 1
+            step, min_step = (newest, None) if together else (None, newest)
+        self._units.reshard()
+        self._swap.apply(self._reader.read(average, step, min_step, timeout))
 
     def restore(self) -> None:
         """Put the raw weights back. Raises RuntimeError when no shadow is applied."""
+        self._units.reshard()
         self._swap.restore()
 
     @contextmanager
     def average_parameters(
-        self, average: str | None = None, *, min_step: int | None = None, timeout: float = 60.0
+        self,
+        average: str | None = None,
+        *,
+        step: int | None = None,
+        min_step: int | None = None,
+        timeout: float = 60.0,
     ) -> Iterator[None]:
         """Apply an average for a `with` block: `apply_shadow(...)`, try, finally `restore()`.
 
         In another such block the weights are left to the outer one, with the average that was applied last.
         """
         was_applied = self._swap.applied
-        self.apply_shadow(average, min_step=min_step, timeout=timeout)
+        self.apply_shadow(average, step=step, min_step=min_step, timeout=timeout)
         try:
             yield
         finally:
@@ -289,7 +345,8 @@ class EMA:
             self.abandon()
 
     def _release(self) -> None:
-        self._rejected_steps = self.rejected_steps
+        if self._writer is not None:
+            self._final_counts = _counts(self._writer)
         self._writer = None
         if self._owns_client:
             self._client.close()
@@ -298,3 +355,7 @@ class EMA:
         if self._writer is None:
             raise RuntimeError("call register() first")
         return self._writer
+
+
+def _counts(writer: Writer) -> tuple[int, int]:
+    return writer.run.dropped_steps, writer.run.rejected_steps

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 import torch
 
+from ..boxes import Box
 from ..client import Client
 from ..shadow import Shadow
-from .load import shadow_tensors
+from .load import shadow_views
 from .names import NamedTensor
+from .placements import local_tensor
+from .regions import Piece
+from .share import Share
 
-# What is read at a time to be compared, unless one tensor is larger.
+# What is read at a time to be compared, unless one piece is larger.
 BATCH_BYTES = 256 << 20
+
+_OwnPiece = tuple[NamedTensor, Piece]
 
 
 class FrozenTensors:
@@ -22,69 +28,66 @@ class FrozenTensors:
         client: for reading them back.
         run: the run's name.
         average: one of its averages; copied tensors are the same in all.
-        tensors: those of policy COPY_ONCE.
+        share: of the tensors of policy COPY_ONCE in it all are watched, and the pieces that this process sends read.
     """
 
-    def __init__(self, client: Client, run: str, average: str, tensors: Sequence[NamedTensor]) -> None:
+    def __init__(self, client: Client, run: str, average: str, share: Share) -> None:
         self._client = client
         self._run = run
         self._average = average
-        self._tensors = tensors
-        self._marks = [_mark(named.tensor) for named in tensors]
+        self._tensors = [named for named in share.pushed.tensors if named.policy == "COPY_ONCE"]
+        owned = [(share.pushed.tensors[own.tensor], own.piece) for own in share.pieces]
+        self._pieces = [(named, piece) for named, piece in owned if named.policy == "COPY_ONCE"]
+        self._marks = [named.slot.mark for named in self._tensors]
 
     def check(self) -> None:
-        """Look at each tensor, in less than a microsecond; those that were written or replaced are verified.
+        """Look at each tensor, in about a microsecond; those that were written or replaced are verified.
 
-        Writes through `.data`, which torch does not count, are not seen.
+        Writes that torch does not count are not seen: through `.data`, and into what FSDP1 has flattened.
 
         Raises:
             RuntimeError: a tensor is trained now, or differs from the service's; the message names it.
         """
-        live = [named.tensor for named in self._tensors]
-        for named, tensor in zip(self._tensors, live, strict=True):
-            if tensor.requires_grad:
+        for named in self._tensors:
+            if named.slot.requires_grad:
                 raise RuntimeError(
                     f"parameter {named.name!r} was frozen when it was registered and is trained now, but the service "
                     'would keep it as it was: register the model unfrozen, or with frozen="average" or "copy"'
                 )
-        marks = [_mark(tensor) for tensor in live]
+        marks = [named.slot.mark for named in self._tensors]
         pairs = zip(self._tensors, marks, self._marks, strict=True)
-        self.verify([named for named, mark, before in pairs if mark != before])
+        self.verify({named.name for named, mark, before in pairs if mark != before})
         self._marks = marks
 
-    def verify(self, tensors: Sequence[NamedTensor] | None = None) -> None:
+    def verify(self, names: Container[str] | None = None) -> None:
         """Compare tensors (None: all) with the service's. Raises RuntimeError, which names the first that differs."""
         shadow: Shadow | None = None
-        for batch in _batches(self._tensors if tensors is None else tensors):
-            names = [named.name for named in batch]
-            shadow = self._client.get_shadow(self._run, self._average, names=names, reuse=shadow)
-            theirs = shadow_tensors(shadow)
-            for named in batch:
-                if not _same_bytes(named.tensor, theirs[named.name]):
+        for batch in _batches([own for own in self._pieces if names is None or own[0].name in names]):
+            boxes = [Box(named.name, piece.offset, piece.extent) for named, piece in batch]
+            shadow = self._client.get_shadow(self._run, self._average, boxes=boxes, reuse=shadow)
+            for (named, piece), theirs in zip(batch, shadow_views(shadow), strict=True):
+                if not _same_bytes(piece.view(local_tensor(named.tensor)), theirs):
                     raise RuntimeError(
                         f"frozen tensor {named.name!r} is not what run {self._run!r} got with its first step and "
                         'keeps: open another run, or with frozen="average" or "copy" from the start'
                     )
 
 
-def _mark(tensor: torch.Tensor) -> tuple[int, int, int]:
-    version = 0 if tensor.is_inference() else tensor._version
-    return id(tensor), tensor.data_ptr(), version
-
-
-def _batches(tensors: Sequence[NamedTensor]) -> Iterator[list[NamedTensor]]:
-    batch: list[NamedTensor] = []
+def _batches(pieces: Sequence[_OwnPiece]) -> Iterator[list[_OwnPiece]]:
+    batch: list[_OwnPiece] = []
     size = 0
-    for named in tensors:
-        if batch and size + named.tensor.nbytes > BATCH_BYTES:
+    for named, piece in pieces:
+        nbytes = torch.Size(piece.extent).numel() * named.tensor.element_size()
+        if batch and size + nbytes > BATCH_BYTES:
             yield batch
             batch, size = [], 0
-        batch.append(named)
-        size += named.tensor.nbytes
+        batch.append((named, piece))
+        size += nbytes
     if batch:
         yield batch
 
 
+@torch.no_grad()
 def _same_bytes(ours: torch.Tensor, theirs: torch.Tensor) -> bool:
     """Compare bit by bit: a NaN equals itself."""
     if ours.shape != theirs.shape or ours.dtype != theirs.dtype:

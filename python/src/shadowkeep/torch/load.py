@@ -1,4 +1,4 @@
-"""From a `Shadow` into a module."""
+"""From a `Shadow` into a module: of a sharded one, into this process's shards."""
 
 from __future__ import annotations
 
@@ -11,28 +11,43 @@ from ..errors import FailedPreconditionError
 from ..shadow import Shadow
 from .dtypes import torch_dtype
 from .names import NamedTensor, named_tensors
+from .placements import local_tensor
+from .regions import Piece
+from .units import ShardedUnits
 
 Pairs = list[tuple[torch.Tensor, torch.Tensor]]
 
 
 def shadow_tensors(shadow: Shadow) -> dict[str, torch.Tensor]:
-    """Return the shadow's tensors by name, as views of its buffer (BF16 as torch.bfloat16)."""
+    """Return the shadow's tensors by name, as views of its buffer (BF16 as torch.bfloat16).
+
+    Raises:
+        ValueError: it was read by boxes, several of one tensor.
+    """
+    tensors: dict[str, torch.Tensor] = {}
+    for spec, view in zip(shadow.specs, shadow_views(shadow), strict=True):
+        if spec.name in tensors:
+            raise ValueError(f"tensor {spec.name!r} was read by several boxes")
+        tensors[spec.name] = view
+    return tensors
+
+
+def shadow_views(shadow: Shadow) -> list[torch.Tensor]:
+    """Return the shadow's tensors or boxes in the order of its `specs`, as views of its buffer."""
     flat = torch.from_numpy(shadow.buffer)
-    tensors = {}
+    views = []
     for spec in shadow.specs:
         dtype = torch_dtype(spec.dtype)
-        size = dtype.itemsize
-        for extent in spec.shape:
-            size *= extent
-        tensors[spec.name] = flat[spec.offset : spec.offset + size].view(dtype).view(spec.shape)
-    return tensors
+        size = torch.Size(spec.shape).numel() * dtype.itemsize
+        views.append(flat[spec.offset : spec.offset + size].view(dtype).view(spec.shape))
+    return views
 
 
 def load_shadow(shadow: Shadow, module: nn.Module, *, strict: bool = True) -> None:
     """Copy a shadow into a module's parameters and persistent buffers, in place.
 
-    Wrapped modules (DDP, torch.compile, FSDP1 on one rank) are matched by canonical names. Nothing is copied unless
-    everything fits.
+    Wrapped modules (DDP, torch.compile, FSDP) are matched by canonical names; of sharded ones each process takes what
+    it holds out of the whole tensors. Nothing is copied unless everything fits.
 
     Args:
         strict: each parameter must be in the shadow, and each of the shadow's tensors in the module. Buffers that the
@@ -41,36 +56,48 @@ def load_shadow(shadow: Shadow, module: nn.Module, *, strict: bool = True) -> No
     Raises:
         FailedPreconditionError: LAYOUT_MISMATCH, which names the tensor.
     """
+    ShardedUnits(module).reshard()
     tensors = named_tensors(module, "copy")
-    copy_into(pair_all(shadow, module, tensors) if strict else pair_up(shadow, tensors))
+    copy_into(pair_all(shadow, tensors) if strict else pair_up(shadow, tensors))
 
 
-def pair_all(shadow: Shadow, module: nn.Module, tensors: Sequence[NamedTensor]) -> Pairs:
-    """As `pair_up`, but each of the module's parameters must be in the shadow, and all of that in `tensors`."""
+def pair_all(shadow: Shadow, tensors: Sequence[NamedTensor]) -> Pairs:
+    """As `pair_up`, but each parameter must be in the shadow, and all of that in `tensors`."""
     pairs = pair_up(shadow, tensors)
-    missing = {id(parameter) for parameter in module.parameters()} - {id(tensor) for tensor, _ in pairs}
-    for named in tensors:
-        if id(named.tensor) in missing:
-            raise _mismatch(named.name, f"is not in the shadow of run {shadow.run!r}")
-    unknown = {spec.name for spec in shadow.specs} - {named.name for named in tensors}
-    if unknown:
-        raise _mismatch(min(unknown), "is not in the module")
+    check_names(shadow.run, [spec.name for spec in shadow.specs], tensors)
     return pairs
+
+
+def check_names(run: str, names: Sequence[str], tensors: Sequence[NamedTensor]) -> None:
+    """Raise LAYOUT_MISMATCH for the first parameter that is not in the shadow, and for what is only there."""
+    present = set(names)
+    for named in tensors:
+        if named.is_parameter and named.name not in present:
+            raise mismatch(named.name, f"is not in the shadow of run {run!r}")
+    unknown = present - {named.name for named in tensors}
+    if unknown:
+        raise mismatch(min(unknown), "is not in the module")
 
 
 def pair_up(shadow: Shadow, tensors: Sequence[NamedTensor]) -> Pairs:
-    """Pair each tensor with the shadow's of its name, where there is one; all shapes are checked."""
+    """Pair what is here of each tensor with the shadow's of its name, where there is one; all shapes are checked."""
     sources = shadow_tensors(shadow)
     pairs: Pairs = []
     for named in tensors:
-        tensor, source = named.tensor, sources.get(named.name)
+        source = sources.get(named.name)
         if source is None:
             continue
-        if source.shape != tensor.shape:
-            problem = f"has shape {list(tensor.shape)}, {list(source.shape)} in the shadow"
-            raise _mismatch(named.name, problem)
-        pairs.append((tensor, source))
+        check_shape(named, source.shape)
+        pairs += [(view, piece.of(source)) for piece, view in local_pieces(named)]
     return pairs
+
+
+@torch.no_grad()
+def local_pieces(named: NamedTensor) -> list[tuple[Piece, torch.Tensor]]:
+    """Return the boxes of a tensor that are in this process's memory, each with its view."""
+    local = local_tensor(named.tensor).detach()
+    pieces = [piece for region in named.slot.regions() for piece in region.pieces(0, region.numel)]
+    return [(piece, piece.view(local)) for piece in pieces]
 
 
 @torch.no_grad()
@@ -80,5 +107,12 @@ def copy_into(pairs: Pairs) -> None:
         tensor.detach().copy_(source)
 
 
-def _mismatch(name: str, problem: str) -> FailedPreconditionError:
+def check_shape(named: NamedTensor, shape: Sequence[int]) -> None:
+    """Raise LAYOUT_MISMATCH when the shadow has the tensor in another shape."""
+    if tuple(shape) != named.shape:
+        raise mismatch(named.name, f"has shape {list(named.shape)}, {list(shape)} in the shadow")
+
+
+def mismatch(name: str, problem: str) -> FailedPreconditionError:
+    """Return the error of a tensor that does not fit."""
     return FailedPreconditionError(f"tensor {name!r} {problem}", reason="LAYOUT_MISMATCH", metadata={"tensor": name})

@@ -10,6 +10,9 @@ import torch
 from torch import nn
 
 from ..layout import PolicyName, name_matcher
+from .flat_params import FlatParameters, FlatSlot
+from .regions import Extents
+from .slots import ModuleSlot
 
 BuffersPolicy = Literal["copy", "average", "ignore"]
 FrozenPolicy = Literal["once", "average", "copy"]
@@ -25,20 +28,22 @@ PARALLEL_PART = "module"
 
 @dataclass(frozen=True, slots=True)
 class NamedTensor:
-    """A place in the model: the tensor that stands there may be another one later (`p.data = …`, `m.weight = …`)."""
+    """A tensor of a model, by its canonical name."""
 
     name: str
     policy: PolicyName
-    owner: Mapping[str, torch.Tensor | None]
-    leaf: str
+    is_parameter: bool
+    slot: ModuleSlot | FlatSlot
 
     @property
     def tensor(self) -> torch.Tensor:
-        """The parameter or buffer that stands there now."""
-        tensor = self.owner.get(self.leaf)
-        if tensor is None:
-            raise RuntimeError(f"tensor {self.name!r} is not in the model any more")
-        return tensor
+        """The parameter or buffer that stands there now; of one that FSDP1 has flattened this rank's elements."""
+        return self.slot.tensor
+
+    @property
+    def shape(self) -> Extents:
+        """Of the whole tensor, wherever its parts are."""
+        return self.slot.shape
 
 
 def canonical_name(name: str) -> str:
@@ -67,9 +72,9 @@ def named_tensors(
         ValueError: two tensors have the same canonical name, or one of `policies` cannot be.
     """
     found: dict[str, NamedTensor] = {}
-    seen: set[tuple[object, ...]] = set()
+    seen: set[object] = set()
     for named in [*_parameters(model, frozen, trained), *_buffers(model, buffers)]:
-        identity = _identity(named.tensor)
+        identity = named.slot.identity
         if identity in seen:
             continue
         seen.add(identity)
@@ -89,19 +94,23 @@ def _rule(found: dict[str, NamedTensor], pattern: str, policy: PolicyName) -> No
     for named in matched:
         if policy == "AVERAGE" and not named.tensor.is_floating_point():
             raise ValueError(f"policies: tensor {named.name!r} of dtype {named.tensor.dtype} cannot be averaged")
-        if policy == "COPY_ONCE" and named.tensor.requires_grad:
+        if policy == "COPY_ONCE" and named.slot.requires_grad:
             raise ValueError(f"policies: parameter {named.name!r} is trained, it cannot be sent only once")
         found[named.name] = replace(named, policy=policy)
 
 
 def _parameters(model: nn.Module, frozen: FrozenPolicy, trained: Container[str]) -> Iterator[NamedTensor]:
+    flat = FlatParameters(model)
     for prefix, module in model.named_modules():
+        slots: dict[str, ModuleSlot | FlatSlot] = {}
+        for leaf, place in flat.of(module).items():
+            slots[leaf] = FlatSlot(_name(prefix, leaf), place)
         for leaf, tensor in module._parameters.items():
-            if tensor is not None:
-                name = _name(prefix, leaf)
-                is_trained = tensor.requires_grad or name in trained
-                policy = _possible("AVERAGE" if is_trained else _FROZEN[frozen], tensor)
-                yield NamedTensor(name, policy, module._parameters, leaf)
+            if tensor is not None and not flat.has(module, leaf, tensor):
+                slots[leaf] = ModuleSlot(_name(prefix, leaf), module._parameters, leaf)
+        for slot in slots.values():
+            policy: PolicyName = "AVERAGE" if slot.requires_grad or slot.name in trained else _FROZEN[frozen]
+            yield NamedTensor(slot.name, _possible(policy, slot.tensor), True, slot)
 
 
 def _buffers(model: nn.Module, buffers: BuffersPolicy) -> Iterator[NamedTensor]:
@@ -109,7 +118,8 @@ def _buffers(model: nn.Module, buffers: BuffersPolicy) -> Iterator[NamedTensor]:
     for prefix, module in model.named_modules():
         for leaf, tensor in module._buffers.items():
             if tensor is not None and leaf not in module._non_persistent_buffers_set:
-                yield NamedTensor(_name(prefix, leaf), _possible(policy, tensor), module._buffers, leaf)
+                slot = ModuleSlot(_name(prefix, leaf), module._buffers, leaf)
+                yield NamedTensor(slot.name, _possible(policy, tensor), False, slot)
 
 
 def _name(prefix: str, leaf: str) -> str:
@@ -119,11 +129,3 @@ def _name(prefix: str, leaf: str) -> str:
 def _possible(policy: PolicyName, tensor: torch.Tensor) -> PolicyName:
     """Integers are copied where others are averaged."""
     return "COPY" if policy == "AVERAGE" and not tensor.is_floating_point() else policy
-
-
-def _identity(tensor: torch.Tensor) -> tuple[object, ...]:
-    """Tied tensors are the same memory seen the same way; empty ones have no memory."""
-    if tensor.numel() == 0:
-        return (id(tensor),)
-    storage = tensor.untyped_storage().data_ptr()
-    return tensor.device, storage, tensor.storage_offset(), tensor.shape, tensor.stride(), tensor.dtype

@@ -9,13 +9,16 @@ from ..averages import Average
 from ..client import NonFiniteName
 from ..dtypes import FloatName
 from ..layout import PolicyName
+from ..retention import Retention
 from ..snapshots import Snapshots
 from .names import BuffersPolicy, FrozenPolicy
 from .weights import Weights
+from .world import World
 
 DECAY_DEFAULT = 0.999
 
 OnBusy = Literal["wait", "skip"]
+Resume = Literal["continue", "refuse", "rewind"]
 # As the presets return them: one average, or several.
 Averages = Average | Iterable[Average | Iterable[Average]]
 
@@ -34,6 +37,10 @@ class EMAOptions(TypedDict, total=False):
     non_finite: NonFiniteName
     snapshots: Snapshots | None
     incarnation: str | None
+    world: World | None
+    resume: Resume
+    retain: Retention | None
+    reconnect_timeout: float
 
 
 def flat_averages(averages: Averages) -> list[Average]:

@@ -1,44 +1,39 @@
-"""One copy of the model's tensors, laid out as the bytes of a step, taken with as little delay as the device allows.
+"""A copy of a model's tensors in the form in which they travel, taken between two training steps.
 
 On the CPU it is one pass over the weights, which also casts them to the wire dtype. On a GPU the copies run on a stream
-of their own into pinned memory, and `take` only launches them.
+of their own into pinned memory, and `take` only launches them. Of a sharded model it is this process's part.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-
 import torch
 
-from ..layout import Layout, PlacedTensor
+from ..boxes import Part
 from ..wire import Bytes1D
 from .copy_guard import CopyGuard
-from .names import NamedTensor
+from .share import Share
 from .staging import StagedCopy, place_view
-from .weights import PushedTensors
 
 
 class Snapshot:
     """A host buffer of one step without the tensors that are sent once; its memory is allocated once.
 
     Args:
-        pushed: what is sent.
-        layout: where each tensor lies; it ignores none.
+        share: what is sent.
+        part: where each piece of it lies.
     """
 
-    def __init__(self, pushed: PushedTensors, layout: Layout) -> None:
-        self._pushed = pushed
-        places = layout.each_step
-        self._tensors = _in_order(pushed, places)
-        live = pushed.live(self._tensors)
-        self._expected = [(tensor.shape, tensor.device) for tensor in live]
-        devices = {tensor.device for tensor in live}
-        on_gpu = len(devices) == 1 and live[0].is_cuda
+    def __init__(self, share: Share, part: Part) -> None:
+        places = part.each_step
+        self._sources = share.sources(places)
+        devices = {view.device for view in self._sources.views()}
+        device = devices.pop() if len(devices) == 1 else torch.device("cpu")
+        on_gpu = device.type == "cuda"
         # Zeroed once: the gaps stay zero, and the pages are touched here, not in the first step.
-        self._host = torch.zeros(layout.step_bytes, dtype=torch.uint8, pin_memory=on_gpu)
+        self._host = torch.zeros(part.step_bytes, dtype=torch.uint8, pin_memory=on_gpu)
         self._views = [place_view(self._host, place) for place in places]
-        self._staged = StagedCopy(places, self._host, live[0].device) if on_gpu else None
-        self._guard = CopyGuard(live[0].device) if on_gpu else None
+        self._staged = StagedCopy(places, self._host, device) if on_gpu else None
+        self._guard = CopyGuard(device) if on_gpu else None
 
     @property
     def space(self) -> Bytes1D:
@@ -53,14 +48,12 @@ class Snapshot:
         Raises:
             RuntimeError: a tensor has another shape or is on another device than before; the message names it.
         """
-        live = self._pushed.live(self._tensors)
-        if [(tensor.shape, tensor.device) for tensor in live] != self._expected:
-            self._raise_changed(live)
+        views = self._sources.views()
         staged = self._staged
-        if self._guard is None or staged is None:
-            torch._foreach_copy_(self._views, live)
-        else:
-            self._guard.launch(lambda: staged.copy(live))
+        if self._guard is not None and staged is not None:
+            self._guard.launch(lambda: staged.copy(views))
+        elif views:
+            torch._foreach_copy_(self._views, views)
 
     def wait(self) -> None:
         """Wait until the copies have arrived; called by the sender, not by the trainer."""
@@ -72,25 +65,13 @@ class Snapshot:
         if self._guard is not None:
             self._guard.close()
 
-    def _raise_changed(self, live: Sequence[torch.Tensor]) -> None:
-        for named, tensor, (shape, device) in zip(self._tensors, live, self._expected, strict=True):
-            if (tensor.shape, tensor.device) != (shape, device):
-                raise RuntimeError(
-                    f"tensor {named.name!r} has shape {list(tensor.shape)} on {tensor.device}, "
-                    f"{list(shape)} on {device} when it was registered"
-                )
-
 
 @torch.no_grad()
-def whole_step(pushed: PushedTensors, layout: Layout) -> Bytes1D:
+def whole_step(share: Share, part: Part) -> Bytes1D:
     """Return the bytes of a step with all tensors, those that are sent once among them, in memory of their own."""
-    host = torch.zeros(layout.first_step_bytes, dtype=torch.uint8)
-    views = [place_view(host, place) for place in layout.sent]
-    torch._foreach_copy_(views, pushed.live(_in_order(pushed, layout.sent)))
+    host = torch.zeros(part.first_step_bytes, dtype=torch.uint8)
+    sources = share.sources(part.places).views()
+    if sources:
+        torch._foreach_copy_([place_view(host, place) for place in part.places], sources)
     space: Bytes1D = host.numpy()
     return space
-
-
-def _in_order(pushed: PushedTensors, places: Sequence[PlacedTensor]) -> list[NamedTensor]:
-    by_name = {named.name: named for named in pushed.tensors}
-    return [by_name[place.name] for place in places]

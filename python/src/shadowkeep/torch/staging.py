@@ -15,7 +15,7 @@ from dataclasses import dataclass
 
 import torch
 
-from ..layout import PlacedTensor
+from ..boxes import PlacedBox
 from .dtypes import torch_dtype
 
 # Long enough for the bus's full speed, short against any model. A larger tensor is a batch by itself.
@@ -43,7 +43,7 @@ class StagedCopy:
     """
 
     def __init__(
-        self, places: Sequence[PlacedTensor], host: torch.Tensor, device: torch.device, batch_bytes: int = BATCH_BYTES
+        self, places: Sequence[PlacedBox], host: torch.Tensor, device: torch.device, batch_bytes: int = BATCH_BYTES
     ) -> None:
         self._host = host
         self._batches = _batches(places, batch_bytes)
@@ -64,13 +64,13 @@ class StagedCopy:
             self._host[batch.start : batch.stop].copy_(staging, non_blocking=True)
 
 
-def place_view(space: torch.Tensor, place: PlacedTensor, start: int = 0) -> torch.Tensor:
+def place_view(space: torch.Tensor, place: PlacedBox, start: int = 0) -> torch.Tensor:
     """Return the part of a step's bytes where a tensor lies, as that tensor; `space` begins at byte `start`."""
     begin = place.offset - start
     return space[begin : begin + place.size_bytes].view(torch_dtype(place.wire_dtype)).view(place.shape)
 
 
-def _batches(places: Sequence[PlacedTensor], batch_bytes: int) -> list[_Batch]:
+def _batches(places: Sequence[PlacedBox], batch_bytes: int) -> list[_Batch]:
     batches: list[_Batch] = []
     for index, place in enumerate(places):
         stop = place.offset + place.size_bytes + place.gap_bytes

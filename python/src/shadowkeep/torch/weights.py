@@ -9,7 +9,9 @@ from torch import nn
 
 from ..layout import PolicyName, TensorSpec
 from .dtypes import tensor_spec
+from .flat_params import FlatSlot
 from .names import BuffersPolicy, FrozenPolicy, NamedTensor, canonical_name, named_tensors
+from .slots import ModuleSlot
 
 # By parameter name, wrapped or canonical. A callable is asked at each update.
 Weights = Mapping[str, torch.Tensor] | Callable[[], Mapping[str, torch.Tensor]]
@@ -22,7 +24,7 @@ class PushedTensors:
         model: its tensors are pushed where `weights` gives no other.
         buffers: as in `EMA`.
         frozen: as in `EMA`; a parameter that `weights` gives is trained, whatever its flag says.
-        weights: tensors that stand for the model's of the same name and shape.
+        weights: tensors that stand for the model's of the same name and (global) shape; sharded ones are DTensors.
         policies: as in `EMA`.
 
     Attributes:
@@ -43,10 +45,15 @@ class PushedTensors:
         self._weights = weights
         given = self._given()
         self._given_names = frozenset(given)
+        self._slots = {name: ModuleSlot(name, given, name) for name in given}
         self.tensors = named_tensors(model, buffers, frozen, trained=self._given_names, policies=policies)
         _check_given(given, self.tensors)
         if not any(named.policy == "AVERAGE" for named in self.tensors):
             raise ValueError("nothing would be averaged: the model has no trainable floating-point parameters")
+
+    def slot(self, named: NamedTensor) -> ModuleSlot | FlatSlot:
+        """Return where what is pushed for a tensor lies."""
+        return self._slots.get(named.name, named.slot)
 
     def specs(self) -> dict[str, TensorSpec]:
         """Return the layout of a run. Raises TypeError, which names the tensor, for a dtype that cannot travel."""
@@ -73,11 +80,11 @@ class PushedTensors:
 
 
 def _check_given(given: Mapping[str, torch.Tensor], tensors: Sequence[NamedTensor]) -> None:
-    own = {named.name: named.tensor for named in tensors}
+    shapes = {named.name: named.shape for named in tensors}
     for name, tensor in given.items():
-        if name not in own:
+        if name not in shapes:
             raise ValueError(f"`weights` gives tensor {name!r}, which the model does not have, or only as a tied one")
-        if tensor.shape != own[name].shape:
+        if tensor.shape != shapes[name]:
             raise ValueError(
-                f"`weights` gives tensor {name!r} of shape {list(tensor.shape)}, {list(own[name].shape)} in the model"
+                f"`weights` gives tensor {name!r} of shape {list(tensor.shape)}, {list(shapes[name])} in the model"
             )

@@ -3,26 +3,34 @@
 from __future__ import annotations
 
 from ..run import Run
+from ..wire import Bytes1D
 from .background import BackgroundSender
 from .frozen import FrozenTensors
+from .share import Share
 from .snapshot import Snapshot, whole_step
-from .weights import PushedTensors
 
 
 class Writer:
-    """Pushes a trainer's tensors, one step at a time, in a thread.
+    """Pushes a trainer's tensors, or this process's share of them, one step at a time, in a thread.
+
+    Opens the run's stream, for which all processes that push have to come.
 
     Args:
-        run: the run, opened for these tensors.
-        pushed: what is sent.
+        run: the run, opened for these tensors; it is abandoned when anything fails.
+        share: what is sent.
         frozen: the part of it that is sent once.
     """
 
-    def __init__(self, run: Run, pushed: PushedTensors, frozen: FrozenTensors) -> None:
+    def __init__(self, run: Run, share: Share, frozen: FrozenTensors) -> None:
         self.run = run
-        self._pushed = pushed
+        self._share = share
         self._frozen = frozen
-        self._snapshot = Snapshot(pushed, run.layout)
+        try:
+            run.open_stream()
+            self._snapshot = Snapshot(share, run.part)
+        except BaseException:
+            run.abandon()
+            raise
         self._sender = BackgroundSender()
 
     @property
@@ -38,17 +46,10 @@ class Writer:
         Raises:
             RuntimeError: the frozen tensors are others, or the service rejects the weights for infinities or NaN.
         """
-        layout = self.run.layout
         if self.run.committed_step is not None:
             self._frozen.verify()
             return
-        if layout.first_step_bytes > layout.step_bytes:
-            self.run.push_space(step, whole_step(self._pushed, layout), initial=True)
-        else:
-            self._snapshot.take()
-            self._snapshot.wait()
-            self.run.push_space(step, self._snapshot.space, initial=True)
-        self.run.flush()
+        self.run.push_space(step, self._first_space(), initial=True, until_acked=True)
         if self.run.committed_step is None:
             raise RuntimeError(
                 f"run {self.run.name!r} cannot begin: the model has infinities or NaN in averaged weights"
@@ -85,6 +86,15 @@ class Writer:
         self._sender.stop()
         self._snapshot.close()
 
+    def _first_space(self) -> Bytes1D:
+        part = self.run.part
+        if part.first_step_bytes > part.step_bytes:
+            return whole_step(self._share, part)
+        self._snapshot.take()
+        self._snapshot.wait()
+        return self._snapshot.space
+
     def _push_snapshot(self, step: int) -> None:
         self._snapshot.wait()
-        self.run.push_space(step, self._snapshot.space)
+        # The snapshot must stay as it is until the service has it: a connection that breaks is healed from it.
+        self.run.push_space(step, self._snapshot.space, until_acked=True)
