@@ -1,7 +1,7 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type RunningServer, startServer } from '../src/server/index.js';
@@ -86,7 +86,14 @@ describe('these blocks run, one after another', () => {
       skip(reason);
     }
     const text = block.text.replaceAll(README_ADDRESS, `127.0.0.1:${server.port}`);
-    const env = { SHADOWKEEP_TARGET: `127.0.0.1:${server.port}`, PYTHONPATH: join(folder, 'python', 'src') };
+    const env = {
+      SHADOWKEEP_TARGET: `127.0.0.1:${server.port}`,
+      PYTHONPATH: join(folder, 'python', 'src'),
+      // What an example leaves there is not found by the next test.
+      TMPDIR: folder,
+      // torchrun lies beside the Python that has torch.
+      PATH: `${dirname(python ?? '')}:${userEnv['PATH']}`,
+    };
     for (const command of await commandsFor(block, text, folder)) {
       const { status, output } = await execute(command, folder, env);
       expect(status, output).toBe(0);
@@ -95,7 +102,7 @@ describe('these blocks run, one after another', () => {
 });
 
 async function whyNotRun({ language, text }: Block): Promise<string | undefined> {
-  if (language !== 'python') return undefined;
+  if (language !== 'python' && !text.includes('torchrun')) return undefined;
   if (python === undefined) return 'no Python was found';
   if (!text.includes('torch')) return undefined;
   const { status } = await execute([python, '-c', 'import torch'], ROOT, {});

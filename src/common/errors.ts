@@ -9,7 +9,6 @@ export type StatusName =
   | 'RESOURCE_EXHAUSTED'
   | 'DEADLINE_EXCEEDED'
   | 'UNAVAILABLE'
-  | 'UNIMPLEMENTED'
   | 'INTERNAL';
 
 /**
@@ -32,7 +31,6 @@ export const ERROR_TABLE = {
   CHUNK_UNALIGNED: { code: 'INVALID_ARGUMENT', permanent: true },
   STEP_INCOMPLETE: { code: 'INVALID_ARGUMENT', permanent: true },
   STEP_MISMATCH: { code: 'INVALID_ARGUMENT', permanent: true },
-  UNIMPLEMENTED: { code: 'UNIMPLEMENTED', permanent: true },
   // The request does not fit the run's state.
   RUN_NOT_FOUND: { code: 'NOT_FOUND', permanent: true },
   AVERAGE_NOT_FOUND: { code: 'NOT_FOUND', permanent: true },

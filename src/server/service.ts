@@ -3,6 +3,7 @@ import { ShadowkeepError } from '../common/index.js';
 import { type Run, RunTable } from '../engine/index.js';
 import type { ServerOptions } from './options.js';
 import { RunActivity } from './run-activity.js';
+import { ReadTurns } from './read-turns.js';
 import type { RunFiles } from './run-files.js';
 import { StepTimer } from './step-timer.js';
 
@@ -19,6 +20,7 @@ export class Service {
   readonly table: RunTable;
   /** Undefined: memory only. */
   readonly files: RunFiles | undefined;
+  readonly readTurns = new ReadTurns();
   readonly #activities = new WeakMap<Run, RunActivity>();
   readonly #stepTimers = new WeakMap<Run, StepTimer>();
   /** Ways to end the streams that are open, for a stop. */

@@ -8,7 +8,7 @@ import {
 } from '../common/index.js';
 import { takeBoxes } from './box-columns.js';
 import { integer, invalidField } from './fields.js';
-import { readVarint32, valueAt, varintBytes, WIRE_TYPE, writeVarint } from './protobuf-fields.js';
+import { readVarint32, valueAt, varintBytes, writeVarint } from './protobuf-fields.js';
 
 /** How often a field may come in a message, and what is bounded inside of it, by its number. */
 interface EntryBound {
@@ -37,6 +37,8 @@ const ENTRY_BOUNDS: Readonly<Partial<Record<string, EntryBounds>>> = {
     3: { field: 'averages', countMax: AVERAGE_COUNT_MAX, reason: 'INVALID_AVERAGE', inside: AVERAGE_BOUNDS },
     8: { field: 'policies', countMax: PATTERN_COUNT_MAX },
   },
+  // Two of them are one message, in pieces: each would have boxes.
+  UpdateRequest: { 1: { field: 'open', countMax: 1 } },
   AddAverageRequest: { 2: { field: 'average', countMax: ONCE, inside: AVERAGE_BOUNDS } },
   GetShadowRequest: {
     7: { field: 'names', countMax: PATTERN_COUNT_MAX },
@@ -74,15 +76,31 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
   };
 }
 
-/** An opening, with its boxes in columns. */
-function decodeOpen<Request>(method: Method<Request>, bytes: Buffer): Request {
-  const value = valueAt(bytes, 1, WIRE_TYPE.lengthDelimited);
+/** A message of an Update stream; the boxes of an opening come in columns, wherever it stands among fields that nobody knows. */
+function decodeUpdate<Request>(method: Method<Request>, bytes: Buffer): Request {
+  for (let at = 0; at < bytes.length; ) {
+    const tag = readVarint32(bytes, at);
+    const value = valueAt(bytes, tag.end, tag.value & 7);
+    if (tag.value === OPEN_TAG) return decodeOpen(method, bytes, at, value);
+    at = value.end;
+  }
+  return method.requestDeserialize(bytes);
+}
+
+/** A message whose opening has its tag at `at`. */
+function decodeOpen<Request>(
+  method: Method<Request>,
+  bytes: Buffer,
+  at: number,
+  value: { start: number; end: number },
+): Request {
   const { rest, boxes } = takeBoxes(bytes.subarray(value.start, value.end));
   if (boxes === undefined) return method.requestDeserialize(bytes);
   const head = Buffer.alloc(1 + varintBytes(rest.length));
   head[0] = OPEN_TAG;
   writeVarint(head, 1, rest.length);
-  const request = method.requestDeserialize(Buffer.concat([head, rest, bytes.subarray(value.end)]));
+  const parts = [bytes.subarray(0, at), head, rest, bytes.subarray(value.end)];
+  const request = method.requestDeserialize(Buffer.concat(parts));
   return Object.assign(request as object, { boxList: boxes }) as Request;
 }
 

@@ -1,15 +1,9 @@
-import { type ErrorReason, quote, ShadowkeepError } from '../common/index.js';
+import { type ErrorReason, ShadowkeepError } from '../common/index.js';
 
 /** Checks of single fields, shared by the validators; each names the field, the value and the bound. */
 
 export function invalidField(field: string, problem: string, reason: ErrorReason = 'INVALID_FIELD'): ShadowkeepError {
   return new ShadowkeepError(reason, `${field} ${problem}`, { metadata: { field } });
-}
-
-/** For a field of the final proto that this server does not serve yet. */
-export function unimplemented(field: string, value: unknown): ShadowkeepError {
-  const shown = quote(typeof value === 'string' ? value : JSON.stringify(value));
-  return new ShadowkeepError('UNIMPLEMENTED', `${field} = ${shown} is not served yet`, { metadata: { field } });
 }
 
 /**

@@ -43,7 +43,7 @@ export class Part {
     const spans = new SpanBuilder();
     let stepBytes = 0;
     for (const { tensor, wireOffset, bytes } of boxes) {
-      spans.add(wireOffset, bytes, undefined, true);
+      spans.add(wireOffset, bytes, undefined, WHOLE);
       if (tensor.policy !== 'COPY_ONCE') stepBytes = spans.wireBytes;
     }
     return new Part(spans, stepBytes);
@@ -150,6 +150,15 @@ export class PartCursor {
   }
 }
 
+/** Whether a span starts and ends where its tensors do: what is before or behind it in the step is a gap then. */
+interface Ends {
+  readonly startsTensor: boolean;
+  readonly endsTensor: boolean;
+}
+
+const WHOLE: Ends = { startsTensor: true, endsTensor: true };
+const INSIDE: Ends = { startsTensor: false, endsTensor: false };
+
 class SpanBuilder {
   readonly targets: number[] = [];
   readonly lengths: number[] = [];
@@ -162,9 +171,9 @@ class SpanBuilder {
   #endsTensor = false;
 
   /** Appends a span, or lengthens the last one, over a gap that both spaces have too, when they run in step. */
-  add(target: number, bytes: number, rows: SpanRows | undefined, endsTensor: boolean): void {
+  add(target: number, bytes: number, rows: SpanRows | undefined, { startsTensor, endsTensor }: Ends): void {
     const last = this.targets.length - 1;
-    const isNext = this.#endsTensor || this.lengths[last] === this.wireBytes - this.#last;
+    const isNext = (this.#endsTensor && startsTensor) || this.lengths[last] === this.wireBytes - this.#last;
     const canJoin = last >= 0 && rows === undefined && !this.rows.has(last) && isNext;
     if (canJoin && target - this.targets[last]! === this.wireBytes - this.#last) {
       this.lengths[last] = this.wireBytes - this.#last + bytes;
@@ -189,9 +198,12 @@ function addBox(
   const target = tensorOffset + start * elementBytes;
   const rowBytes = rowLength * elementBytes;
   if (rowCount === 1) {
-    spans.add(target, rowBytes, undefined, start + rowLength === tensorCount);
+    spans.add(target, rowBytes, undefined, {
+      startsTensor: start === 0,
+      endsTensor: start + rowLength === tensorCount,
+    });
     return;
   }
   const rows = { rowBytes, extents, strides: strides.map((stride) => stride * elementBytes) };
-  spans.add(target, rowBytes * rowCount, rows, false);
+  spans.add(target, rowBytes * rowCount, rows, INSIDE);
 }

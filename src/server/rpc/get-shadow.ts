@@ -90,8 +90,11 @@ async function sendVersion(
   const { totalBytes } = shadow.plan;
   await send({ header: headerOf(run, reader, shadow, activity.durableStep) });
   for (let offset = firstOffset; offset < totalBytes; ) {
+    const bytes = Math.min(request.chunkBytes, totalBytes - offset);
+    await service.readTurns.turn(bytes);
+    signal.throwIfAborted();
     checkHeld(run, reader);
-    const frame = frameShadowChunk(offset, Math.min(request.chunkBytes, totalBytes - offset), request.checksums);
+    const frame = frameShadowChunk(offset, bytes, request.checksums);
     readBytes(shadow.plan, offset, frame.data);
     if (request.checksums) frame.setCrc32c(crc32c(frame.data));
     offset += frame.data.length;

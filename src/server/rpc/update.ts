@@ -118,6 +118,7 @@ class UpdateSession {
         if (this.#run.admission(this.#writer, message.step) !== undefined && !(await this.#admit(message.step))) return;
         this.#writer.stage(message.step, message.offset, message.data);
         this.#activity.bytesReceived += message.data.length;
+        this.#service.readTurns.received(message.data.length);
         this.#timer.wind(message.step);
         return;
       case 'commit':
