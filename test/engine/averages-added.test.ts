@@ -1,12 +1,26 @@
 import { describe, expect, test } from 'vitest';
-import { drive, ema, f32, f32At, makeRun, mean, never, push, readAll, refusal, space, tensor } from './fixtures.js';
+import {
+  attach,
+  commit,
+  ema,
+  f32,
+  f32At,
+  makeRun,
+  mean,
+  openWriter,
+  push,
+  readAll,
+  refusal,
+  space,
+  tensor,
+} from './fixtures.js';
 
 const step = (value: number): Buffer => space(f32(value));
 
 describe('an average that is added to a run under way', () => {
   test('starts with the next step, and says since when', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
-    run.attach('');
+    attach(run);
     for (const number of [1, 2, 3]) await push(run, number, step(number));
     run.addAverage(mean('late'));
     expect(run.head.shadows[1]!.state).toMatchObject({ numUpdates: 0, weight: undefined, addedAtStep: 3 });
@@ -18,7 +32,7 @@ describe('an average that is added to a run under way', () => {
 
   test('per step: time begins where it was added', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
-    run.attach('');
+    attach(run);
     await push(run, 1_000, step(1));
     run.addAverage({ ...ema('late', 0.5, 'ZEROS'), decayUnit: 'PER_STEP' });
     await push(run, 1_002, step(1));
@@ -27,7 +41,7 @@ describe('an average that is added to a run under way', () => {
 
   test('readers keep the version that they hold, with the averages of then', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a'), mean('b')]);
-    run.attach('');
+    attach(run);
     await push(run, 1, step(1));
     const reader = run.pin(run.head);
     run.removeAverage('a');
@@ -43,19 +57,19 @@ describe('an average that is added to a run under way', () => {
 
   test('in the middle of a step: the step counts for it', async () => {
     const { run } = makeRun([tensor('w', [1]), tensor('x', [1])], [mean('a')]);
-    const writer = run.openWriter(run.attach(''), undefined, never);
+    const writer = openWriter(run);
     writer.stage(1, 0, step(1));
     run.addAverage({ ...mean('late'), include: ['x'] });
     writer.stage(1, 64, step(2));
-    await run.commit(writer, 1, 128, false, drive);
+    await commit(run, writer, 1, 128);
     expect(f32At(readAll(run, 1), 1)).toEqual([2]);
   });
 
   test.each([true, false])('that leaves no room for a step in flight is refused, a stream open: %s', async (isOpen) => {
     const { run, ledger } = makeRun([tensor('w', [1])], [mean('a')], {}, 2 * 8_192);
-    run.attach('');
+    attach(run);
     await push(run, 1, step(1));
-    if (isOpen) run.openWriter(run.generation, undefined, never);
+    if (isOpen) openWriter(run);
     const used = ledger.usedBytes;
     expect(() => run.addAverage(mean('late'))).toThrow(
       expect.toSatisfy(
@@ -76,7 +90,7 @@ test('a filtered average takes the memory of its own tensors only', async () => 
   const whole = makeRun(tensors, [mean('a'), mean('b')]).run.memory.shadowBytes;
   const { run } = makeRun(tensors, [mean('a'), { ...mean('b'), include: ['sm*'] }]);
   expect(run.memory.shadowBytes).toBeLessThan(0.7 * whole);
-  run.attach('');
+  attach(run);
   await push(run, 1, space(new Float32Array(800_000).fill(1), new Float32Array(10).fill(2)));
   expect(readAll(run, 1)).toEqual(space(new Float32Array(10).fill(2)));
   expect(readAll(run, 0)).toHaveLength(3_200_000 + 64);

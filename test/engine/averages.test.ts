@@ -2,7 +2,21 @@ import { describe, expect, test } from 'vitest';
 import type { FloatDType } from '../../src/common/index.js';
 import { randomBits } from '../kernels/elements.js';
 import { lerped, nearestCode, rounded } from '../kernels/oracle.js';
-import { drive, ema, f32At, f64, f64At, makeRun, mean, never, push, readAll, space, tensor } from './fixtures.js';
+import {
+  attach,
+  commit,
+  ema,
+  f32At,
+  f64,
+  f64At,
+  makeRun,
+  mean,
+  openWriter,
+  push,
+  readAll,
+  space,
+  tensor,
+} from './fixtures.js';
 
 // Whole runs against closed forms in float64, and against the exact order of operations in float32.
 
@@ -30,7 +44,7 @@ describe(`closed forms in float64, seed ${SEED}`, () => {
       mean('m', 'F64'),
     ];
     const { run } = makeRun([tensor('w', [COUNT], { dtype: 'F64' })], averages);
-    run.attach('');
+    attach(run);
     await push(run, 0, space(initial), { initial: true });
     for (const [k, theta] of updates.entries()) await push(run, k + 1, space(theta));
     const found = averages.map((_, index) => f64At(readAll(run, index), COUNT));
@@ -47,7 +61,7 @@ describe(`closed forms in float64, seed ${SEED}`, () => {
       [tensor('w', [1])],
       [ema('narrow', 0.9999, 'INITIAL'), ema('wide', 0.9999, 'INITIAL', 'F64')],
     );
-    run.attach('');
+    attach(run);
     await push(run, 0, space(Float32Array.of(1)), { initial: true });
     const theta = Math.fround(1.0005);
     for (let step = 1; step <= 2_000; step++) await push(run, step, space(Float32Array.of(theta)));
@@ -61,13 +75,13 @@ test('200,000 updates: a float64 shadow is where it should be, a float32 one has
     [tensor('w', [1], { dtype: 'F64' })],
     [ema('narrow', 0.9999, 'INITIAL'), ema('wide', 0.9999, 'INITIAL', 'F64')],
   );
-  const writer = run.openWriter(run.attach(''), undefined, never);
-  const commit = async (step: number, value: number): Promise<void> => {
+  const writer = openWriter(run);
+  const update = async (step: number, value: number): Promise<void> => {
     writer.stage(step, 0, space(f64(value)));
-    await run.commit(writer, step, 64, step === 0, drive);
+    await commit(run, writer, step, 64, { isInitial: step === 0 });
   };
-  await commit(0, 1);
-  for (let step = 1; step <= 200_000; step++) await commit(step, 1.0005);
+  await update(0, 1);
+  for (let step = 1; step <= 200_000; step++) await update(step, 1.0005);
   expect(f32At(readAll(run, 0), 1)).toEqual([1]);
   expect(Math.abs(f64At(readAll(run, 1), 1)[0]! - 1.0005)).toBeLessThan(1e-6);
 }, 120_000);
@@ -83,7 +97,7 @@ describe(`the exact order of operations, seed ${SEED}`, () => {
   test.each(['F16', 'BF16', 'F32', 'F64'] as const)('a layout of F32 that travels as %s', async (wireDType) => {
     const averages = [ema('a', 0.999, 'FIRST'), ema('b', 0.999, 'FIRST', 'F64'), mean('c')];
     const { run } = makeRun([tensor('w', [COUNT])], averages);
-    run.attach('');
+    attach(run);
     const shadows = averages.map(({ precision }) => ({ precision, values: new Float64Array(COUNT) }));
     for (const [k, theta] of updates.entries()) {
       await push(run, k, space(encoders[wireDType](theta)), { wireDType });
@@ -111,7 +125,7 @@ describe('∞ and NaN', () => {
         [tensor('w', [4], { dtype: 'F64' })],
         [ema('assign', 0, 'FIRST', precision), ema('lerp', 0.5, 'FIRST', precision)],
       );
-      run.attach('');
+      attach(run);
       await push(run, 1, space(f64(...wild)));
       await push(run, 2, space(f64(5, 6, 7, 8)));
       const read = (average: number): number[] => f64At(readAll(run, average, { dtype: 'F64' }), 4);
@@ -122,7 +136,7 @@ describe('∞ and NaN', () => {
 
   test('of the first update are assigned as they are', async () => {
     const { run } = makeRun([tensor('w', [4], { dtype: 'F64' })], [mean('m'), ema('i', 0.9, 'INITIAL')]);
-    run.attach('');
+    attach(run);
     await push(run, 0, space(f64(...wild)), { initial: true });
     expect(f32At(readAll(run, 1), 4)).toEqual(wild);
     await push(run, 1, space(f64(1, 2, 3, 4)));

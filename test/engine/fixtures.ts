@@ -3,6 +3,7 @@ import { ShadowkeepError } from '../../src/common/index.js';
 import {
   AVERAGE_DEFAULTS,
   type AverageSpec,
+  type CommitOutcome,
   planRead,
   type Reader,
   type ReadPlan,
@@ -10,7 +11,9 @@ import {
   type RunSpec,
   readBytes,
   type TensorSpec,
+  type TrainerRequest,
   type Version,
+  type Writer,
 } from '../../src/engine/index.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import type { RunOptions } from '../../src/engine/run-spec.js';
@@ -45,7 +48,7 @@ export function specOf(
   averages: AverageSpec[],
   rules: Partial<RunSpec> = {},
 ): RunSpec {
-  return { name, tensors, averages, nonFinite: 'ACCEPT', snapshots: undefined, ...rules };
+  return { name, tensors, averages, nonFinite: 'ACCEPT', snapshots: undefined, retain: undefined, ...rules };
 }
 
 /** A run with a ledger of its own. */
@@ -70,6 +73,37 @@ export function never(error: ShadowkeepError): void {
   throw error;
 }
 
+/** The generation of a life of the trainer; default: the present one, or the first. */
+export function attach(run: Run, incarnation = '', rest: Partial<TrainerRequest> = {}): number {
+  return run.attach({ incarnation, writers: 0, resumeStep: undefined, trainerStep: undefined, ...rest });
+}
+
+/** The stream of a single writer in the present generation; the first one is opened where there is none. */
+export function openWriter(
+  run: Run,
+  wireDType?: FloatDType,
+  onFailure: (error: ShadowkeepError) => void = never,
+  generation = run.generation === 0 ? attach(run) : run.generation,
+): Writer {
+  return run.openWriter({ generation, writer: 0, boxes: undefined, wireDType, takeover: false }, onFailure);
+}
+
+/** A writer says that its part of a step is whole; default: an update. */
+export async function commit(
+  run: Run,
+  writer: Writer,
+  step: number,
+  bytes: number,
+  { isInitial = false, isSkipped = false }: { isInitial?: boolean; isSkipped?: boolean } = {},
+): Promise<CommitOutcome> {
+  return await run.commit(writer, { step, bytes, isInitial, isSkipped }, drive);
+}
+
+/** A writer says that the optimizer left a step out. */
+export async function skip(run: Run, writer: Writer, step: number): Promise<CommitOutcome> {
+  return await commit(run, writer, step, 0, { isSkipped: true });
+}
+
 /** Pushes one step through a stream of its own. */
 export async function push(
   run: Run,
@@ -77,10 +111,10 @@ export async function push(
   space: Uint8Array,
   options: { initial?: boolean; wireDType?: FloatDType } = {},
 ): Promise<string> {
-  const writer = run.openWriter(run.generation, options.wireDType, never);
+  const writer = openWriter(run, options.wireDType);
   try {
     if (space.length > 0) writer.stage(step, 0, space);
-    return (await run.commit(writer, step, space.length, options.initial ?? false, drive)).state;
+    return (await commit(run, writer, step, space.length, { isInitial: options.initial ?? false })).state;
   } finally {
     run.closeWriter(writer);
   }

@@ -1,6 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { randomBits } from '../kernels/elements.js';
-import { drive, ema, f32, f32At, makeRun, mean, never, push, readAll, space, tensor } from './fixtures.js';
+import {
+  attach,
+  commit,
+  ema,
+  f32,
+  f32At,
+  makeRun,
+  mean,
+  openWriter,
+  push,
+  readAll,
+  space,
+  tensor,
+} from './fixtures.js';
 
 const SEED = 20_261_125;
 const COUNT = 5_000;
@@ -11,7 +24,7 @@ const weights = Array.from({ length: 8 }, () => Float32Array.from({ length: COUN
 /** A run whose steps are folded as they arrive. */
 function makeAhead(average = ema('a', 0.9, 'FIRST')) {
   const { run, ledger } = makeRun([tensor('w', [COUNT])], [average], OPTIONS);
-  run.attach('');
+  attach(run);
   return { run, ledger };
 }
 
@@ -26,7 +39,7 @@ describe(`a step that is folded as it arrives, seed ${SEED}`, () => {
       const { run } = makeAhead(average);
       // A second average keeps it from that.
       const { run: plain } = makeRun([tensor('w', [COUNT])], [average, mean('b')], OPTIONS);
-      plain.attach('');
+      attach(plain);
       await pushAll(run);
       await pushAll(plain);
       expect(readAll(run).equals(readAll(plain))).toBe(true);
@@ -37,9 +50,9 @@ describe(`a step that is folded as it arrives, seed ${SEED}`, () => {
   test('is begun only where the average lies as the wire does', async () => {
     const isAhead = async (...[tensors, averages]: Parameters<typeof makeRun>) => {
       const { run } = makeRun(tensors, averages);
-      run.attach('');
+      attach(run);
       await push(run, 1, Buffer.alloc(run.stepBytes));
-      const writer = run.openWriter(run.generation, undefined, never);
+      const writer = openWriter(run);
       writer.stage(2, 0, Buffer.alloc(64));
       return writer.ahead !== undefined;
     };
@@ -60,7 +73,7 @@ describe(`a step that is folded as it arrives, seed ${SEED}`, () => {
     const { run } = makeAhead();
     await pushAll(run);
     const before = readAll(run);
-    const writer = run.openWriter(run.generation, undefined, never);
+    const writer = openWriter(run);
     writer.stage(100, 0, space(weights[0]!).subarray(0, 8_000));
     expect(readAll(run).equals(before)).toBe(true);
     run.closeWriter(writer);
@@ -91,25 +104,25 @@ describe(`a step that is folded as it arrives, seed ${SEED}`, () => {
 
   test('an average that is added meanwhile begins with the next step; the other one may go', async () => {
     const { run } = makeRun([tensor('w', [1])], [ema('a', 0.5, 'FIRST')]);
-    const writer = run.openWriter(run.attach(''), undefined, never);
-    const commit = async (step: number, value: number, between?: () => void): Promise<void> => {
+    const writer = openWriter(run);
+    const update = async (step: number, value: number, between?: () => void): Promise<void> => {
       writer.stage(step, 0, space(f32(value)));
       between?.();
-      await run.commit(writer, step, 64, false, drive);
+      await commit(run, writer, step, 64);
     };
-    await commit(1, 8);
-    await commit(2, 4, () => run.addAverage(mean('late')));
+    await update(1, 8);
+    await update(2, 4, () => run.addAverage(mean('late')));
     expect(f32At(readAll(run, 0), 1)).toEqual([6]);
     expect(run.head.shadows[1]!.state).toMatchObject({ numUpdates: 0, pushes: 0, weight: undefined });
-    await commit(3, 2);
+    await update(3, 2);
     expect([0, 1].map((average) => f32At(readAll(run, average), 1)[0])).toEqual([4, 2]);
     run.removeAverage('late');
-    await commit(4, 0, () => {
+    await update(4, 0, () => {
       run.addAverage(mean('later'));
       run.removeAverage('a');
     });
     expect(run.head.shadows[0]!.state).toMatchObject({ numUpdates: 0, weight: undefined });
-    await commit(5, 7);
+    await update(5, 7);
     expect(f32At(readAll(run, 0), 1)).toEqual([7]);
   });
 });

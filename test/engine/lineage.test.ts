@@ -5,10 +5,10 @@ import { refusal } from './fixtures.js';
 describe('a lineage', () => {
   test('a new life opens a generation, a known one gets its own, an empty one takes part', () => {
     const lineage = new Lineage('r');
-    expect([lineage.generation, lineage.attach(''), lineage.attach('')]).toEqual([0, 1, 1]);
-    expect([lineage.attach('a'), lineage.attach('a'), lineage.attach('')]).toEqual([2, 2, 2]);
-    expect([lineage.attach('b'), lineage.attach(''), lineage.generation]).toEqual([3, 3, 3]);
-    expect(() => lineage.attach('a')).toThrow(
+    expect([lineage.generation, lineage.attach('', 0), lineage.attach('', 0)]).toEqual([0, 1, 1]);
+    expect([lineage.attach('a', 0), lineage.attach('a', 0), lineage.attach('', 0)]).toEqual([2, 2, 2]);
+    expect([lineage.attach('b', 0), lineage.attach('', 0), lineage.generation]).toEqual([3, 3, 3]);
+    expect(() => lineage.attach('a', 0)).toThrow(
       expect.toSatisfy(refusal('GENERATION_FENCED', /^generation 2 of run "r" was fenced, 3 is open$/)),
     );
     expect(lineage.generation).toBe(3);
@@ -16,8 +16,8 @@ describe('a lineage', () => {
 
   test('only the newest generation passes', () => {
     const lineage = new Lineage('r');
-    lineage.attach('a');
-    lineage.attach('b');
+    lineage.attach('a', 0);
+    lineage.attach('b', 0);
     expect(() => lineage.check(2)).not.toThrow();
     expect(() => lineage.check(1)).toThrow(expect.toSatisfy(refusal('GENERATION_FENCED', /generation 1/)));
     expect(() => lineage.check(3)).toThrow(
@@ -28,20 +28,20 @@ describe('a lineage', () => {
 
   test('is restored with all it knew', () => {
     const lineage = new Lineage('r');
-    for (const life of ['a', 'b']) lineage.attach(life);
+    for (const life of ['a', 'b']) lineage.attach(life, 0);
     const copy = new Lineage('r');
     copy.restore(JSON.parse(JSON.stringify(lineage.state)));
     expect(copy.state).toEqual(lineage.state);
-    expect(copy.attach('b')).toBe(2);
-    expect(() => copy.attach('a')).toThrow('was fenced');
-    expect(copy.attach('c')).toBe(3);
+    expect(copy.attach('b', 0)).toBe(2);
+    expect(() => copy.attach('a', 0)).toThrow('was fenced');
+    expect(copy.attach('c', 0)).toBe(3);
   });
 
   test('names of lives that are names of other things are lives', () => {
     const lineage = new Lineage('r');
     expect(
       ['__proto__', 'constructor', '__proto__'].map((life, index) =>
-        index < 2 ? lineage.attach(life) : lineage.generation,
+        index < 2 ? lineage.attach(life, 0) : lineage.generation,
       ),
     ).toEqual([1, 2, 2]);
   });

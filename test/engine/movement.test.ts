@@ -1,13 +1,13 @@
 import { describe, expect, test } from 'vitest';
 import type { Movement } from '../../src/engine/index.js';
-import { ema, f32, makeRun, mean, push, space, tensor } from './fixtures.js';
+import { attach, ema, f32, makeRun, mean, push, space, tensor } from './fixtures.js';
 
 async function movementOf(
   averages: Parameters<typeof makeRun>[1],
   pushes: readonly Float32Array[],
 ): Promise<(Movement | undefined)[]> {
   const { run } = makeRun([tensor('w', [pushes[0]!.length])], averages);
-  run.attach('');
+  attach(run);
   for (const [index, weights] of pushes.entries()) await push(run, index, space(weights), { initial: index === 0 });
   return run.head.shadows.map(({ state }) => state.movement);
 }

@@ -2,7 +2,20 @@ import { describe, expect, test } from 'vitest';
 import { FLOAT_DTYPES, type FloatDType } from '../../src/common/index.js';
 import type { NonFinitePolicy, Run } from '../../src/engine/index.js';
 import { nearestCode } from '../kernels/oracle.js';
-import { drive, ema, f32, f32At, makeRun, mean, never, push, readAll, space, tensor } from './fixtures.js';
+import {
+  attach,
+  commit,
+  ema,
+  f32,
+  f32At,
+  makeRun,
+  mean,
+  openWriter,
+  push,
+  readAll,
+  space,
+  tensor,
+} from './fixtures.js';
 
 const TENSORS = [
   tensor('a', [3]),
@@ -15,7 +28,7 @@ function open(nonFinite: NonFinitePolicy): Run {
   const { run } = makeRun(TENSORS, [ema('e', 0.5, 'FIRST'), mean('m')], { pageBytesMax: 4_096 }, undefined, {
     nonFinite,
   });
-  run.attach('');
+  attach(run);
   return run;
 }
 
@@ -26,10 +39,10 @@ function stepWith(...wild: readonly (readonly [number, number, number])[]): Buff
   return space(...parts);
 }
 
-async function commit(run: Run, step: number, bytes: Buffer, chunkBytes = 1_008) {
-  const writer = run.openWriter(run.generation, undefined, never);
+async function send(run: Run, step: number, bytes: Buffer, chunkBytes = 1_008) {
+  const writer = openWriter(run);
   for (let at = 0; at < bytes.length; at += chunkBytes) writer.stage(step, at, bytes.subarray(at, at + chunkBytes));
-  const outcome = await run.commit(writer, step, bytes.length, false, drive);
+  const outcome = await commit(run, writer, step, bytes.length);
   run.closeWriter(writer);
   return outcome;
 }
@@ -41,22 +54,22 @@ describe('REJECT_STEP', () => {
     ['one in the middle of many pages', [2, 3_333], 'tensor "b" is not finite at element 3333'],
   ] as const)('%s', async (_, [index, element], detail) => {
     const run = open('REJECT_STEP');
-    await commit(run, 1, stepWith());
+    await send(run, 1, stepWith());
     const before = readAll(run);
     for (const value of [Number.NaN, Number.POSITIVE_INFINITY, Number.NEGATIVE_INFINITY]) {
-      expect(await commit(run, 2, stepWith([index, element, value]))).toEqual({ state: 'REJECTED', detail });
+      expect(await send(run, 2, stepWith([index, element, value]))).toEqual({ state: 'REJECTED', detail });
     }
     expect(readAll(run)).toEqual(before);
     expect({ step: run.committedStep, count: run.nonFiniteSteps }).toEqual({ step: 1, count: 3 });
     expect(run.head.shadows[1]!.state.numUpdates).toBe(1);
-    expect(await commit(run, 2, stepWith())).toEqual({ state: 'COMMITTED', detail: '' });
+    expect(await send(run, 2, stepWith())).toEqual({ state: 'COMMITTED', detail: '' });
   });
 
   test('the first of several is named, however the step is cut', async () => {
     for (const chunkBytes of [16, 4_000, 1 << 20]) {
       const run = open('REJECT_STEP');
       const bytes = stepWith([2, 4_999, Number.NaN], [2, 17, Number.NaN], [3, 0, Number.NaN]);
-      const { detail } = await commit(run, 1, bytes, chunkBytes);
+      const { detail } = await send(run, 1, bytes, chunkBytes);
       expect(detail).toBe('tensor "b" is not finite at element 17');
     }
   });
@@ -64,7 +77,7 @@ describe('REJECT_STEP', () => {
   test('an initial push too; what a broken stream sent is forgotten', async () => {
     const run = open('REJECT_STEP');
     expect(await push(run, 0, stepWith([0, 1, Number.NaN]), { initial: true })).toBe('REJECTED');
-    const writer = run.openWriter(run.generation, undefined, never);
+    const writer = openWriter(run);
     writer.stage(1, 0, stepWith([0, 1, Number.NaN]).subarray(0, 64));
     run.closeWriter(writer);
     expect(await push(run, 0, stepWith(), { initial: true })).toBe('COMMITTED');
@@ -74,12 +87,12 @@ describe('REJECT_STEP', () => {
     const run = open('REJECT_STEP');
     const bytes = stepWith();
     bytes.fill(0xff, 12, 64);
-    expect(await commit(run, 1, bytes)).toMatchObject({ state: 'COMMITTED' });
+    expect(await send(run, 1, bytes)).toMatchObject({ state: 'COMMITTED' });
   });
 
   test.each(FLOAT_DTYPES)('a layout that travels as %s', async (wireDType: FloatDType) => {
     const { run } = makeRun([tensor('w', [100])], [mean('m')], {}, undefined, { nonFinite: 'REJECT_STEP' });
-    run.attach('');
+    attach(run);
     const numbers = new Float64Array(100).fill(0.5);
     numbers[41] = Number.POSITIVE_INFINITY;
     const encode = (values: Float64Array) => {
@@ -96,11 +109,11 @@ describe('REJECT_STEP', () => {
 describe('SKIP_TENSOR', () => {
   test('the tensor keeps its shadow, the others are folded, a reader keeps its version', async () => {
     const run = open('SKIP_TENSOR');
-    await commit(run, 1, stepWith());
+    await send(run, 1, stepWith());
     const reader = run.pin(run.head);
     const before = readAll(run);
     const bytes = stepWith([2, 4_000, Number.NaN], [0, 0, 3]);
-    expect(await commit(run, 2, bytes)).toEqual({
+    expect(await send(run, 2, bytes)).toEqual({
       state: 'COMMITTED',
       detail: 'tensor "b" is not finite at element 4000',
     });
@@ -112,15 +125,15 @@ describe('SKIP_TENSOR', () => {
 
   test('before there is a shadow the step is rejected', async () => {
     const run = open('SKIP_TENSOR');
-    expect(await commit(run, 1, stepWith([3, 0, Number.NaN]))).toMatchObject({ state: 'REJECTED' });
+    expect(await send(run, 1, stepWith([3, 0, Number.NaN]))).toMatchObject({ state: 'REJECTED' });
     expect(run.committedStep).toBeUndefined();
   });
 });
 
 test('ACCEPT folds what comes, and counts it', async () => {
   const run = open('ACCEPT');
-  await commit(run, 1, stepWith());
-  await commit(run, 2, stepWith([0, 1, Number.POSITIVE_INFINITY]));
+  await send(run, 1, stepWith());
+  await send(run, 2, stepWith([0, 1, Number.POSITIVE_INFINITY]));
   expect(f32At(readAll(run, 0, { names: ['a'] }), 3)).toEqual([1, Number.POSITIVE_INFINITY, 1]);
   expect(run.nonFiniteSteps).toBe(1);
 });

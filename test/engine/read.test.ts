@@ -1,9 +1,11 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS } from '../../src/common/index.js';
-import { readBytes, readElements, writeElements } from '../../src/engine/index.js';
+import { type Box, BoxList, planRead, readBytes, readElements, writeElements } from '../../src/engine/index.js';
+import { randomBits } from '../kernels/elements.js';
 import { nearestCode, rounded } from '../kernels/oracle.js';
-import { ema, f32, f64, makeRun, planOf, push, readAll, space, tensor } from './fixtures.js';
+import { attach, ema, f32, f64, makeRun, planOf, push, readAll, refusal, space, tensor } from './fixtures.js';
+import { box, elementsOf, randomBox } from './world/naive.js';
 
 const SEED = 20_250_613;
 /** Several pages of 4 KiB, odd counts, a scalar, an empty one, and copied ones in between. */
@@ -31,7 +33,7 @@ const step = space(a, n, c, d, m, e);
 
 async function makeRead(precision: 'F32' | 'F64') {
   const { run } = makeRun(TENSORS, [ema('a', 0.5, 'FIRST', precision)], OPTIONS);
-  run.attach('');
+  attach(run);
   await push(run, 1, step);
   return run;
 }
@@ -92,6 +94,51 @@ test('a selection has its own byte space, in the order of the layout', async () 
   expect(planOf(run, run.head, 0, (name) => name === 'x')).toMatchObject({
     tensors: [],
     totalBytes: 0,
+  });
+});
+
+describe('a read of boxes', () => {
+  const boxesOf = (run: Awaited<ReturnType<typeof makeRead>>, boxes: readonly Box[], dtype?: FloatDType) =>
+    planRead(run.layout, run.head, run.head.shadows[0]!, BoxList.of(boxes), dtype);
+
+  test(`has their elements in the order of the boxes, whichever piece is read, seed ${SEED}`, async () => {
+    const run = await makeRead('F32');
+    const random = randomBits(SEED);
+    for (let round = 0; round < 60; round++) {
+      const dtype = [undefined, 'F16', 'F64'] as const;
+      const as = dtype[round % 3];
+      const whole = planOf(run, run.head, 0, () => true, as);
+      const all = Buffer.alloc(whole.totalBytes);
+      readBytes(whole, 0, all);
+      const boxes = Array.from({ length: random() % 6 }, () => {
+        const index = [0, 1, 2, 3, 4, 5, 7][random() % 7]!;
+        return box([], [], { tensor: index, ...(random() % 3 === 0 ? {} : randomBox(TENSORS[index]!.shape, random)) });
+      });
+      const expected = boxes.map((one) => {
+        const { dtype: read, offset } = whole.tensors.find(
+          ({ tensor: { name } }) => name === TENSORS[one.tensor]!.name,
+        )!;
+        const size = DTYPE_BYTES[read];
+        const elements = elementsOf(TENSORS[one.tensor]!.shape, one);
+        return Buffer.concat(elements.map((at) => all.subarray(offset + at * size, offset + (at + 1) * size)));
+      });
+      const plan = boxesOf(run, boxes, as);
+      expect(plan.tensors.map(({ bytes }) => bytes)).toEqual(expected.map(({ length }) => length));
+      const found = Buffer.alloc(plan.totalBytes, 0xa5);
+      for (let at = 0; at < found.length; ) {
+        const piece = found.subarray(at, at + 16 * (1 + (random() % 200)));
+        readBytes(plan, at, piece);
+        at += piece.length;
+      }
+      expect({ boxes, same: found.equals(space(...expected)) }).toEqual({ boxes, same: true });
+    }
+  });
+
+  test('of a tensor that is not kept is refused', async () => {
+    const run = await makeRead('F32');
+    expect(() => boxesOf(run, [box([], []), box([], [], { tensor: 6 })])).toThrow(
+      expect.toSatisfy(refusal('INVALID_FIELD', /^boxes\[1\] is of tensor "x", which this average does not take$/)),
+    );
   });
 });
 

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { RUN_COUNT_MAX } from '../../src/common/index.js';
 import { type RunSpec, RunTable } from '../../src/engine/index.js';
-import { f32, MIB, MODE, mean, push, refusal, space, specOf, tensor } from './fixtures.js';
+import { attach, f32, MIB, MODE, mean, push, refusal, space, specOf, tensor } from './fixtures.js';
 
 const spec = (name: string): RunSpec => specOf(name, [tensor('w', [1])], [mean('a')]);
 
@@ -73,7 +73,7 @@ describe('the table of runs', () => {
     for (let life = 0; life < 3; life++) {
       for (const name of ['a', 'b']) {
         const { run } = table.open(spec(name));
-        run.attach('');
+        attach(run);
         ids.push(run.head.id);
         for (const step of [1, 2]) {
           await push(run, step, space(f32(step)));

@@ -1,24 +1,40 @@
 import { describe, expect, test } from 'vitest';
 import type { ShadowkeepError } from '../../src/common/index.js';
-import { drive, ema, f32, f32At, makeRun, mean, never, push, readAll, refusal, space, tensor } from './fixtures.js';
+import {
+  attach,
+  commit,
+  ema,
+  f32,
+  f32At,
+  makeRun,
+  mean,
+  never,
+  openWriter,
+  push,
+  readAll,
+  refusal,
+  space,
+  tensor,
+} from './fixtures.js';
 
 const step = (value: number): Buffer => space(f32(value));
+const UPDATE = { isInitial: false, isSkipped: false };
 
 describe('generations', () => {
   test('a new life fences the older ones, a known one gets its own again, none takes part', () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
-    expect(run.attach('')).toBe(1);
-    expect(run.attach('first life')).toBe(2);
-    expect(run.attach('first life')).toBe(2);
-    expect(run.attach('')).toBe(2);
-    expect(run.attach('second life')).toBe(3);
-    expect(() => run.attach('first life')).toThrow(
+    expect(attach(run)).toBe(1);
+    expect(attach(run, 'first life')).toBe(2);
+    expect(attach(run, 'first life')).toBe(2);
+    expect(attach(run)).toBe(2);
+    expect(attach(run, 'second life')).toBe(3);
+    expect(() => attach(run, 'first life')).toThrow(
       expect.toSatisfy(refusal('GENERATION_FENCED', /generation 2 of run "r" was fenced, 3 is open/)),
     );
-    expect(() => run.openWriter(2, undefined, never)).toThrow(
+    expect(() => openWriter(run, undefined, never, 2)).toThrow(
       expect.toSatisfy(refusal('GENERATION_FENCED', /generation 2/)),
     );
-    expect(() => run.openWriter(4, undefined, never)).toThrow(
+    expect(() => openWriter(run, undefined, never, 4)).toThrow(
       expect.toSatisfy(refusal('GENERATION_UNKNOWN', /run "r" has no generation 4, 3 is open/)),
     );
   });
@@ -26,13 +42,14 @@ describe('generations', () => {
   test('a fenced writer is told, loses what it staged, and changes nothing any more', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
     const failures: ShadowkeepError[] = [];
-    const old = run.openWriter(run.attach('a'), undefined, (error) => failures.push(error));
+    attach(run, 'a');
+    const old = openWriter(run, undefined, (error) => failures.push(error));
     old.stage(1, 0, step(7));
-    run.attach('b');
+    attach(run, 'b');
     expect(failures.map(({ reason, message }) => [reason, message])).toEqual([
       ['GENERATION_FENCED', 'generation 2 of run "r" has begun'],
     ]);
-    await expect(run.commit(old, 1, 64, false, drive)).rejects.toSatisfy(refusal('GENERATION_FENCED', /generation 2/));
+    await expect(commit(run, old, 1, 64)).rejects.toSatisfy(refusal('GENERATION_FENCED', /generation 2/));
     expect(run.memory.stagingBytes).toBe(0);
     await push(run, 1, step(3));
     run.closeWriter(old);
@@ -41,9 +58,9 @@ describe('generations', () => {
 
   test('a thousand lives are remembered, then the oldest is a new one', () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
-    for (let life = 1; life <= 1_025; life++) run.attach(`life ${life}`);
-    expect(() => run.attach('life 2')).toThrow('was fenced');
-    expect(run.attach('life 1')).toBe(1_026);
+    for (let life = 1; life <= 1_025; life++) attach(run, `life ${life}`);
+    expect(() => attach(run, 'life 2')).toThrow('was fenced');
+    expect(attach(run, 'life 1')).toBe(1_026);
   });
 });
 
@@ -63,7 +80,7 @@ describe('memory', () => {
       }
     }
     const { run, ledger } = makeRun(tensors, [mean('a'), mean('b'), mean('c', 'F64')], {}, neededBytes);
-    const writer = run.openWriter(run.attach(''), undefined, never);
+    const writer = openWriter(run);
     expect(ledger.freeBytes).toBe(0);
     run.closeWriter(writer);
     expect(run.delete()).toBe(neededBytes);
@@ -73,7 +90,7 @@ describe('memory', () => {
   test('a step in a wider dtype that does not fit is refused when its stream opens; a narrower one goes on', async () => {
     const { run, ledger } = makeRun([tensor('w', [2_048])], [mean('a')], { pageBytesMax: 4_096 }, 4 * 8_192);
     const used = ledger.usedBytes;
-    expect(() => run.openWriter(run.attach(''), 'F64', never)).toThrow(
+    expect(() => openWriter(run, 'F64')).toThrow(
       expect.toSatisfy(
         refusal(
           'MEMORY_EXHAUSTED',
@@ -81,13 +98,16 @@ describe('memory', () => {
         ),
       ),
     );
-    expect({ writer: run.writer, used: ledger.usedBytes }).toEqual({ writer: undefined, used });
+    expect({ writers: run.writerStates.filter(({ isConnected }) => isConnected), used: ledger.usedBytes }).toEqual({
+      writers: [],
+      used,
+    });
     expect(await push(run, 1, space(new Float32Array(2_048).fill(2)))).toBe('COMMITTED');
   });
 
   test('a reader costs the pages that change under it, and nothing when it leaves', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
-    run.attach('');
+    attach(run);
     await push(run, 1, step(1));
     const reader = run.pin(run.head);
     const before = run.memory;
@@ -102,7 +122,7 @@ describe('memory', () => {
 
   test('a trainer that needs the memory of readers takes the oldest, and never waits', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')], {}, 4 * 8_192);
-    run.attach('');
+    attach(run);
     const readers = [];
     for (let number = 1; number <= 4; number++) {
       await push(run, number, step(number));
@@ -120,7 +140,7 @@ describe('memory', () => {
 describe('commits', () => {
   test('an initial push is needed by INITIAL, comes before the first update, once', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('m'), ema('a', 0.5, 'INITIAL')]);
-    run.attach('');
+    attach(run);
     await expect(push(run, 1, step(1))).rejects.toSatisfy(
       refusal('INITIAL_REQUIRED', /^average "a" starts from INITIAL: push the initial weights of run "r" first$/),
     );
@@ -128,7 +148,7 @@ describe('commits', () => {
     expect(await push(run, 0, step(8), { initial: true })).toBe('COMMITTED');
     const assigned = { numUpdates: 0, pushes: 0, weight: 1, originStep: 0, lastStep: 0 };
     expect(run.head.shadows.map(({ state }) => state)).toMatchObject([assigned, assigned]);
-    expect(await push(run, 0, step(9), { initial: true })).toBe('ALREADY_COMMITTED');
+    expect(await push(run, 0, step(8), { initial: true })).toBe('ALREADY_COMMITTED');
     await expect(push(run, 1, step(9), { initial: true })).rejects.toSatisfy(
       refusal('INITIAL_TOO_LATE', /^initial push of step 1: run "r" has committed step 0$/),
     );
@@ -137,7 +157,7 @@ describe('commits', () => {
 
   test('listeners hear of each commit and of the deletion, until they stop', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
-    run.attach('');
+    attach(run);
     const heard: (number | undefined)[] = [];
     const stop = run.subscribe(() => heard.push(run.isDeleted ? -1 : run.committedStep));
     await push(run, 4, step(1));
@@ -150,12 +170,12 @@ describe('commits', () => {
 
   test('a saved state is restored: step, generation, lives, updates', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
-    run.attach('life');
+    attach(run, 'life');
     for (const number of [3, 5]) await push(run, number, step(number));
     const { run: copy } = makeRun([tensor('w', [1])], [mean('a')]);
     copy.restore(JSON.parse(JSON.stringify(run.state)));
     expect(copy.state).toEqual(run.state);
-    expect(copy.attach('life')).toBe(1);
+    expect(attach(copy, 'life')).toBe(1);
     await push(copy, 6, step(10));
     expect(copy.head.shadows[0]?.state).toMatchObject({ numUpdates: 3, weight: 1 / 3 });
     expect(() => copy.restore(run.state)).toThrow('broken invariant');
@@ -163,7 +183,7 @@ describe('commits', () => {
 
   test('an empty layout commits steps without bytes', async () => {
     const { run } = makeRun([tensor('w', [0]), tensor('x', [5], { policy: 'IGNORE' })], [mean('a')]);
-    run.attach('');
+    attach(run);
     expect(run.stepBytes).toBe(0);
     expect(await push(run, 1, Buffer.alloc(0))).toBe('COMMITTED');
     expect(readAll(run)).toHaveLength(0);
@@ -173,11 +193,11 @@ describe('commits', () => {
 describe('a fold under way', () => {
   test('nobody is fenced and the head is not pinned until it has ended', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a')]);
-    const writer = run.openWriter(run.attach(''), undefined, never);
+    const writer = openWriter(run);
     writer.stage(1, 0, step(1));
     const order: string[] = [];
-    const committed = run.commit(writer, 1, 64, false, async (fold) => {
-      expect(() => run.attach('new')).toThrow('broken invariant');
+    const committed = run.commit(writer, { step: 1, bytes: 64, ...UPDATE }, async (fold) => {
+      expect(() => attach(run, 'new')).toThrow('broken invariant');
       expect(() => run.pin(run.head)).toThrow('broken invariant');
       for (const _ of fold);
       for (let tick = 0; tick < 20; tick++) await Promise.resolve();
@@ -189,9 +209,9 @@ describe('a fold under way', () => {
 
   test('a run deleted during it: the writer is told so, nobody waits for ever', async () => {
     const { run, ledger } = makeRun([tensor('w', [100])], [mean('a')], { yieldElements: 1 });
-    const writer = run.openWriter(run.attach(''), undefined, () => undefined);
+    const writer = openWriter(run, undefined, () => undefined);
     writer.stage(1, 0, space(new Float32Array(100)));
-    const committed = run.commit(writer, 1, run.stepBytes, false, async (fold) => {
+    const committed = run.commit(writer, { step: 1, bytes: run.stepBytes, ...UPDATE }, async (fold) => {
       let slices = 0;
       for (const _ of fold) if (slices++ === 0) run.delete();
     });

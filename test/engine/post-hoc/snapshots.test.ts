@@ -8,7 +8,7 @@ import {
   readBytes,
   type SnapshotsSpec,
 } from '../../../src/engine/index.js';
-import { f32, f32At, f64, f64At, makeRun, mean, push, readAll, refusal, space, tensor } from '../fixtures.js';
+import { attach, f32, f32At, f64, f64At, makeRun, mean, push, readAll, refusal, space, tensor } from '../fixtures.js';
 
 const power = (name: string, sigmaRel: number, rest: Partial<AverageSpec> = {}): AverageSpec => ({
   ...AVERAGE_DEFAULTS,
@@ -24,7 +24,7 @@ function makePowerRun(snapshots: Partial<SnapshotsSpec> = {}, averages = [power(
   const { run, ledger } = makeRun([tensor('w', [2], { dtype: 'F64' })], averages, {}, undefined, {
     snapshots: { ...SNAPSHOTS, ...snapshots },
   });
-  run.attach('');
+  attach(run);
   return { run, ledger };
 }
 
@@ -92,7 +92,7 @@ describe('snapshots', () => {
     const { run } = makeRun([tensor('w', [2], { dtype: 'F64' })], [power('a', 0.1)], {}, 4 * 8_192, {
       snapshots: SNAPSHOTS,
     });
-    run.attach('');
+    attach(run);
     await train(run, 1, 200);
     expect(run.committedStep).toBe(200);
     expect(stepsOf(run).length).toBeLessThanOrEqual(2);
@@ -184,7 +184,7 @@ describe('a combination', () => {
 
   test('needs a power-function average that has been updated', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('m')]);
-    run.attach('');
+    attach(run);
     await push(run, 1, space(f32(1)));
     expect(() => planCombination('r', run.layout, run.head, 7, undefined, () => true)).toThrow(
       expect.toSatisfy(refusal('NOTHING_TO_COMBINE', /run "r" has no power-function average/)),
@@ -209,7 +209,7 @@ describe('a combination', () => {
       undefined,
       { snapshots: { ...SNAPSHOTS, everySteps: 2, dtype: 'F16' } },
     );
-    run.attach('');
+    attach(run);
     for (let step = 1; step <= 8; step++) {
       await push(
         run,

@@ -1,14 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { CHUNK_BYTES_MAX, type ShadowkeepError } from '../../src/common/index.js';
-import type { Run, Writer } from '../../src/engine/index.js';
-import { drive, ema, f32, f32At, makeRun, never, readAll, refusal, space, tensor } from './fixtures.js';
+import { CHUNK_BYTES_MAX, type ShadowkeepError } from '../../../src/common/index.js';
+import type { Run, Writer } from '../../../src/engine/index.js';
+import { commit, ema, f32, f32At, makeRun, openWriter, readAll, refusal, space, tensor } from '../fixtures.js';
 
 const STEP_BYTES = 128;
 const step = space(f32(...Array.from({ length: 32 }, (_, index) => index)));
 
 function setUp(): { run: Run; writer: Writer } {
   const { run } = makeRun([tensor('w', [32])], [ema('a', 0.5, 'FIRST')]);
-  return { run, writer: run.openWriter(run.attach(''), undefined, never) };
+  return { run, writer: openWriter(run) };
 }
 
 describe('a chunk', () => {
@@ -37,7 +37,7 @@ describe('a chunk', () => {
     expect(() => attempt(writer)).toThrow(expect.toSatisfy(refusal(reason, text)));
     expect(writer).toMatchObject({ step: 1, receivedBytes: 32 });
     writer.stage(1, 32, step.subarray(32));
-    expect(await run.commit(writer, 1, STEP_BYTES, false, drive)).toMatchObject({ state: 'COMMITTED' });
+    expect(await commit(run, writer, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
     expect(readAll(run)).toEqual(step);
   });
 
@@ -46,7 +46,7 @@ describe('a chunk', () => {
       const { run, writer } = setUp();
       writer.stage(1, 0, step.subarray(0, cut));
       writer.stage(1, cut, step.subarray(cut));
-      await run.commit(writer, 1, STEP_BYTES, false, drive);
+      await commit(run, writer, 1, STEP_BYTES);
       expect(readAll(run)).toEqual(step);
     }
   });
@@ -61,17 +61,17 @@ describe('a commit', () => {
   ])('%s is refused, and the step goes on', async (_, number, bytes, reason, text) => {
     const { run, writer } = setUp();
     writer.stage(1, 0, step.subarray(0, 64));
-    await expect(run.commit(writer, number, bytes, false, drive)).rejects.toSatisfy(refusal(reason, text));
+    await expect(commit(run, writer, number, bytes)).rejects.toSatisfy(refusal(reason, text));
     writer.stage(1, 64, step.subarray(64));
-    expect(await run.commit(writer, 1, STEP_BYTES, false, drive)).toMatchObject({ state: 'COMMITTED' });
+    expect(await commit(run, writer, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
   });
 
   test('of an old step in the middle of a new one is a mismatch, not a duplicate', async () => {
     const { run, writer } = setUp();
     writer.stage(5, 0, step);
-    await run.commit(writer, 5, STEP_BYTES, false, drive);
+    await commit(run, writer, 5, STEP_BYTES);
     writer.stage(6, 0, step.subarray(0, 64));
-    await expect(run.commit(writer, 5, STEP_BYTES, false, drive)).rejects.toSatisfy(
+    await expect(commit(run, writer, 5, STEP_BYTES)).rejects.toSatisfy(
       refusal('STEP_MISMATCH', /step 5 came while step 6/),
     );
     expect(writer.receivedBytes).toBe(64);
@@ -80,8 +80,8 @@ describe('a commit', () => {
   test('of an old step is acknowledged without its bytes', async () => {
     const { run, writer } = setUp();
     writer.stage(5, 0, step);
-    await run.commit(writer, 5, STEP_BYTES, false, drive);
-    expect(await run.commit(writer, 3, 0, false, drive)).toMatchObject({ state: 'ALREADY_COMMITTED' });
+    await commit(run, writer, 5, STEP_BYTES);
+    expect(await commit(run, writer, 3, 0)).toMatchObject({ state: 'ALREADY_COMMITTED' });
     expect(f32At(readAll(run), 2)).toEqual([0, 1]);
     expect(run.committedStep).toBe(5);
   });
@@ -90,15 +90,15 @@ describe('a commit', () => {
 test('a writer that ends frees its staging and leaves no trace', async () => {
   const { run, ledger } = makeRun([tensor('w', [32])], [ema('a', 0.5, 'FIRST')]);
   const before = run.memory;
-  const writer = run.openWriter(run.attach(''), undefined, never);
+  const writer = openWriter(run);
   writer.stage(1, 0, step.subarray(0, 64));
   expect(run.memory.stagingBytes).toBeGreaterThan(0);
   const used = ledger.usedBytes;
   run.closeWriter(writer);
   expect(run.memory).toMatchObject({ ...before, freeBytes: before.freeBytes + 4_096 });
   expect(() => writer.stage(1, 64, step.subarray(64))).toThrow('broken invariant');
-  const second = run.openWriter(run.generation, undefined, never);
+  const second = openWriter(run);
   expect(ledger.usedBytes).toBe(used);
   second.stage(1, 0, step);
-  expect(await run.commit(second, 1, STEP_BYTES, false, drive)).toMatchObject({ state: 'COMMITTED' });
+  expect(await commit(run, second, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
 });

@@ -1,0 +1,129 @@
+import { describe, expect, test } from 'vitest';
+import type { Run } from '../../src/engine/index.js';
+import { attach, f32, makeRun, mean, openWriter, push, refusal, space, tensor } from './fixtures.js';
+
+function makeRetaining(): Run {
+  return makeRun([tensor('w', [1])], [mean('a')], {}, undefined, { retain: { everySteps: 5, countMax: 4 } }).run;
+}
+
+/** Steps 1 to 12 of the first life, which retains 5 and 10. */
+async function makeTrained(): Promise<Run> {
+  const run = makeRetaining();
+  attach(run, 'first');
+  for (let step = 1; step <= 12; step++) await push(run, step, space(f32(step)));
+  return run;
+}
+
+describe('a trainer that says where it stands', () => {
+  test('behind the run is refused, and nothing has changed', async () => {
+    const run = await makeTrained();
+    const before = run.state;
+    const writer = openWriter(run);
+    const behind = refusal(
+      'TRAINER_BEHIND',
+      /^run "r" has committed step 12, the trainer comes back from step 10: go on without trainer_step, steps up to 12 are acknowledged and not folded, or rewind with resume_step; retained are steps \[5, 10\]$/,
+    );
+    for (const incarnation of ['second', '']) {
+      expect(() => attach(run, incarnation, { trainerStep: 10 })).toThrow(expect.toSatisfy(behind));
+    }
+    expect(run.state).toEqual(before);
+    writer.checkOpen();
+  });
+
+  test('at the step of the run, or ahead of it, or with nothing committed goes on', async () => {
+    const run = await makeTrained();
+    expect(attach(run, 'second', { trainerStep: 12 })).toBe(2);
+    expect(attach(run, 'third', { trainerStep: 100 })).toBe(3);
+    expect(attach(makeRetaining(), 'first', { trainerStep: 0 })).toBe(1);
+    expect(run.committedStep).toBe(12);
+  });
+
+  test('in the life that the run knows already gets its own again, however far the run is', async () => {
+    const run = await makeTrained();
+    expect(attach(run, 'first', { trainerStep: 0 })).toBe(1);
+  });
+});
+
+describe('a trainer that goes back', () => {
+  test.each([
+    [5, 5],
+    [9, 5],
+    [10, 10],
+    [11, 10],
+    [12, 12],
+    [1_000, 12],
+  ])('to step %d goes on from step %d', async (resumeStep, step) => {
+    const run = await makeTrained();
+    expect(attach(run, 'second', { resumeStep, trainerStep: 0 })).toBe(2);
+    expect(run.committedStep).toBe(step);
+  });
+
+  test('to a step that no version is left of is refused, and nothing has changed', async () => {
+    const run = await makeTrained();
+    const before = run.state;
+    expect(() => attach(run, 'second', { resumeStep: 4 })).toThrow(
+      expect.toSatisfy(
+        refusal(
+          'VERSION_NOT_FOUND',
+          /^run "r" has no version at or below step 4 to go on from: 12 is committed, retained are steps \[5, 10\]$/,
+        ),
+      ),
+    );
+    expect(run.state).toEqual(before);
+  });
+
+  test('before anything was committed begins', () => {
+    const run = makeRetaining();
+    expect(attach(run, 'first', { resumeStep: 7 })).toBe(1);
+    expect(run.committedStep).toBeUndefined();
+  });
+
+  test('goes back once: each of its processes says so, and its steps stay', async () => {
+    const run = await makeTrained();
+    const request = { resumeStep: 10, writers: 2 };
+    expect(attach(run, 'second', request)).toBe(2);
+    const { head } = run;
+    expect(attach(run, 'second', request)).toBe(2);
+    expect(run.head).toBe(head);
+  });
+
+  test('fences the life before it, whose step is lost', async () => {
+    const run = await makeTrained();
+    const reasons: string[] = [];
+    const old = openWriter(run, undefined, ({ reason }) => reasons.push(reason));
+    old.stage(13, 0, space(f32(13)));
+    attach(run, 'second', { resumeStep: 10 });
+    expect(reasons).toEqual(['GENERATION_FENCED']);
+    run.closeWriter(old);
+    expect({ step: run.committedStep, staging: run.memory.stagingBytes }).toEqual({ step: 10, staging: 0 });
+    expect(await push(run, 11, space(f32(0)))).toBe('COMMITTED');
+  });
+});
+
+describe('the number of writers', () => {
+  test('is that of the life that opens a generation; 0 is what the one before had', () => {
+    const run = makeRetaining();
+    attach(run, 'first', { writers: 3 });
+    expect([run.writerCount, run.writerStates.length]).toEqual([3, 3]);
+    attach(run, 'second');
+    expect(run.writerCount).toBe(3);
+    attach(run, 'third', { writers: 2 });
+    expect([run.generation, run.writerCount, run.writerStates.length]).toEqual([3, 2, 2]);
+  });
+
+  test('cannot change within a generation', () => {
+    const run = makeRetaining();
+    attach(run, 'first', { writers: 3 });
+    for (const incarnation of ['first', '']) {
+      expect(() => attach(run, incarnation, { writers: 2 })).toThrow(
+        expect.toSatisfy(
+          refusal(
+            'WRITERS_MISMATCH',
+            /^generation 1 of run "r" has 3 writers, 2 in the request: another number of writers needs a new incarnation$/,
+          ),
+        ),
+      );
+      expect(attach(run, incarnation, { writers: 3 })).toBe(1);
+    }
+  });
+});
