@@ -5,6 +5,7 @@ import { mkdirSync, writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { pythonForTests } from '../scripts/python-env.mjs';
 import { averages } from './averages.mjs';
+import { followers } from './followers.mjs';
 import { describeMachine, pythonVersions } from './harness/machine.mjs';
 import { ROOT } from './harness/processes.mjs';
 import { buildResult, formatTable } from './harness/report.mjs';
@@ -15,8 +16,9 @@ import { memory } from './memory.mjs';
 import { pull } from './pull.mjs';
 import { scaling } from './scaling.mjs';
 import { stall } from './stall.mjs';
+import { writers } from './writers.mjs';
 
-const BENCHMARKS = [ingest, pull, kernel, averages, stall, memory, scaling, health];
+const BENCHMARKS = [ingest, pull, kernel, averages, stall, memory, scaling, health, writers, followers];
 const NAMES = BENCHMARKS.map(({ name }) => name);
 
 const PAIRS_DEFAULT = 5;
@@ -58,7 +60,7 @@ function reporter(name) {
 }
 
 function whyNot(benchmark, python, versions) {
-  if (python.python === undefined) return python.skipReason ?? python.error;
+  if (benchmark.needs.length > 0 && python.python === undefined) return python.skipReason ?? python.error;
   const missing = benchmark.needs.filter((package_) => versions[package_] === undefined);
   if (missing.length > 0) return `${python.python} lacks ${missing.join(' and ')}`;
   return benchmark.unavailable?.();

@@ -1,13 +1,27 @@
 import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 
 /** Whether this system tells about processes in /proc, as Linux does. */
 export const HAS_PROC = existsSync('/proc/self/stat');
 
 /** Resident memory of a process, bytes. */
 export function residentBytes(pid) {
-  const kib = /^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1];
-  return Number(kib) * 1024;
+  return statusBytes(pid, 'VmRSS');
+}
+
+/** The most that it has been so far, or since `resetPeak`. */
+export function peakResidentBytes(pid) {
+  return statusBytes(pid, 'VmHWM');
+}
+
+/** Lets the peak begin anew at what is resident now; 5 is the kernel's word for that (proc(5)). */
+export function resetPeak(pid) {
+  writeFileSync(`/proc/${pid}/clear_refs`, '5');
+}
+
+function statusBytes(pid, field) {
+  const status = readFileSync(`/proc/${pid}/status`, 'utf8');
+  return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024;
 }
 
 /** CPU time that a process has used so far in user and kernel mode, all its threads, seconds. */

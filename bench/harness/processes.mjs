@@ -20,7 +20,7 @@ export async function withProcesses(context, body) {
   try {
     return await body({
       server: async (flags) => keep(await startServer(flags)),
-      peer: (script, ...args) => keep(new Peer(context.python, script, args)),
+      peer: (script) => keep(new Peer(context.python, script)),
     });
   } finally {
     await Promise.all(started.map((process) => process.stop()));
@@ -40,12 +40,13 @@ async function startServer(flags = []) {
   }
 }
 
-/** A Python process that takes commands as JSON lines and answers each with one (bench/peers/commands.py). */
+/** A Python or Node process that takes commands as JSON lines and answers each with one (bench/peers/commands.*). */
 class Peer {
   #child;
 
-  constructor(python, script, args) {
-    this.#child = new Child(python, ['-u', fileURLToPath(new URL(script, PEERS)), ...args]);
+  constructor(python, script) {
+    const file = fileURLToPath(new URL(script, PEERS));
+    this.#child = script.endsWith('.py') ? new Child(python, ['-u', file]) : new Child(process.execPath, [file]);
     this.pid = this.#child.pid;
   }
 

@@ -6,12 +6,18 @@ const READ_SHARE = 0.5;
 /** What readers may have saved up: a chunk each, for a few of them. */
 const CREDIT_BYTES_MAX = 8 << 20;
 
-/** A trainer that has sent nothing for so long does not need the loop. */
-const INGEST_IDLE_MS = 10;
+/** A trainer that has sent nothing for so long does not need the loop: several time slices of a core that it shares. */
+const INGEST_IDLE_MS = 100;
 
-/** Time over which the loop's utilization is taken, and the share of it from which on it is full. */
+/**
+ * Time over which the loop's utilization is taken, and the share of it from which on readers are held back. A loop that
+ * shares its core with others waits for it and is never full.
+ */
 const SAMPLE_MS = 25;
-const FULL_UTILIZATION = 0.95;
+const BUSY_UTILIZATION = 0.5;
+
+/** How often readers that wait look whether they still must. */
+const LOOK_MS = 10;
 
 /** A reader that waits for its turn. */
 interface Waiting {
@@ -21,7 +27,7 @@ interface Waiting {
 
 /**
  * Keeps readers from slowing the trainers down: the loop that folds a step is the one that serves reads, and evaluators that
- * pull without pause would take most of it. While trainers send and the loop is full, readers get a share of what trainers
+ * pull without pause would take most of it. While trainers send and the loop is busy, readers get a share of what trainers
  * send, in turn; at any other time they go as fast as they can.
  */
 export class ReadTurns {
@@ -31,13 +37,17 @@ export class ReadTurns {
   #timer: NodeJS.Timeout | undefined;
   #sample = performance.eventLoopUtilization();
   #sampledMs = performance.now();
-  #isFull = false;
+  #isBusy = false;
 
   /** A trainer has sent so many bytes. */
   received(bytes: number): void {
     this.#lastReceivedMs = performance.now();
     this.#creditBytes = Math.min(CREDIT_BYTES_MAX, this.#creditBytes + READ_SHARE * bytes);
-    for (let first = this.#waiting[0]; first !== undefined && first.bytes <= this.#creditBytes; first = this.#waiting[0]) {
+    for (
+      let first = this.#waiting[0];
+      first !== undefined && first.bytes <= this.#creditBytes;
+      first = this.#waiting[0]
+    ) {
       this.#creditBytes -= first.bytes;
       this.#waiting.shift();
       first.go();
@@ -49,7 +59,7 @@ export class ReadTurns {
     if (!this.#isContended()) return undefined;
     return new Promise((go) => {
       this.#waiting.push({ bytes, go });
-      this.#timer ??= setTimeout(() => this.#look(), INGEST_IDLE_MS);
+      this.#timer ??= setTimeout(() => this.#look(), LOOK_MS);
     });
   }
 
@@ -57,16 +67,16 @@ export class ReadTurns {
   #look(): void {
     this.#timer = undefined;
     if (!this.#isContended()) for (const { go } of this.#waiting.splice(0)) go();
-    if (this.#waiting.length > 0) this.#timer = setTimeout(() => this.#look(), INGEST_IDLE_MS);
+    if (this.#waiting.length > 0) this.#timer = setTimeout(() => this.#look(), LOOK_MS);
   }
 
   #isContended(): boolean {
     const nowMs = performance.now();
     if (nowMs - this.#sampledMs >= SAMPLE_MS) {
-      this.#isFull = performance.eventLoopUtilization(this.#sample).utilization >= FULL_UTILIZATION;
+      this.#isBusy = performance.eventLoopUtilization(this.#sample).utilization >= BUSY_UTILIZATION;
       this.#sample = performance.eventLoopUtilization();
       this.#sampledMs = nowMs;
     }
-    return this.#isFull && nowMs - this.#lastReceivedMs < INGEST_IDLE_MS;
+    return this.#isBusy && nowMs - this.#lastReceivedMs < INGEST_IDLE_MS;
   }
 }

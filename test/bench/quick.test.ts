@@ -42,6 +42,18 @@ const FIGURES: Readonly<Record<string, readonly string[]>> = {
     'spread.tensors',
   ],
   health: ['fold_p99_ms', 'push_p99_ms', 'idle_p99_ms', 'fold_vs_idle'],
+  writers: [
+    ...['1', '4', '16'].flatMap((count) => [`ingest_gbps.${count}`, `server_cpu_s_per_gb.${count}`]),
+    ...['4', '16'].map((count) => `vs_one_writer.${count}`),
+    'open_s',
+    'open_rss_mib',
+    'commit_cpu_ms.256',
+    'commit_cpu_ms_per_writer',
+  ],
+  followers: [
+    ...['0', '4', '32'].flatMap((count) => [`trainer_gbps.${count}`, `rss_vs_bound.${count}`]),
+    ...['4', '32'].flatMap((count) => [`vs_alone.${count}`, `read_gbps.${count}`]),
+  ],
 };
 
 /** Ratios of two figures of the same round. */
@@ -54,6 +66,11 @@ const RATIOS: Readonly<Record<string, readonly [string, string, string][]>> = {
   pull: [['vs_tcp', 'shadowkeep_gbps', 'tcp_gbps']],
   averages: [['three_vs_one', 'ns_per_element.three', 'ns_per_element.one']],
   stall: [['vs_foreach_lerp', 'shadowkeep_ms', 'foreach_lerp_ms']],
+  writers: [
+    ['vs_one_writer.4', 'ingest_gbps.4', 'ingest_gbps.1'],
+    ['vs_one_writer.16', 'ingest_gbps.16', 'ingest_gbps.1'],
+  ],
+  followers: [['vs_alone.4', 'trainer_gbps.4', 'trainer_gbps.0']],
 };
 
 interface Target {
@@ -82,7 +99,7 @@ interface Ended {
 
 const python = process.env['SHADOWKEEP_PYTHON'] ?? join(ROOT, 'python/.venv/bin/python');
 const PAIRS = 2;
-/** All benchmarks start Python, most of them import torch. */
+/** Most benchmarks start Python and import torch, one runs hundreds of writers. */
 const TIMEOUT_MS = 300_000;
 
 /** `onProgress` sees standard error grow; when it says true the benchmark is told to end. */

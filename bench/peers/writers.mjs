@@ -1,0 +1,92 @@
+// Some writers of one trainer: each has a row-wise part of every tensor, all are in this process.
+import { averageEma } from '../../dist/client/index.js';
+import { shadowWeightsDefinition } from '../../dist/wire/index.js';
+import { GrpcConnection } from '../harness/grpc-connection.mjs';
+import { RawWriter } from '../harness/raw-writer.mjs';
+import { equalShapes, mixedShapes, rowShards, spaceBytes } from '../harness/sharded-models.mjs';
+import { boxFields, openMessage } from '../harness/update-messages.mjs';
+import { now, serve } from './commands.mjs';
+
+/** What the writers send, over and over: more than a cache holds, and less than a model. */
+const BLOCK_BYTES = 64 << 20;
+
+const { requestSerialize, responseDeserialize } = shadowWeightsDefinition.OpenRun;
+
+let connections = [];
+let writers = [];
+let block;
+let nextStep = 1;
+
+/**
+ * Opens a run of `writers` writers, of which those with the numbers `first` to `last` - 1 are here, and makes ready what
+ * they declare. Only a single writer declares nothing: it sends the whole layout.
+ */
+async function prepare({ target, run, model, writers: count, first, last, connections: connectionCount }) {
+  const shapes = shapesOf(model);
+  connections = await Promise.all(
+    Array.from({ length: connectionCount }, () => new GrpcConnection(target).connected()),
+  );
+  const { generation, limits } = await openRun(run, shapes, count);
+  const parts = Array.from({ length: last - first }, (_, index) => partOf(shapes, first + index, count));
+  writers = parts.map(({ writer, boxes, stepBytes }, index) => {
+    const opening = {
+      openMessage: openMessage(run, generation, writer, boxes),
+      stepBytes,
+      chunkBytes: limits.chunk_bytes,
+    };
+    return new RawWriter(connections[index % connectionCount], opening);
+  });
+  block = randomBlock(Math.min(BLOCK_BYTES, Math.max(...parts.map(({ stepBytes }) => stepBytes))));
+  return { open_bytes: parts.reduce((sum, { boxes }) => sum + boxes.length, 0) };
+}
+
+/** What a writer declares, and how long its steps are. */
+function partOf(shapes, writer, count) {
+  if (count === 1) return { writer, boxes: Buffer.alloc(0), stepBytes: spaceBytes(shapes) };
+  const boxes = rowShards(shapes, writer, count);
+  return { writer, boxes: boxFields(boxes), stepBytes: spaceBytes(boxes.map(({ extent }) => extent)) };
+}
+
+function shapesOf({ total_bytes, small_count, count, shape }) {
+  return shape === undefined ? mixedShapes(total_bytes, small_count) : equalShapes(count, shape);
+}
+
+/** The same in all processes of this trainer. */
+async function openRun(run, shapes, count) {
+  const tensors = shapes.map((shape, index) => ({ name: `blocks.${index}.weight`, dtype: 'F32', shape }));
+  const averages = [averageEma('ema', { decay: 0.999, start: 'FIRST' })];
+  const request = requestSerialize({ run, tensors, averages, writers: count, incarnation: 'bench' });
+  return responseDeserialize(await connections[0].unary('OpenRun', request));
+}
+
+/** Float32 numbers from -1 to 1. */
+function randomBlock(bytes) {
+  return Buffer.from(Float32Array.from({ length: bytes / 4 }, () => 2 * Math.random() - 1).buffer);
+}
+
+/** Declares the boxes of all writers; when that began and when the last one was open. */
+async function open() {
+  const began = now();
+  await Promise.all(writers.map((writer) => writer.open()));
+  return { began, ended: now() };
+}
+
+/** Pushes `count` steps at full speed; when that began and when the last one was acknowledged to the last writer. */
+async function push({ count }) {
+  return await pushWhile((step) => step < nextStep + count);
+}
+
+/** Pushes for so long, and at least one step; for a trainer that has one writer. */
+async function pushFor({ seconds }) {
+  const until = now() + seconds;
+  return await pushWhile((step) => step === nextStep || now() < until);
+}
+
+async function pushWhile(goesOn) {
+  const began = now();
+  const [steps] = await Promise.all(writers.map((writer) => writer.push(nextStep, block, goesOn)));
+  nextStep += steps;
+  return { began, ended: now(), steps };
+}
+
+await serve({ prepare, open, push, push_for: pushFor });
