@@ -12,15 +12,17 @@ export class RunActivity {
   durableStep: number | undefined;
   /** Steps that a writer has sent whole and others have not: since when. */
   readonly #waitingSince = new Map<number, number>();
-  #lastCommit: number | undefined;
+  /** Generation and step: a rewind commits a step number again. */
+  #lastCommit = '';
   #lastCommitMs: number | undefined;
   /** Commits of the last minute: when, and the bytes received until then. */
   #recent: { atMs: number; bytesReceived: number }[] = [];
 
   /** Each writer of a step says that it is committed. */
-  committed(step: number): void {
-    if (step === this.#lastCommit) return;
-    this.#lastCommit = step;
+  committed(generation: number, step: number): void {
+    const commit = `${generation}:${step}`;
+    if (commit === this.#lastCommit) return;
+    this.#lastCommit = commit;
     this.commits += 1;
     this.#lastCommitMs = performance.now();
     this.#recent.push({ atMs: this.#lastCommitMs, bytesReceived: this.bytesReceived });

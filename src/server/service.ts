@@ -2,8 +2,8 @@ import type { Logger } from '../common/index.js';
 import { ShadowkeepError } from '../common/index.js';
 import { type Run, RunTable } from '../engine/index.js';
 import type { ServerOptions } from './options.js';
-import { RunActivity } from './run-activity.js';
 import { ReadTurns } from './read-turns.js';
+import { RunActivity } from './run-activity.js';
 import type { RunFiles } from './run-files.js';
 import { StepTimer } from './step-timer.js';
 

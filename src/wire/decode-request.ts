@@ -66,9 +66,7 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
     try {
       // Of every message: protobufjs takes a string that ends past its message's end for a shorter string.
       checkEntries(bytes, bounds);
-      return name === 'UpdateRequest' && bytes[0] === OPEN_TAG
-        ? decodeOpen(method, bytes)
-        : method.requestDeserialize(bytes);
+      return name === 'UpdateRequest' ? decodeUpdate(method, bytes) : method.requestDeserialize(bytes);
     } catch (error) {
       if (error instanceof ShadowkeepError) return error;
       return invalidField('message', `is no shadowkeep.v1.${name}: ${(error as Error).message}`);

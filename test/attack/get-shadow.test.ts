@@ -89,7 +89,53 @@ const CASES: Attack<object>[] = [
   ['a pattern that matches nothing', { names: ['*x*'] }, 'INVALID_FIELD', /^names\[0\] "\*x\*" matches no tensor/],
   ['1,025 patterns', { names: Array(1_025).fill('w') }, 'INVALID_FIELD', /^names length .* from 0 to 1024, got 1025$/],
   ['65,537 patterns', { names: Array(65_537).fill('w') }, 'INVALID_FIELD', /^names length .* to 1024, got 65537$/],
-  ['boxes', { boxes: [{ tensor: 0 }] }, 'UNIMPLEMENTED', /^boxes = ".*" is not served yet$/],
+  ['boxes and names', { boxes: [{}], names: ['w'] }, 'INVALID_FIELD', /^names and boxes exclude each other$/],
+  ['a box of no tensor', { boxes: [{}, { tensor: 2 }] }, 'INVALID_FIELD', /^boxes\[1\]\.tensor .* from 0 to 1, got 2$/],
+  [
+    'a box of tensor 2^32 − 1',
+    { boxes: [{ tensor: 2 ** 32 - 1 }] },
+    'INVALID_FIELD',
+    /^boxes\[0\]\.tensor .* from 0 to 1, got 4294967295$/,
+  ],
+  [
+    'a box of a group',
+    { boxes: [{ replica_group: 7 }] },
+    'INVALID_FIELD',
+    /^boxes\[0\]\.replica_group must be 0 in a read, got 7$/,
+  ],
+  ['offset without extent', { boxes: [{ offset: [0] }] }, 'INVALID_FIELD', /^boxes\[0\] has 1 offsets and 0 extents$/],
+  [
+    'rank 2 of 1',
+    { boxes: [{ offset: [0, 0], extent: [1, 1] }] },
+    'INVALID_FIELD',
+    /^boxes\[0\] must have 1 offsets and extents, or none, got 2$/,
+  ],
+  [
+    'a box past the end',
+    { boxes: [{ offset: [39], extent: [2] }] },
+    'INVALID_FIELD',
+    /^boxes\[0\] goes from 39 to 41 in dimension 0 of tensor "w" of shape \[40\]$/,
+  ],
+  [
+    'a box over 2^53',
+    { boxes: [{ offset: [2 ** 53 - 1], extent: [2 ** 53 - 1] }] },
+    'INVALID_FIELD',
+    /^boxes\[0\] goes from 9007199254740991 to 18014398509481982 in dimension 0/,
+  ],
+  ...INEXACT.flatMap((value): Attack<object>[] => [
+    [
+      `box offset ${value}`,
+      { boxes: [{ offset: [value], extent: [1] }] },
+      'INVALID_FIELD',
+      /^boxes\[0\] has an .* \d{16,}$/,
+    ],
+    [
+      `box extent ${value}`,
+      { boxes: [{ offset: [0], extent: [value] }] },
+      'INVALID_FIELD',
+      /^boxes\[0\] has an .* \d{16,}$/,
+    ],
+  ]),
   ['65,537 boxes', { boxes: Array(65_537).fill({}) }, 'INVALID_FIELD', /^boxes length .* to 65536, got 65537$/],
   ['dtype I64', { dtype: 'I64' }, 'INVALID_FIELD', /^dtype must be F16, BF16, F32 or F64, got I64$/],
   ['dtype F8_E5M2', { dtype: 'F8_E5M2' }, 'INVALID_FIELD', /^dtype must be F16, BF16, F32 or F64, got F8_E5M2$/],
@@ -190,6 +236,10 @@ test('what is odd but legal is served', async () => {
   expect((await get({ chunk_bytes: 16, checksums: true })).bytes).toEqual(whole.bytes);
   expect((await get({ names: Array(1_024).fill('*') })).bytes).toEqual(whole.bytes);
   expect((await get({ names: ['n'] })).bytes).toEqual(whole.bytes.subarray(192));
+  const w = { tensor: 0 };
+  expect((await get({ boxes: [w, { tensor: 1 }] })).bytes, 'each tensor whole').toEqual(whole.bytes);
+  expect((await get({ boxes: Array(65_536).fill({ offset: [3], extent: [0] }) })).bytes, 'empty boxes').toHaveLength(0);
+  expect((await get({ boxes: Array(1_000).fill(w) })).bytes, 'the same, often').toHaveLength(192_000);
   expect((await get({ min_step: 0 })).header.step).toBe(1);
   const version = whole.header.version;
   expect((await get({ resume: { version, offset: STEP_BYTES } })).bytes, 'nothing is left').toHaveLength(0);

@@ -23,8 +23,8 @@ const RUN: Attack<object>[] = [
   ),
   ['run of 129 characters', { run: 'r'.repeat(129) }, 'INVALID_NAME', /^run "r{80}…" has 129 characters, at most 128/],
   ['run of 10 KB', { run: LONG }, 'INVALID_NAME', /has 10240 characters, at most 128 are allowed$/],
-  ['writers 2', { writers: 2 }, 'UNIMPLEMENTED', /^writers = "2" is not served yet$/],
-  ['writers 2^32 − 1', { writers: 4_294_967_295 }, 'UNIMPLEMENTED', /^writers = "4294967295"/],
+  ['writers 1,025', { writers: 1_025 }, 'INVALID_FIELD', /^writers must be an integer from 0 to 1024, got 1025$/],
+  ['writers 2^32 − 1', { writers: 4_294_967_295 }, 'INVALID_FIELD', /^writers .* from 0 to 1024, got 4294967295$/],
   [
     'incarnation of 129',
     { incarnation: 'i'.repeat(129) },
@@ -33,8 +33,26 @@ const RUN: Attack<object>[] = [
   ],
   ['non_finite 99', { non_finite: 99 }, 'INVALID_FIELD', /^non_finite must be one of .*SKIP_TENSOR, got 99$/],
   ['non_finite −1', { non_finite: -1 }, 'INVALID_FIELD', /^non_finite must be one of .*, got -1$/],
-  ['resume_step 0', { resume_step: 0 }, 'UNIMPLEMENTED', /^resume_step = "0"/],
-  ['resume_step 2^64 − 1', { resume_step: INEXACT[2] }, 'UNIMPLEMENTED', /^resume_step = /],
+  [
+    'resume_step of no life',
+    { resume_step: 0 },
+    'INVALID_FIELD',
+    /^resume_step needs an incarnation: it acts once for each life of the trainer$/,
+  ],
+  ...INEXACT.flatMap((value): Attack<object>[] => [
+    [
+      `resume_step ${value}`,
+      { resume_step: value, incarnation: 'i' },
+      'INVALID_FIELD',
+      /^resume_step must be an integer from 0 to 9007199254740991, got \d+$/,
+    ],
+    [
+      `trainer_step ${value}`,
+      { trainer_step: value },
+      'INVALID_FIELD',
+      /^trainer_step must be an integer from 0 to 9007199254740991, got \d+$/,
+    ],
+  ]),
   ['no tensors', { tensors: [] }, 'INVALID_FIELD', /^tensors length must be an integer from 1 to 65536, got 0$/],
   ['no averages', { averages: [] }, 'INVALID_AVERAGE', /^averages length must be an integer from 1 to 16, got 0$/],
   [
@@ -247,12 +265,38 @@ const SNAPSHOTS: Attack<object>[] = [
   ['dtype 99', snapshots({ dtype: 99 }), 'INVALID_FIELD', /^snapshots\.dtype must be F16, .* or F64, got 99$/],
 ];
 
+const RETENTION: Attack<object>[] = [
+  [
+    'an empty message',
+    { retain: {} },
+    'INVALID_FIELD',
+    /^retain\.every_steps must be an integer from 1 to \d+, got 0$/,
+  ],
+  ...INEXACT.map(
+    (every_steps): Attack<object> => [
+      `every_steps ${every_steps}`,
+      { retain: { every_steps, count_max: 1 } },
+      'INVALID_FIELD',
+      /^retain\.every_steps must be an integer from 1 to 9007199254740991, got \d+$/,
+    ],
+  ),
+  ...[0, 65, 2 ** 32 - 1].map(
+    (count_max): Attack<object> => [
+      `count_max ${count_max}`,
+      { retain: { every_steps: 1, count_max } },
+      'INVALID_FIELD',
+      new RegExp(`^retain.count_max must be an integer from 1 to 64, got ${count_max}$`),
+    ],
+  ),
+];
+
 describe.each([
   ['OpenRunRequest', RUN],
   ['Tensor', TENSOR],
   ['Average', AVERAGE],
   ['PolicyRule', POLICIES],
   ['Snapshots', SNAPSHOTS],
+  ['Retention', RETENTION],
 ])('%s', (_, attacks) => {
   test('each field is checked, and the runs stay as they are', async () => {
     const victim = await Victim.create();
@@ -283,6 +327,11 @@ test('what is odd but legal is taken', async () => {
     '1,024 policies': { policies: Array(1_024).fill({ pattern: '*', policy: 'COPY' }) },
     'an overflow that a 0 undoes': tensor({ shape: [2 ** 40, 0] }),
     'one writer, ACCEPT': { writers: 1, non_finite: 'ACCEPT' },
+    '1,024 writers': { writers: 1_024 },
+    'a rewind of nothing': { resume_step: 2 ** 53 - 1, incarnation: 'i' },
+    'a trainer from far ahead': { trainer_step: 2 ** 53 - 1 },
+    '64 versions of every step': { retain: { every_steps: 1, count_max: 64 } },
+    'versions that never come round': { retain: { every_steps: 2 ** 53 - 1, count_max: 1 } },
   };
   for (const [what, change] of Object.entries(legal)) {
     const opened = await openRun(victim.client, { ...VICTIM, run: 'new', ...change });

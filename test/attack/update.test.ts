@@ -3,7 +3,7 @@ import { crc32c, ERROR_TABLE } from '../../src/common/index.js';
 import type { UpdateRequest } from '../../src/wire/gen/shadowkeep/v1/UpdateRequest.js';
 import { expectError } from '../server/expect-error.js';
 import { Upload } from '../server/upload.js';
-import { type Attack, INEXACT, STEP_BYTES, Victim } from './victim.js';
+import { type Attack, INEXACT, STEP_BYTES, stepOf, Victim } from './victim.js';
 
 const NOT_EXACT = 'must be an integer from 0 to 9007199254740991, got ';
 const DATA = Buffer.alloc(64, 1);
@@ -15,6 +15,10 @@ const after = (bytes: number, messages: UpdateRequest[]): UpdateRequest[] => [
   ...chunk({ data: Buffer.alloc(bytes, 1) }),
   ...messages,
 ];
+
+/** A box of `w`, and all of `n`. */
+const box = (offset: (number | string)[], extent: (number | string)[]): object => ({ offset, extent });
+const N = { tensor: 1 };
 
 /** The first message of a stream. */
 const FIRST: Attack<UpdateRequest[]>[] = [
@@ -40,7 +44,8 @@ const OPEN: Attack<object>[] = [
     ],
   ),
   ['writer 1', { writer: 1 }, 'INVALID_FIELD', /^open\.writer must be an integer from 0 to 0, got 1$/],
-  ['writer 2^32 − 1', { writer: 2 ** 32 - 1 }, 'INVALID_FIELD', /^open\.writer .* from 0 to 0, got 4294967295$/],
+  ['writer 1,024', { writer: 1_024 }, 'INVALID_FIELD', /^open\.writer must be an integer from 0 to 1023, got 1024$/],
+  ['writer 2^32 − 1', { writer: 2 ** 32 - 1 }, 'INVALID_FIELD', /^open\.writer .* from 0 to 1023, got 4294967295$/],
   [
     'wire_dtype I64',
     { wire_dtype: 'I64' },
@@ -55,29 +60,81 @@ const OPEN: Attack<object>[] = [
     'INVALID_FIELD',
     /^open\.boxes\[0\]\.tensor .* from 0 to 1, got 2$/,
   ],
-  ['boxes in another order', { boxes: [{ tensor: 1 }, { tensor: 0 }] }, 'UNIMPLEMENTED', /^open\.boxes\[0\] = /],
-  ['one box of two', { boxes: [{ tensor: 0 }] }, 'UNIMPLEMENTED', /^open\.boxes length = "1" is not served yet$/],
-  ['a box twice', { boxes: [{ tensor: 0 }, { tensor: 0 }] }, 'UNIMPLEMENTED', /^open\.boxes\[1\] = /],
   [
-    'one box too many',
-    { boxes: [{ tensor: 0 }, { tensor: 1 }, { tensor: 1 }] },
-    'UNIMPLEMENTED',
-    /^open\.boxes\[2\] = /,
-  ],
-  ['half a tensor', { boxes: [{ offset: [0], extent: [20] }, { tensor: 1 }] }, 'UNIMPLEMENTED', /^open\.boxes\[0\] = /],
-  ['a moved box', { boxes: [{ offset: [1], extent: [40] }, { tensor: 1 }] }, 'UNIMPLEMENTED', /^open\.boxes\[0\] = /],
-  [
-    'a box over 2^64',
-    { boxes: [{ offset: [INEXACT[2]], extent: [INEXACT[2]] }] },
-    'UNIMPLEMENTED',
-    /^open\.boxes\[0\]/,
-  ],
-  ['a replica group', { boxes: [{ replica_group: 1 }, { tensor: 1 }] }, 'UNIMPLEMENTED', /^open\.boxes\[0\] = /],
-  [
-    '65,537 boxes',
-    { boxes: Array(65_537).fill({}) },
+    'a box of tensor 2^32 − 1',
+    { boxes: [{ tensor: 2 ** 32 - 1 }] },
     'INVALID_FIELD',
-    /^open\.boxes length must be an integer from 0 to 65536, got 65537$/,
+    /^open\.boxes\[0\]\.tensor .* from 0 to 1, got 4294967295$/,
+  ],
+  [
+    'one box of two',
+    { boxes: [{}] },
+    'BOX_GAP',
+    /^run "r": element \[0\] of tensor "n" of shape \[2\] is in no box of its/,
+  ],
+  [
+    'a box twice',
+    { boxes: [{}, {}] },
+    'BOX_OVERLAP',
+    /^run "r": element \[0\] of tensor "w" of shape \[40\] is in 2 boxes/,
+  ],
+  [
+    'half a tensor',
+    { boxes: [box([0], [20]), N] },
+    'BOX_GAP',
+    /^run "r": element \[20\] of tensor "w" of shape \[40\] is in no/,
+  ],
+  ['a twin of a group', { boxes: [{ replica_group: 1 }, { replica_group: 1 }, N] }, 'BOX_OVERLAP', /is in 2 boxes/],
+  [
+    'a moved box',
+    { boxes: [box([1], [40]), N] },
+    'INVALID_FIELD',
+    /^open\.boxes\[0\] goes from 1 to 41 in dimension 0 of tensor "w" of shape \[40\]$/,
+  ],
+  [
+    'a box over 2^53',
+    { boxes: [N, box([2 ** 53 - 1], [2 ** 53 - 1])] },
+    'INVALID_FIELD',
+    /^open\.boxes\[1\] goes from 9007199254740991 to 18014398509481982 in dimension 0/,
+  ],
+  [
+    'offset without extent',
+    { boxes: [box([0], [])] },
+    'INVALID_FIELD',
+    /^open\.boxes\[0\]\.extent length .* 1 to 1, got 0$/,
+  ],
+  [
+    'extent without offset',
+    { boxes: [box([], [40])] },
+    'INVALID_FIELD',
+    /^open\.boxes\[0\]\.extent length .* 0 to 0, got 1$/,
+  ],
+  [
+    'rank 2 of 1',
+    { boxes: [box([0, 0], [1, 1])] },
+    'INVALID_FIELD',
+    /^open\.boxes\[0\] must have 1 offsets and .* got 2$/,
+  ],
+  ['rank 4,096', { boxes: [box(Array(4_096).fill(0), Array(4_096).fill(1))] }, 'INVALID_FIELD', /or none, got 4096$/],
+  ...INEXACT.flatMap((value): Attack<object>[] => [
+    [
+      `box offset ${value}`,
+      { boxes: [box([value], [1])] },
+      'INVALID_FIELD',
+      /^open\.boxes\[0\]\.offset must be an integer/,
+    ],
+    [
+      `box extent ${value}`,
+      { boxes: [box([0], [value])] },
+      'INVALID_FIELD',
+      /^open\.boxes\[0\]\.extent must be an integer/,
+    ],
+  ]),
+  [
+    '262,145 boxes',
+    { boxes: Array(262_145).fill({}) },
+    'INVALID_FIELD',
+    /^open\.boxes length must be an integer from 0 to 262144, got 262145$/,
   ],
 ];
 
@@ -242,10 +299,42 @@ describe('each message is checked, and the run stays as it is', () => {
 
 test('a bad message ends its own stream only after what was committed before it', async () => {
   const victim = await Victim.create();
-  const upload = (await openAgain(victim)).push(1, Buffer.alloc(STEP_BYTES));
+  const upload = (await openAgain(victim)).push(1, stepOf(1));
   upload.send({});
   expect(await upload.ack()).toMatchObject({ step: 1, state: 'ALREADY_COMMITTED' });
   await expectError(upload.failure(), 'INVALID_ARGUMENT', 'INVALID_FIELD', /^message is missing/);
+  await victim.expectUnharmed();
+});
+
+test('a committed step with one other bit ends the stream and changes nothing', async () => {
+  const victim = await Victim.create();
+  for (const at of [0, 159, 192, 207]) {
+    const other = stepOf(1);
+    other[at]! ^= 1;
+    await expectError(
+      (await openAgain(victim)).push(1, other).failure(),
+      'ALREADY_EXISTS',
+      'STEP_CONFLICT',
+      /^step 1 was committed with other content: rewind to a retained version \(resume_step\), or go on with steps after 1$/,
+    );
+  }
+  await victim.expectUnharmed();
+});
+
+test('boxes that are odd but legal are taken', async () => {
+  const victim = await Victim.create();
+  const legal: Record<string, object[]> = {
+    'whole and in order': [{}, N],
+    'in another order': [N, {}],
+    'empty ones among them': [box([40], [0]), N, box([0], [0]), {}],
+    'a group of one': [{ replica_group: 2 ** 32 - 1 }, N],
+    'an element each': [...Array.from({ length: 40 }, (_, at) => box([39 - at], [1])), N],
+  };
+  for (const [what, boxes] of Object.entries(legal)) {
+    const upload = new Upload(victim.client).open(victim.generation, { boxes });
+    expect((await upload.next()).opened, what).toMatchObject({ committed_step: 1, left_out: [] });
+    await upload.end();
+  }
   await victim.expectUnharmed();
 });
 

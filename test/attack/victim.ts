@@ -64,7 +64,8 @@ export class Victim {
   }
 }
 
-function stepOf(value: number): Buffer {
+/** The bytes of a step in which every element has this value. */
+export function stepOf(value: number): Buffer {
   const integers = Buffer.alloc(64);
   integers.writeBigInt64LE(BigInt(value), 0);
   return Buffer.concat([f32Space(Array(40).fill(value)), integers]);

@@ -19,6 +19,11 @@ const ANSWER_DEADLINE_MS = 50_000;
 
 type Method = keyof typeof VALID;
 
+const HALVES = [
+  { tensor: 0, offset: [2], extent: [2] },
+  { tensor: 0, offset: [0], extent: [2], replica_group: 3 },
+];
+
 /** Requests each of which leaves the run `r` as it is, valid or not: what a mutation of a few bytes makes of them may be valid. */
 const VALID = {
   OpenRun: [
@@ -47,6 +52,16 @@ const VALID = {
       policies: [{ pattern: '*', policy: 'COPY' }],
       snapshots: { every_steps: 1, count_max: 2, bytes_max: 1_000 },
     },
+    {
+      run: 'fuzz3',
+      tensors: [{ name: 'w', dtype: 'F32', shape: [2, 3] }],
+      averages: [{ name: 'ema', start: 'FIRST', mean: {} }],
+      writers: 3,
+      incarnation: 'fuzz',
+      retain: { every_steps: 2, count_max: 4 },
+      resume_step: 7,
+      trainer_step: 9,
+    },
   ],
   GetRun: [{ run: 'r' }],
   ListRuns: [{}],
@@ -63,12 +78,13 @@ const VALID = {
   GetShadow: [
     { run: 'r', average: 'ema', names: ['*', 'w'], dtype: 'BF16', chunk_bytes: 16, checksums: true },
     { run: 'r', resume: { version: 1, offset: 16 }, boxes: [{ tensor: 0, offset: [0], extent: [4] }] },
+    { run: 'r', boxes: [{ offset: [1], extent: [2] }, {}, { offset: [0], extent: [4] }], dtype: 'F16' },
     { run: 'r', min_step: 1, wait_ms: 1 },
     { run: 'r', gamma: 6.94, step: 1 },
     { run: 'fuzz2', sigma_rel: 0.1 },
   ],
   Update: [
-    { open: { run: 'r', generation: 1, boxes: [{ tensor: 0, offset: [0], extent: [4] }], wire_dtype: 'F32' } },
+    { open: { run: 'r', generation: 1, boxes: HALVES, wire_dtype: 'F32', takeover: true } },
     { chunk: { step: 2, offset: 0, crc32c: 1, data: Buffer.alloc(64, 7) } },
     { commit: { step: 1, bytes: 64, initial: true } },
   ],
@@ -83,9 +99,9 @@ const ALLOWED = new Set([
   status.NOT_FOUND,
   status.FAILED_PRECONDITION,
   status.ABORTED,
+  status.ALREADY_EXISTS,
   status.DATA_LOSS,
   status.RESOURCE_EXHAUSTED,
-  status.UNIMPLEMENTED,
 ]);
 
 /** Sends bytes as they are, and gives the status: OK too when an answer came. */

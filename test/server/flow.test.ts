@@ -19,7 +19,7 @@ describe('an uploader that stops', () => {
       'STEP_TIMEOUT',
       /^step 2 got no bytes for 60 ms, 32 of 64 had arrived$/,
     );
-    expect(metadata).toEqual({ receivedBytes: '32', stepBytes: '64' });
+    expect(metadata).toEqual({ step: '2', receivedBytes: '32', stepBytes: '64' });
     const next = new Upload(client).open(generation).push(2, f32Space([3, 3, 3, 3]));
     expect((await next.ack()).state).toBe('COMMITTED');
     expect(f32Values((await read(client)).bytes, 4)).toEqual([2, 2, 2, 2]);

@@ -18,6 +18,7 @@ describe('server options', () => {
       kernels: 'simd',
       logLevel: 'info',
       stepTimeoutMs: 300_000,
+      reconnectGraceMs: 30_000,
       readStallTimeoutMs: 60_000,
       readLeaseMs: 10_000,
       stopGraceMs: 5_000,

@@ -1,6 +1,7 @@
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
 import type { Ack__Output } from '../../src/wire/gen/shadowkeep/v1/Ack.js';
 import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { UpdateOpened__Output } from '../../src/wire/gen/shadowkeep/v1/UpdateOpened.js';
 import type { UpdateRequest } from '../../src/wire/gen/shadowkeep/v1/UpdateRequest.js';
 import type { UpdateResponse__Output } from '../../src/wire/gen/shadowkeep/v1/UpdateResponse.js';
 
@@ -45,9 +46,20 @@ export class Upload {
     return this.send({ commit: { step, bytes, ...rest } });
   }
 
-  /** Pushes a whole step of one chunk. */
+  /** Pushes a whole step of one chunk, or of none when it has no bytes. */
   push(step: number, data: Uint8Array, rest: object = {}): this {
-    return this.chunk(step, 0, data).commit(step, data.length, rest);
+    if (data.length > 0) this.chunk(step, 0, data);
+    return this.commit(step, data.length, rest);
+  }
+
+  /** Answers that have come and were not taken. */
+  get answerCount(): number {
+    return this.#answers.length;
+  }
+
+  /** Its connection breaks, as far as the server can tell. */
+  break(): void {
+    this.stream.cancel();
   }
 
   async next(): Promise<UpdateResponse__Output> {
@@ -58,6 +70,12 @@ export class Upload {
       if (this.#hasEnded) throw new Error('the stream has ended');
       await this.#news();
     }
+  }
+
+  async opened(): Promise<UpdateOpened__Output> {
+    const { opened } = await this.next();
+    if (!opened) throw new Error('opened is the first answer');
+    return opened;
   }
 
   async ack(): Promise<Ack__Output> {

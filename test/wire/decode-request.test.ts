@@ -68,9 +68,9 @@ describe('what is over its bound is counted before an entry is decoded', () => {
     [
       'open.boxes',
       update,
-      lengthDelimited(1, broken(4, 65_537)),
+      lengthDelimited(1, empty(4, 262_145)),
       'INVALID_FIELD',
-      `open.boxes ${from0to(65_536, 65_537)}`,
+      `open.boxes ${from0to(262_144, 262_145)}`,
     ],
   ] as const)('%s', (_, decode, bytes, reason, message) => {
     expect(refusal(decode(bytes))).toEqual({ reason, message });
@@ -85,6 +85,28 @@ describe('what is over its bound is counted before an entry is decoded', () => {
     ]);
     const bytes = Buffer.concat(Array.from({ length: 17 }, () => [between, brokenAverages(1)]).flat());
     expect(refusal(openRun(bytes)).message).toMatch(/^averages length .* to 16, got 17$/);
+  });
+});
+
+test('the boxes of an opening are taken wherever it stands, and it stands there once', () => {
+  const open = lengthDelimited(
+    1,
+    Buffer.concat([lengthDelimited(1, Buffer.from('r')), lengthDelimited(4, Buffer.from([8, 7]))]),
+  );
+  const unknown = lengthDelimited(9, Buffer.alloc(3, 0x0a));
+  for (const bytes of [
+    open,
+    Buffer.concat([unknown, open]),
+    Buffer.concat([open, unknown]),
+    Buffer.concat([unknown, open, unknown]),
+  ]) {
+    const decoded = update(bytes) as { open?: object; boxList?: { count: number; tensor: Uint32Array } };
+    expect(decoded.open).toMatchObject({ run: 'r', boxes: [] });
+    expect([...decoded.boxList!.tensor]).toEqual([7]);
+  }
+  expect(refusal(update(Buffer.concat([open, open])))).toEqual({
+    reason: 'INVALID_FIELD',
+    message: 'open length must be an integer from 0 to 1, got 2',
   });
 });
 

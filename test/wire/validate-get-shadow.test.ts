@@ -13,10 +13,22 @@ describe('a GetShadowRequest', () => {
       wish: { kind: 'latest' },
       waitMs: 0,
       names: [],
+      boxes: [],
       dtype: undefined,
       chunkBytes: CHUNK_BYTES,
       checksums: false,
       gamma: undefined,
+    });
+  });
+
+  test('asks for parts of tensors by boxes, and for none by name then', () => {
+    expect(validate({ boxes: [{ tensor: 1, offset: [0], extent: [2] }] }).boxes).toEqual([
+      { tensor: 1, offset: [0], extent: [2], replica_group: 0 },
+    ]);
+    expect(refused(() => validate({ boxes: [{ tensor: 1 }], names: ['w'] }))).toEqual({
+      reason: 'INVALID_FIELD',
+      message: 'names and boxes exclude each other',
+      field: 'names',
     });
   });
 

@@ -9,7 +9,7 @@ const validate = (request: object) =>
 
 describe('an OpenRunRequest', () => {
   test('becomes a run’s spec, with the policy that each dtype has by default', () => {
-    const { spec, incarnation } = validate({
+    const { spec, trainer } = validate({
       tensors: [
         ...['F16', 'BF16', 'F32', 'F64'].map((dtype) => ({ name: dtype, dtype, shape: [2, 3] })),
         ...['BOOL', 'U8', 'I8', 'U16', 'I16', 'U32', 'I32', 'U64', 'I64', 'F8_E4M3', 'F8_E5M2'].map((dtype) => ({
@@ -21,7 +21,7 @@ describe('an OpenRunRequest', () => {
       ],
       incarnation: 'life',
     });
-    expect(incarnation).toBe('life');
+    expect(trainer).toEqual({ incarnation: 'life', writers: 0, resumeStep: undefined, trainerStep: undefined });
     expect(spec.name).toBe('r');
     expect(spec.tensors.map(({ name, policy }) => `${name} ${policy}`).join(', ')).toBe(
       'F16 AVERAGE, BF16 AVERAGE, F32 AVERAGE, F64 AVERAGE, BOOL COPY, U8 COPY, I8 COPY, U16 COPY, I16 COPY, U32 COPY, I32 COPY, U64 COPY, I64 COPY, F8_E4M3 COPY, F8_E5M2 COPY, kept COPY, left out IGNORE',
@@ -31,7 +31,7 @@ describe('an OpenRunRequest', () => {
     expect(spec.averages).toEqual([
       { ...AVERAGE_DEFAULTS, name: 'ema', start: 'INITIAL', schedule: { kind: 'constant', decay: 0.999 } },
     ]);
-    expect(spec).toMatchObject({ nonFinite: undefined, snapshots: undefined });
+    expect(spec).toMatchObject({ nonFinite: undefined, snapshots: undefined, retain: undefined });
   });
 
   test.each(['ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'])('non_finite %s is kept', (non_finite) => {
@@ -51,10 +51,6 @@ describe('an OpenRunRequest', () => {
     });
     expect(refused(() => validate({ tensors: [good, good] }))).toMatchObject({
       message: 'tensors[1] "a" is declared twice',
-    });
-    expect(refused(() => validate({ tensors: [good], writers: 3 }))).toMatchObject({
-      reason: 'UNIMPLEMENTED',
-      field: 'writers',
     });
     expect(refused(() => validate({ tensors: [good], averages: [average, average] }))).toMatchObject({
       reason: 'INVALID_AVERAGE',
@@ -83,6 +79,39 @@ describe('an OpenRunRequest', () => {
     });
     expect(refused(() => validate(incarnation(128)))).toBeUndefined();
     expect(refused(() => validate(incarnation(129)))?.reason).toBe('INVALID_FIELD');
+  });
+});
+
+describe('the trainer of an OpenRunRequest', () => {
+  const trainerOf = (request: object) => validate({ tensors: [{ name: 'w', dtype: 'F32' }], ...request }).trainer;
+  const retainOf = (retain: object) => validate({ tensors: [{ name: 'w', dtype: 'F32' }], retain }).spec.retain;
+
+  test('has a number of writers, and where it comes back from', () => {
+    expect(trainerOf({ incarnation: 'i', writers: 1_024, resume_step: 0, trainer_step: 2 ** 53 - 1 })).toEqual({
+      incarnation: 'i',
+      writers: 1_024,
+      resumeStep: 0,
+      trainerStep: 2 ** 53 - 1,
+    });
+    expect(retainOf({ every_steps: 1, count_max: 64 })).toEqual({ everySteps: 1, countMax: 64 });
+  });
+
+  test.each([
+    [() => trainerOf({ writers: 1_025 }), 'writers', 'must be an integer from 0 to 1024, got 1025'],
+    [
+      () => trainerOf({ resume_step: 3 }),
+      'resume_step',
+      'needs an incarnation: it acts once for each life of the trainer',
+    ],
+    [
+      () => retainOf({ every_steps: 0, count_max: 1 }),
+      'retain.every_steps',
+      'must be an integer from 1 to 9007199254740991, got 0',
+    ],
+    [() => retainOf({ every_steps: 1 }), 'retain.count_max', 'must be an integer from 1 to 64, got 0'],
+    [() => retainOf({ every_steps: 1, count_max: 65 }), 'retain.count_max', 'must be an integer from 1 to 64, got 65'],
+  ])('%# is out of bounds', (action, field, problem) => {
+    expect(refused(action)).toEqual({ reason: 'INVALID_FIELD', message: `${field} ${problem}`, field });
   });
 });
 

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { crc32c } from '../../src/common/index.js';
-import { placeTensors } from '../../src/engine/index.js';
-import { validateBoxes, validateUpdate, validateUpdateOpen } from '../../src/wire/index.js';
+import { validateUpdate, validateUpdateOpen } from '../../src/wire/index.js';
 import { arrived, refused } from './requests.js';
 
 const validate = (request: object) => validateUpdate(arrived('Update', request));
@@ -44,81 +43,26 @@ describe('a message of an Update stream', () => {
 
 describe('an UpdateOpen', () => {
   const open = (rest: object) => {
-    const message = arrived('Update', { open: { run: 'r', generation: 1, ...rest } });
-    return validateUpdateOpen(message.open!);
+    const message = validate({ open: { run: 'r', generation: 1, ...rest } });
+    if (message.kind !== 'open') throw new Error('it is an opening');
+    return validateUpdateOpen(message);
   };
+  const DEFAULTS = { run: 'r', generation: 1, writer: 0, boxes: undefined, wireDType: undefined, takeover: false };
 
-  test('names the run, the generation and the dtype of the wire', () => {
-    expect(open({})).toEqual({ run: 'r', generation: 1, wireDType: undefined });
-    expect(open({ wire_dtype: 'F16' })).toEqual({ run: 'r', generation: 1, wireDType: 'F16' });
-    expect(refused(() => open({ wire_dtype: 'U8' }))).toMatchObject({ field: 'open.wire_dtype' });
-    expect(refused(() => open({ writer: 1 }))).toMatchObject({ field: 'open.writer' });
-    expect(refused(() => open({ run: '../r' }))).toMatchObject({ reason: 'INVALID_NAME', field: 'open.run' });
-  });
-});
-
-describe('boxes', () => {
-  const { tensors } = placeTensors([
-    { name: 'a', dtype: 'F32', shape: [2, 3], policy: 'AVERAGE' },
-    { name: 'x', dtype: 'F32', shape: [9], policy: 'IGNORE' },
-    { name: 's', dtype: 'F32', shape: [], policy: 'AVERAGE' },
-    { name: 'e', dtype: 'I8', shape: [0], policy: 'COPY' },
-  ]);
-  const problemOf = (boxes: object[]) =>
-    refused(() => validateBoxes(arrived('Update', { open: { boxes } }).open!.boxes, tensors));
-
-  test('that say each tensor whole and in order are what no boxes say', () => {
-    expect(problemOf([])).toBeUndefined();
-    expect(problemOf([{ tensor: 0 }, { tensor: 2 }, { tensor: 3 }])).toBeUndefined();
-    expect(
-      problemOf([
-        { tensor: 0, offset: [0, 0], extent: [2, 3] },
-        { tensor: 2 },
-        { tensor: 3, offset: [0], extent: [0] },
-      ]),
-    ).toBeUndefined();
-  });
-
-  test('name the tensors that are sent once behind all others', () => {
-    const once = placeTensors([
-      { name: 'frozen', dtype: 'F32', shape: [2], policy: 'COPY_ONCE' },
-      { name: 'w', dtype: 'F32', shape: [2], policy: 'AVERAGE' },
-    ]).tensors;
-    const problem = (boxes: object[]) =>
-      refused(() => validateBoxes(arrived('Update', { open: { boxes } }).open!.boxes, once))?.reason;
-    expect(problem([{ tensor: 1 }, { tensor: 0 }])).toBeUndefined();
-    expect(problem([{ tensor: 0 }, { tensor: 1 }])).toBe('UNIMPLEMENTED');
-    expect(problem([{ tensor: 1 }])).toBe('UNIMPLEMENTED');
-  });
-
-  test.each<[string, object[]]>([
-    ['a part of a tensor', [{ tensor: 0, offset: [0, 0], extent: [1, 3] }, { tensor: 2 }, { tensor: 3 }]],
-    ['a moved part', [{ tensor: 0, offset: [1, 0], extent: [2, 3] }, { tensor: 2 }, { tensor: 3 }]],
-    ['one too few', [{ tensor: 0 }, { tensor: 2 }]],
-    ['another order', [{ tensor: 2 }, { tensor: 0 }, { tensor: 3 }]],
-    ['an ignored tensor', [{ tensor: 0 }, { tensor: 1 }, { tensor: 2 }]],
-    ['a replica', [{ tensor: 0, replica_group: 1 }, { tensor: 2 }, { tensor: 3 }]],
-  ])('%s is not served yet', (_, boxes) => {
-    expect(problemOf(boxes)?.reason).toBe('UNIMPLEMENTED');
-  });
-
-  test.each<[object, string]>([
-    [
-      { tensor: 0, offset: [0], extent: [2, 3] },
-      'must have 2 offsets and extents, or none, got 1 offsets and 2 extents',
-    ],
-    [{ tensor: 0, extent: [2, 3] }, 'must have 2 offsets and extents, or none, got 0 offsets and 2 extents'],
-    [{ tensor: 0, offset: [0, 0] }, 'must have 2 offsets and extents, or none, got 2 offsets and 0 extents'],
-    [{ tensor: 2, offset: [0], extent: [1] }, 'must have 0 offsets and extents, or none, got 1 offsets and 1 extents'],
-  ])('%j has not the rank of its tensor', (box, problem) => {
-    expect(problemOf([box])).toEqual({
-      reason: 'INVALID_FIELD',
-      message: `open.boxes[0] ${problem}`,
-      field: 'open.boxes[0]',
+  test('names the run, the generation, the writer and the dtype of the wire', () => {
+    expect(open({})).toEqual(DEFAULTS);
+    expect(open({ wire_dtype: 'F16', writer: 1_023, takeover: true })).toEqual({
+      ...DEFAULTS,
+      writer: 1_023,
+      wireDType: 'F16',
+      takeover: true,
     });
-  });
-
-  test('of a tensor that is not there are refused', () => {
-    expect(problemOf([{ tensor: 4 }])).toMatchObject({ reason: 'INVALID_FIELD', field: 'open.boxes[0].tensor' });
+    expect(refused(() => open({ wire_dtype: 'U8' }))).toMatchObject({ field: 'open.wire_dtype' });
+    expect(refused(() => open({ run: '../r' }))).toMatchObject({ reason: 'INVALID_NAME', field: 'open.run' });
+    expect(refused(() => open({ writer: 1_024 }))).toEqual({
+      reason: 'INVALID_FIELD',
+      message: 'open.writer must be an integer from 0 to 1023, got 1024',
+      field: 'open.writer',
+    });
   });
 });

@@ -183,7 +183,7 @@ class UpdateSession {
     const before = this.#answered;
     const answered = outcome.then(async ({ state, detail }) => {
       this.#timer.wind();
-      if (state === 'COMMITTED') this.#activity.committed(step);
+      if (state === 'COMMITTED') this.#activity.committed(this.#writer.generation, step);
       const steps = stepFields(this.#run.committedStep, this.#activity.durableStep);
       await before;
       await writeMessage(this.#call, { ack: { step, state, ...steps, detail } });

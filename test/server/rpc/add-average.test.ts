@@ -75,7 +75,8 @@ describe('AddAverage', () => {
     );
     await other.push(1, f32Space([1, 1, 1, 1], [2, 2, 2, 2], [3, 3, 3, 3])).ack();
     const { header, bytes } = await read(client, { run: 'three', average: 'enc' });
-    expect(header.tensors).toEqual([{ name: 'enc.w', dtype: 'F64', shape: [4], offset: 0, averaged: true }]);
+    const whole = { box_offset: [], global_shape: [] };
+    expect(header.tensors).toEqual([{ name: 'enc.w', dtype: 'F64', shape: [4], offset: 0, averaged: true, ...whole }]);
     expect(bytes.readDoubleLE(24)).toBe(1);
   });
 

@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { ask, openRun, rawClient, SMALL, serve } from '../harness.js';
 
-test('ListRuns: none, then all in the order of their names, without their tensors', async () => {
+test('ListRuns: none, then all in the order of their names, without their tensors and writers', async () => {
   const client = rawClient(await serve());
   expect(await ask(client, 'ListRuns', {})).toEqual({ runs: [] });
   for (const run of ['b', 'a2', 'a10']) await openRun(client, { ...SMALL, run });
@@ -11,7 +11,7 @@ test('ListRuns: none, then all in the order of their names, without their tensor
     ['a2', [], 1],
     ['b', [], 1],
   ]);
-  const { tensors, ...rest } = await ask(client, 'GetRun', { run: 'b' });
-  expect(tensors).toHaveLength(1);
-  expect(runs[2]).toEqual({ ...rest, tensors: [] });
+  const { tensors, writer_states, ...rest } = await ask(client, 'GetRun', { run: 'b' });
+  expect([tensors, writer_states]).toMatchObject([[{ name: 'w' }], [{ writer: 0, connected: false }]]);
+  expect(runs[2]).toEqual({ ...rest, tensors: [], writer_states: [] });
 });

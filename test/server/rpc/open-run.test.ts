@@ -7,14 +7,16 @@ import { Upload } from '../upload.js';
 
 describe('OpenRun', () => {
   test('creates a run, and tells the limits and the length of a step', async () => {
-    const client = rawClient(await serve({ stepTimeoutMs: 1_234 }));
+    const client = rawClient(await serve({ stepTimeoutMs: 1_234, reconnectGraceMs: 5_678 }));
     expect(await openRun(client)).toEqual({
       run: 'r',
       generation: 1,
       created: true,
-      limits: { chunk_bytes: 1_048_576, chunk_bytes_max: 4_190_208, step_timeout_ms: 1_234 },
+      limits: { chunk_bytes: 1_048_576, chunk_bytes_max: 4_190_208, step_timeout_ms: 1_234, reconnect_grace_ms: 5_678 },
       step_bytes: 64,
       first_step_bytes: 64,
+      writers: 1,
+      retained_steps: [],
     });
   });
 

@@ -6,6 +6,9 @@ import { ask, openRun, rawClient, SMALL, serve } from '../harness.js';
 import { f32Space, f32Values, read } from '../read.js';
 import { Upload } from '../upload.js';
 
+/** What a whole tensor says of its box. */
+const WHOLE = { box_offset: [], global_shape: [] };
+
 describe('Update', () => {
   test('a step is folded and acknowledged', async () => {
     const client = rawClient(await serve());
@@ -39,7 +42,7 @@ describe('Update', () => {
     const upload = new Upload(client).open(generation).push(5, f32Space([1, 1, 1, 1]));
     expect((await upload.ack()).state).toBe('COMMITTED');
     upload
-      .push(5, f32Space([9, 9, 9, 9]))
+      .push(5, f32Space([1, 1, 1, 1]))
       .push(3, f32Space([9, 9, 9, 9]))
       .commit(0, 0)
       .push(6, f32Space([3, 3, 3, 3]));
@@ -51,6 +54,23 @@ describe('Update', () => {
     ]);
     const { header, bytes } = await read(client);
     expect({ updates: header.num_updates, values: f32Values(bytes, 4) }).toEqual({ updates: 2, values: [2, 2, 2, 2] });
+  });
+
+  test('a committed step that comes again with other content is a conflict, and changes nothing', async () => {
+    const client = rawClient(await serve());
+    const { generation } = await openRun(client);
+    const upload = new Upload(client).open(generation).push(5, f32Space([1, 1, 1, 1]));
+    await upload.ack();
+    const metadata = await expectError(
+      upload.push(5, f32Space([1, 1, 9, 1])).ack(),
+      'ALREADY_EXISTS',
+      'STEP_CONFLICT',
+      /^step 5 was committed with other content: rewind to a retained version \(resume_step\), or go on with steps after 5$/,
+    );
+    expect(metadata).toEqual({ step: '5', committedStep: '5' });
+    const next = new Upload(client).open(generation).push(6, f32Space([3, 3, 3, 3]));
+    expect(await next.ack()).toMatchObject({ step: 6, state: 'COMMITTED' });
+    expect(f32Values((await read(client)).bytes, 4)).toEqual([2, 2, 2, 2]);
   });
 
   test('steps may skip, and begin at 0', async () => {
@@ -82,7 +102,7 @@ describe('Update', () => {
     expect((await first.ack()).state).toBe('COMMITTED');
     expect((await ask(client, 'GetRun')).states).toEqual([{ name: 'ema', num_updates: 0, movement: null }]);
     expect((await read(client)).header).toMatchObject({ num_updates: 0, weight: 1 });
-    first.push(0, f32Space([7, 7, 7, 7]), { initial: true });
+    first.push(0, f32Space([8, 8, 8, 8]), { initial: true });
     expect((await first.ack()).state).toBe('ALREADY_COMMITTED');
     first.push(1, f32Space([4, 4, 4, 4]));
     await first.ack();
@@ -173,9 +193,9 @@ describe('Update', () => {
     await upload.push(1, space).ack();
     const { header, bytes } = await read(client);
     expect(header.tensors).toEqual([
-      { name: 'w', dtype: 'F32', shape: [2], offset: 0, averaged: true },
-      { name: 'n', dtype: 'I64', shape: [], offset: 64, averaged: false },
-      { name: 'h', dtype: 'F32', shape: [33], offset: 128, averaged: true },
+      { name: 'w', dtype: 'F32', shape: [2], offset: 0, averaged: true, ...WHOLE },
+      { name: 'n', dtype: 'I64', shape: [], offset: 64, averaged: false, ...WHOLE },
+      { name: 'h', dtype: 'F32', shape: [33], offset: 128, averaged: true, ...WHOLE },
     ]);
     expect(f32Values(bytes, 2)).toEqual([1.5, -2]);
     expect(bytes.readBigInt64LE(64)).toBe(7n);

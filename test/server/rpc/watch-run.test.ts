@@ -77,6 +77,42 @@ describe('WatchRun', () => {
     stalled.kill();
   });
 
+  test('three hundred followers over several connections all see the last commit, and hold nobody up', async () => {
+    const server = await serve();
+    const client = rawClient(server);
+    const { generation } = await openRun(client);
+    // A connection takes 128 streams.
+    const connections = Array.from({ length: 3 }, () => rawClient(server, { 'grpc.use_local_subchannel_pool': 1 }));
+    const begun: Promise<unknown>[] = [];
+    const followers = connections.flatMap((connection) =>
+      Array.from({ length: 100 }, () => {
+        const seen: number[] = [];
+        const stream = connection.watchRun({ run: 'r' });
+        stream.on('error', () => undefined);
+        begun.push(new Promise((resolve) => stream.once('data', resolve)));
+        const last = new Promise<void>((resolve) => {
+          stream.on('data', ({ committed_step }: RunEvent__Output) => {
+            if (committed_step !== undefined) seen.push(Number(committed_step));
+            if (Number(committed_step) === 40) resolve();
+          });
+        });
+        return { seen, last, stream };
+      }),
+    );
+    await Promise.all(begun);
+    const upload = new Upload(client).open(generation);
+    for (let step = 1; step <= 40; step++) {
+      expect((await upload.push(step, f32Space([1, 2, 3, 4])).ack()).state).toBe('COMMITTED');
+    }
+    await Promise.all(followers.map(({ last }) => last));
+    for (const { seen } of followers) {
+      expect(seen, 'rising, none twice').toEqual([...new Set(seen)].sort((a, b) => a - b));
+      expect(seen.at(-1)).toBe(40);
+    }
+    for (const { stream } of followers) stream.cancel();
+    await upload.push(41, f32Space([1, 2, 3, 4])).ack();
+  });
+
   test('a follower that goes is forgotten', async () => {
     const client = rawClient(await serve());
     const { generation } = await openRun(client);

@@ -1,0 +1,19 @@
+import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import { partOf, shards, TENSORS, type TestBox, type ValueOf } from './crew.js';
+import { openRun, SMALL } from './harness.js';
+
+/** The parts of two writers, by rows. */
+export const TWO = shards(TENSORS, 2);
+
+export const valuesOf =
+  (step: number): ValueOf =>
+  (tensor, index) =>
+    step * 16 + tensor * 4 + index;
+
+/** What a writer of these boxes sends as a step. */
+export const spaceOf = (boxes: readonly TestBox[], step: number): Buffer => partOf(TENSORS, boxes, valuesOf(step));
+
+/** Opens the run for so many writers, and gives the generation. */
+export async function openWorld(client: ShadowWeightsClient, writers: number, rest: object = {}): Promise<number> {
+  return (await openRun(client, { ...SMALL, tensors: TENSORS, writers, ...rest })).generation;
+}
