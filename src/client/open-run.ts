@@ -1,3 +1,4 @@
+import { CHUNK_BYTES } from '../common/index.js';
 import type { OpenRunRequest, OpenRunResponse__Output, ShadowWeightsClient, Snapshots, Tensor } from '../wire/index.js';
 import { protocolError } from './errors.js';
 import { RunHandle } from './run-handle.js';
@@ -17,7 +18,8 @@ export interface OpenRunCalls {
 /** Opens a run and this writer's stream of updates to it. */
 export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Promise<RunHandle> {
   const declared = stepLayout(options);
-  const { run, generation, created, writers, retained_steps: retainedSteps } = await calls.openRun(toRequest(options));
+  const opened = await calls.openRun(toRequest(options));
+  const { run, generation, created, writers, limits, retained_steps: retainedSteps } = opened;
   const writer = options.writer ?? 0;
   const open = {
     run,
@@ -31,7 +33,7 @@ export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Pro
       const stream = new UpdateStream(calls.stub().Update(), listener);
       return { stream, answered: stream.open({ ...open, takeover }) };
     },
-    { checksums: calls.checksums, reconnect: options.reconnect ?? {} },
+    { checksums: calls.checksums, chunkBytes: limits?.chunk_bytes ?? CHUNK_BYTES, reconnect: options.reconnect ?? {} },
   );
   const answer = await sender.open();
   const { step_bytes: stepBytes, first_step_bytes: firstStepBytes } = answer;

@@ -1,10 +1,17 @@
-import { alignedBytes, CHUNK_BYTES, CHUNK_CUT_BYTES, crc32c } from '../common/index.js';
+import { alignedBytes, CHUNK_CUT_BYTES, crc32c } from '../common/index.js';
 import { type ByteChunk, ChunkCutter, type Commit } from '../wire/index.js';
 import { ClientError, protocolError } from './errors.js';
 import { type PartSource, skipBytes } from './step-source.js';
 import type { Ack } from './types.js';
 import type { UpdateStream } from './update-stream.js';
 import { createWaiter, type Waiter } from './waiter.js';
+
+/** How steps are cut. */
+export interface ChunkOptions {
+  readonly checksums: boolean;
+  /** What the service likes best. */
+  readonly chunkBytes: number;
+}
 
 /** What is said of a step at its end. */
 export type StepCommit = Commit & { readonly step: number; readonly bytes: number };
@@ -54,9 +61,9 @@ export class OutgoingStep {
   }
 
   /** Sends what the service does not have. */
-  async transmit(stream: UpdateStream, checksums: boolean): Promise<void> {
+  async transmit(stream: UpdateStream, { checksums, chunkBytes }: ChunkOptions): Promise<void> {
     this.#state = 'begun';
-    const cutter = new ChunkCutter(CHUNK_BYTES, this.#offset);
+    const cutter = new ChunkCutter(chunkBytes, this.#offset);
     let begin = 0;
     for (const source of this.#sources) {
       const skipped = Math.max(0, this.#offset - begin);

@@ -1,7 +1,7 @@
 import type { UpdateOpened__Output } from '../wire/index.js';
 import { Backoff } from './backoff.js';
 import { ClientError, type Failure, isDisconnect, protocolError, toFailure } from './errors.js';
-import type { OutgoingStep } from './outgoing-step.js';
+import type { ChunkOptions, OutgoingStep } from './outgoing-step.js';
 import { checkResumed, isFurther, resumeSteps } from './resume-steps.js';
 import type { Ack, ReconnectOptions } from './types.js';
 import type { StreamListener, UpdateStream } from './update-stream.js';
@@ -12,8 +12,7 @@ export type OpenStream = (
   takeover: boolean,
 ) => { stream: UpdateStream; answered: Promise<void> };
 
-export interface SenderOptions {
-  readonly checksums: boolean;
+export interface SenderOptions extends ChunkOptions {
   /** False: the first break is the end. */
   readonly reconnect: ReconnectOptions | false;
 }
@@ -28,7 +27,7 @@ const ANSWER_MS_MIN = 1_000;
  */
 export class StepSender implements StreamListener {
   readonly #openStream: OpenStream;
-  readonly #checksums: boolean;
+  readonly #chunks: ChunkOptions;
   readonly #backoff: Backoff | undefined;
   readonly #ending = new AbortController();
   /** Those that are not acknowledged, in the order of the calls. */
@@ -45,9 +44,9 @@ export class StepSender implements StreamListener {
   #committedStep: number | undefined;
   #droppedSteps = 0;
 
-  constructor(openStream: OpenStream, { checksums, reconnect }: SenderOptions) {
+  constructor(openStream: OpenStream, { checksums, chunkBytes, reconnect }: SenderOptions) {
     this.#openStream = openStream;
-    this.#checksums = checksums;
+    this.#chunks = { checksums, chunkBytes };
     this.#backoff = reconnect === false ? undefined : new Backoff(reconnect);
   }
 
@@ -162,7 +161,7 @@ export class StepSender implements StreamListener {
 
   async #transmit(step: OutgoingStep, stream: UpdateStream): Promise<void> {
     try {
-      await step.transmit(stream, this.#checksums);
+      await step.transmit(stream, this.#chunks);
     } catch (error) {
       // Of a stream's failure onFailure has heard; the others are those of whoever gives the bytes.
       if (stream.failure === undefined) throw error;

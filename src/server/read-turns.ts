@@ -6,8 +6,8 @@ const READ_SHARE = 0.5;
 /** What readers may have saved up: a chunk each, for a few of them. */
 const CREDIT_BYTES_MAX = 8 << 20;
 
-/** A trainer that has sent nothing for so long does not need the loop: several time slices of a core that it shares. */
-const INGEST_IDLE_MS = 100;
+/** A trainer that has sent nothing for so long in the middle of a step does not need the loop; with many readers a chunk takes a while. */
+const INGEST_IDLE_MS = 1_000;
 
 /**
  * Time over which the loop's utilization is taken, and the share of it from which on readers are held back. A loop that
@@ -32,6 +32,8 @@ interface Waiting {
  */
 export class ReadTurns {
   #creditBytes = 0;
+  /** Writers in the middle of a step. */
+  #sending = 0;
   #lastReceivedMs = Number.NEGATIVE_INFINITY;
   readonly #waiting: Waiting[] = [];
   #timer: NodeJS.Timeout | undefined;
@@ -39,7 +41,17 @@ export class ReadTurns {
   #sampledMs = performance.now();
   #isBusy = false;
 
-  /** A trainer has sent so many bytes. */
+  /** A writer has begun a step; the returned function says that it has sent it, or is gone. */
+  begin(): () => void {
+    this.#sending += 1;
+    let isSending = true;
+    return () => {
+      if (isSending) this.#sending -= 1;
+      isSending = false;
+    };
+  }
+
+  /** A writer has sent so many bytes. */
   received(bytes: number): void {
     this.#lastReceivedMs = performance.now();
     this.#creditBytes = Math.min(CREDIT_BYTES_MAX, this.#creditBytes + READ_SHARE * bytes);
@@ -77,6 +89,6 @@ export class ReadTurns {
       this.#sample = performance.eventLoopUtilization();
       this.#sampledMs = nowMs;
     }
-    return this.#isBusy && nowMs - this.#lastReceivedMs < INGEST_IDLE_MS;
+    return this.#sending > 0 && this.#isBusy && nowMs - this.#lastReceivedMs < INGEST_IDLE_MS;
   }
 }

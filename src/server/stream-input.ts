@@ -10,29 +10,49 @@ export class StreamInput<Message> {
   #hasEnded = false;
   #failure: unknown;
   #wake: (() => void) | undefined;
-  /** Resolves when no message can come any more. */
-  readonly ended: Promise<void>;
-  #resolveEnded!: () => void;
+  #isCancelled = false;
+  /** Says to who waits for something else that the stream is over. */
+  #onOver: (() => void) | undefined;
   /** Resolves when the peer is gone: it may be so after its half-close too. */
   readonly cancelled: Promise<void>;
 
   constructor(call: ServerDuplexStream<Message, never>) {
     this.#call = call;
-    this.ended = new Promise((resolve) => {
-      this.#resolveEnded = resolve;
-    });
     this.cancelled = new Promise((resolve) => call.on('cancelled', resolve));
     call.on('readable', () => this.#wake?.());
     call.on('end', () => this.#end());
     call.on('close', () => this.#end());
-    call.on('cancelled', () => this.#end());
+    call.on('cancelled', () => {
+      this.#isCancelled = true;
+      this.#onOver?.();
+      this.#end();
+    });
   }
 
   /** Makes the loop below throw `error` before it takes another message. */
   fail(error: unknown): void {
     this.#failure ??= error;
-    this.#resolveEnded();
+    this.#onOver?.();
     this.#wake?.();
+  }
+
+  /** Waits for something before the next message is taken, or until the stream is over. */
+  async hold(something: Promise<unknown>): Promise<void> {
+    if (this.isOver) return;
+    // No race with a promise that lives as long as the stream: it would keep what each race leaves behind.
+    await new Promise<void>((resolve) => {
+      this.#onOver = resolve;
+      something.then(
+        () => resolve(),
+        () => resolve(),
+      );
+    });
+    this.#onOver = undefined;
+  }
+
+  /** Nobody waits for what its messages would bring: the peer is gone, or it was failed. A half-close is no end yet. */
+  get isOver(): boolean {
+    return this.#isCancelled || this.#failure !== undefined;
   }
 
   async *[Symbol.asyncIterator](): AsyncGenerator<Message> {
@@ -53,7 +73,6 @@ export class StreamInput<Message> {
 
   #end(): void {
     this.#hasEnded = true;
-    this.#resolveEnded();
     this.#wake?.();
   }
 }

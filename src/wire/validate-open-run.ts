@@ -45,8 +45,19 @@ export interface OpenRun {
   readonly trainer: TrainerRequest;
 }
 
+/** What requests were found to be: the decoder gives the same object for the same bytes. */
+const validated = new WeakMap<OpenRunRequest__Output, OpenRun>();
+
 /** Checks a whole OpenRunRequest before anything is allocated for it. */
 export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
+  const before = validated.get(request);
+  if (before !== undefined) return before;
+  const openRun = validate(request);
+  validated.set(request, openRun);
+  return openRun;
+}
+
+function validate(request: OpenRunRequest__Output): OpenRun {
   checkRunName(request.run);
   const nonFinite = known('non_finite', request.non_finite, NON_FINITE);
   const trainer = validateTrainer(request);

@@ -34,6 +34,8 @@ export class World {
   readonly #ledger: Ledger;
   readonly #declarations = new Map<number, Declaration>();
   #coverage: Coverage;
+  /** Writers whose boxes are in it. */
+  readonly #covered = new Set<number>();
   #replicas: Replicas;
   #plan: WirePlan | undefined;
   #isProved = false;
@@ -85,7 +87,7 @@ export class World {
     const part = declared?.hasReplicas === true ? undefined : this.#partOf(declared, undefined);
     this.#reserve((declared?.bytes ?? 0) + (declared === undefined ? 0 : (part?.bytes ?? 0)));
     this.#declarations.set(writer, { fingerprint, boxes: declared, part, leftOut: [] });
-    if (declared !== undefined) this.#cover(writer, declared);
+    this.#coverNext();
   }
 
   /** A writer that goes before all have come takes its boxes along. */
@@ -95,9 +97,11 @@ export class World {
     this.#declarations.delete(writer);
     const { boxes } = declaration;
     if (boxes === undefined) return;
-    for (let index = 0; index < boxes.count; index++) {
-      const isShared = boxes.replicaGroup[index] !== 0 && this.#replicas.leave(boxes, index, writer);
-      if (!isShared) this.#coverage.add(boxes, index, -1);
+    if (this.#covered.delete(writer)) {
+      for (let index = 0; index < boxes.count; index++) {
+        const isShared = boxes.replicaGroup[index] !== 0 && this.#replicas.leave(boxes, index, writer);
+        if (!isShared) this.#coverage.add(boxes, index, -1);
+      }
     }
     this.#release(boxes.bytes + (declaration.part?.bytes ?? 0));
   }
@@ -131,6 +135,7 @@ export class World {
   /** Forgets everything that was declared. */
   reset(): void {
     this.#declarations.clear();
+    this.#covered.clear();
     this.#coverage = new Coverage(this.#layout.tensors);
     this.#replicas = new Replicas(this.#layout.tensors);
     this.#isProved = false;
@@ -140,6 +145,17 @@ export class World {
   #partOf(boxes: BoxList | undefined, left: ReadonlySet<number> | undefined): Part {
     if (boxes === undefined) return Part.whole(this.plan);
     return Part.of(boxes, this.plan, this.#layout.tensors, (index) => left?.has(index) !== true);
+  }
+
+  /** Covers what was declared, in the order of the writers' numbers: that is mostly the order of their boxes. */
+  #coverNext(): void {
+    for (let writer = 0; writer < this.writerCount; writer++) {
+      if (this.#covered.has(writer)) continue;
+      const declaration = this.#declarations.get(writer);
+      if (declaration === undefined) return;
+      this.#covered.add(writer);
+      if (declaration.boxes !== undefined) this.#cover(writer, declaration.boxes);
+    }
   }
 
   #cover(writer: number, boxes: BoxList): void {

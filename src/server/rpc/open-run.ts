@@ -20,7 +20,7 @@ export async function openRun(service: Service, request: OpenRunRequest__Output)
     created,
     ...stepFields(run.committedStep, service.activity(run).durableStep),
     limits: {
-      chunk_bytes: CHUNK_BYTES,
+      chunk_bytes: chunkBytesFor(run.writerCount),
       chunk_bytes_max: CHUNK_BYTES_MAX,
       step_timeout_ms: service.options.stepTimeoutMs,
       reconnect_grace_ms: service.options.reconnectGraceMs,
@@ -30,4 +30,16 @@ export async function openRun(service: Service, request: OpenRunRequest__Output)
     writers: run.writerCount,
     retained_steps: run.retainedSteps,
   };
+}
+
+/**
+ * Messages that have half arrived are moved by the garbage collector, and what many writers have under way makes it look at
+ * everything: so many bytes in all are on their way at a time, in chunks of a power of two.
+ */
+const CHUNK_BYTES_UNDER_WAY = 4 * CHUNK_BYTES;
+const CHUNK_BYTES_MIN = 128 * 1024;
+
+function chunkBytesFor(writerCount: number): number {
+  const share = 2 ** Math.floor(Math.log2(CHUNK_BYTES_UNDER_WAY / writerCount));
+  return Math.min(CHUNK_BYTES, Math.max(CHUNK_BYTES_MIN, share));
 }

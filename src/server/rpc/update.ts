@@ -63,6 +63,8 @@ class UpdateSession {
   readonly #writer: Writer;
   readonly #activity: RunActivity;
   readonly #timer: StepTimer;
+  /** Set in the middle of a step: to be called at its end. */
+  #sent: (() => void) | undefined;
   /** Settles when every ack so far is with gRPC. */
   #answered: Promise<void> = Promise.resolve();
 
@@ -94,7 +96,8 @@ class UpdateSession {
   async begin(): Promise<void> {
     const { stepTimeoutMs } = this.#service.options;
     const timer = setTimeout(() => this.#input.fail(this.#run.missingError(stepTimeoutMs)), stepTimeoutMs);
-    await Promise.race([this.#writer.ready, this.#input.ended]).finally(() => clearTimeout(timer));
+    await this.#input.hold(this.#writer.ready);
+    clearTimeout(timer);
     // The peer is gone, or the input has what went wrong.
     if (!this.#writer.isReady) return;
     const { member } = this.#writer;
@@ -118,6 +121,7 @@ class UpdateSession {
         if (this.#run.admission(this.#writer, message.step) !== undefined && !(await this.#admit(message.step))) return;
         this.#writer.stage(message.step, message.offset, message.data);
         this.#activity.bytesReceived += message.data.length;
+        this.#sent ??= this.#service.readTurns.begin();
         this.#service.readTurns.received(message.data.length);
         this.#timer.wind(message.step);
         return;
@@ -147,6 +151,7 @@ class UpdateSession {
   /** A writer that stopped inside of a step may come back: many a peer that resets its stream ends its messages first. */
   close(isBroken: boolean): void {
     const mayComeBack = isBroken || this.#writer.step !== undefined;
+    this.#sent?.();
     this.#activity.writersConnected -= 1;
     this.#run.leaveWriter(this.#writer);
     const forget = (): void => void this.#run.whenSettled(() => this.#run.forgetWriter(this.#writer));
@@ -159,16 +164,18 @@ class UpdateSession {
 
   /** Waits while the step is too far ahead of the others; false: the stream has ended meanwhile. */
   async #admit(step: number): Promise<boolean> {
-    for (;;) {
+    while (!this.#input.isOver) {
       this.#writer.checkOpen();
       const room = this.#run.admission(this.#writer, step);
       if (room === undefined) return true;
-      const ended = await Promise.race([room, this.#input.ended.then(() => true)]);
-      if (ended === true) return false;
+      await this.#input.hold(room);
     }
+    return false;
   }
 
   async #commit(step: number, bytes: number, isInitial: boolean, isSkipped: boolean): Promise<void> {
+    this.#sent?.();
+    this.#sent = undefined;
     if (!(await this.#admit(step))) return;
     const decided = this.#activity.partArrived(step);
     const outcome = this.#run.commit(this.#writer, { step, bytes, isInitial, isSkipped }, driveFold).finally(decided);
