@@ -17,6 +17,9 @@ const OFFSET_FIELD = 2;
 const EXTENT_FIELD = 3;
 const GROUP_FIELD = 4;
 
+/** From here on a length has more than one byte. */
+const LONG = 0x80;
+
 const UINT32_MAX = 2 ** 32 - 1;
 
 /** An UpdateOpen without its boxes, and these; undefined: it has none. Throws RangeError for bytes that are no message. */
@@ -24,6 +27,13 @@ export function takeBoxes(open: Uint8Array): { readonly rest: Uint8Array; readon
   const rest: Uint8Array[] = [];
   const places: number[] = [];
   for (let at = 0; at < open.length; ) {
+    // A short box, as nearly all are: without an object for its place.
+    const length = open[at] === BOXES_TAG ? (open[at + 1] ?? LONG) : LONG;
+    if (length < LONG && at + 2 + length <= open.length) {
+      at += 2 + length;
+      places.push(at - length, at);
+      continue;
+    }
     const tag = readVarint32(open, at);
     const value = valueAt(open, tag.end, tag.value & 7);
     if (tag.value === BOXES_TAG) places.push(value.start, value.end);

@@ -5,7 +5,10 @@ import type { Box__Output } from './gen/shadowkeep/v1/Box.js';
 
 /** Checks that each box of `field` is a rectangle of a tensor that travels. Throws INVALID_FIELD, which names it. */
 export function validateBoxes(field: string, boxes: BoxList, tensors: readonly TensorSpec[]): void {
-  for (let index = 0; index < boxes.count; index++) checkBox(`${field}[${index}]`, boxes, index, tensors);
+  for (let index = 0; index < boxes.count; index++) {
+    const problem = problemOf(boxes, index, tensors);
+    if (problem !== undefined) throw invalidField(`${field}[${index}]${problem.inside}`, problem.text);
+  }
 }
 
 /** The boxes of a read. */
@@ -26,37 +29,37 @@ export function readBoxes(boxes: readonly Box__Output[], tensors: readonly Tenso
   return list;
 }
 
-function checkBox(field: string, boxes: BoxList, index: number, tensors: readonly TensorSpec[]): void {
+/** What is wrong with a box, or with a field inside of it. */
+interface Problem {
+  readonly inside: string;
+  readonly text: string;
+}
+
+function problemOf(boxes: BoxList, index: number, tensors: readonly TensorSpec[]): Problem | undefined {
   const tensor = tensors[boxes.tensor[index]!];
   if (tensor === undefined) {
-    throw invalidField(
-      `${field}.tensor`,
-      `must be an integer from 0 to ${tensors.length - 1}, got ${boxes.tensor[index]}`,
-    );
+    const text = `must be an integer from 0 to ${tensors.length - 1}, got ${boxes.tensor[index]}`;
+    return { inside: '.tensor', text };
   }
   const { name, shape, policy } = tensor;
-  if (policy === 'IGNORE') throw invalidField(field, `is of tensor ${quote(name)}, which is ignored`);
+  if (policy === 'IGNORE') return { inside: '', text: `is of tensor ${quote(name)}, which is ignored` };
   const begin = boxes.first[index]!;
   const rank = (boxes.first[index + 1]! - begin) / 2;
-  if (rank === 0) return;
+  if (rank === 0) return undefined;
   if (rank !== shape.length) {
-    throw invalidField(field, `must have ${shape.length} offsets and extents, or none, got ${rank}`);
+    return { inside: '', text: `must have ${shape.length} offsets and extents, or none, got ${rank}` };
   }
   let cuts = 0;
   for (let dim = 0; dim < rank; dim++) {
     const offset = boxes.dims[begin + dim]!;
-    const extent = boxes.dims[begin + rank + dim]!;
-    const end = offset + extent;
+    const end = offset + boxes.dims[begin + rank + dim]!;
     if (end > shape[dim]!) {
-      const problem = `goes from ${offset} to ${end} in dimension ${dim} of tensor ${quote(name)} of shape [${shape}]`;
-      throw invalidField(field, problem);
+      const text = `goes from ${offset} to ${end} in dimension ${dim} of tensor ${quote(name)} of shape [${shape}]`;
+      return { inside: '', text };
     }
     if (end < shape[dim]!) cuts += 1;
   }
-  if (cuts > BOX_CUT_COUNT_MAX) {
-    throw invalidField(
-      field,
-      `ends inside of tensor ${quote(name)} in ${cuts} dimensions, at most ${BOX_CUT_COUNT_MAX} are allowed`,
-    );
-  }
+  if (cuts <= BOX_CUT_COUNT_MAX) return undefined;
+  const text = `ends inside of tensor ${quote(name)} in ${cuts} dimensions, at most ${BOX_CUT_COUNT_MAX} are allowed`;
+  return { inside: '', text };
 }

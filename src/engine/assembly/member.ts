@@ -1,4 +1,3 @@
-import type { ShadowkeepError } from '../../common/index.js';
 import { type DigestValue, EMPTY_DIGEST } from '../digest.js';
 import type { NonFinitePolicy } from '../non-finite.js';
 import { NonFiniteScan } from '../non-finite.js';
@@ -123,11 +122,5 @@ export class Member {
     this.#settled.set(step, awaited.promise);
     const [oldest] = this.#settled.keys();
     if (this.#settled.size > SETTLED_COUNT_MAX && oldest !== undefined) this.#settled.delete(oldest);
-  }
-
-  /** Ends its stream with an error, and with it whatever it waits for. */
-  fail(error: ShadowkeepError): void {
-    this.settleWith(error);
-    this.stream?.fail(error);
   }
 }

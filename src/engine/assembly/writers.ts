@@ -126,14 +126,15 @@ export class Writers {
 
   /** Ends every stream and frees what they have staged. */
   end(error: ShadowkeepError): void {
+    for (const member of this.#members) member.settleWith(error);
     this.failAll(error);
     this.#close();
   }
 
-  /** Ends every stream; what they have sent is kept for those that come back. */
+  /** Ends every stream; what they have sent is kept for those that come back, and with it their open steps. */
   failAll(error: ShadowkeepError): void {
     for (const stream of [...this.#waiting.values()]) stream.fail(error);
-    for (const member of this.#members) member.fail(error);
+    for (const { stream } of this.#members) stream?.fail(error);
     this.#waiting.clear();
   }
 
