@@ -3,7 +3,7 @@ import { FLOAT_DTYPES, type FloatDType, type ShadowkeepError } from '../../../sr
 import type { Ledger } from '../../../src/engine/ledger.js';
 import type { Random } from './random.js';
 import { sampleStep } from './samples.js';
-import { type OpenWriter, refusalOf, type Subject } from './subject.js';
+import { lifeOf, type OpenWriter, refusalOf, requestOf, type Subject } from './subject.js';
 
 /** What clients do to one run. Each command checks its own outcome; the sequence checks the bytes and the memory after. */
 export class Commands {
@@ -18,20 +18,22 @@ export class Commands {
     const { run } = subject;
     const wireDType: FloatDType | undefined = random.oneIn(2) ? random.pick(FLOAT_DTYPES) : undefined;
     if (subject.writer !== undefined) {
-      expect(refusalOf(() => run.openWriter(run.generation, wireDType, fail))?.reason).toBe('WRITER_BUSY');
+      expect(refusalOf(() => run.openWriter(requestOf(run, wireDType), fail))?.reason).toBe('WRITER_BUSY');
       return 'second writer';
     }
-    if (run.generation === 0) run.attach('');
+    if (run.generation === 0) run.attach(lifeOf(''));
     if (random.oneIn(8)) {
       const wrong = run.generation + (random.oneIn(2) ? 1 : -1);
       const reason = wrong < run.generation ? 'GENERATION_FENCED' : 'GENERATION_UNKNOWN';
-      expect(refusalOf(() => run.openWriter(wrong, wireDType, fail))?.reason).toBe(reason);
+      expect(refusalOf(() => run.openWriter({ ...requestOf(run, wireDType), generation: wrong }, fail))?.reason).toBe(
+        reason,
+      );
     }
     const missing = subject.stagingPages(wireDType) - run.memory.freeBytes / subject.pageBytes;
     const fits = subject.slotBytes(Math.max(0, missing)) <= this.ledger.freeBytes;
     const failures: ShadowkeepError[] = [];
     const refusal = refusalOf(() => {
-      const engine = run.openWriter(run.generation, wireDType, (error) => failures.push(error));
+      const engine = run.openWriter(requestOf(run, wireDType), (error) => failures.push(error));
       subject.writer = { engine, wireDType, failures, sending: undefined };
     });
     expect(refusal?.reason).toBe(fits ? undefined : 'MEMORY_EXHAUSTED');
@@ -49,14 +51,17 @@ export class Commands {
     return `stage ${writer.sending?.step}: ${writer.sending?.sent} of ${writer.sending?.space.length}`;
   }
 
-  /** Chooses a step, now and then one that is committed already. */
-  beginStep(subject: Subject, writer: OpenWriter): void {
+  /** Chooses a step, now and then one that is committed already: as it was, or with other content. */
+  beginStep({ run, naive }: Subject, writer: OpenWriter): void {
     const { random } = this;
-    const committed = subject.run.committedStep ?? 0;
+    if (writer.sending !== undefined) return;
+    const committed = run.committedStep ?? 0;
     const isOld = committed > 0 && random.oneIn(8);
     const step = isOld ? random.between(0, committed) : committed + random.between(1, 3);
-    const withOnce = subject.run.committedStep === undefined || random.oneIn(2);
-    writer.sending ??= { step, space: sampleStep(random, subject.naive.spec, writer.wireDType, withOnce), sent: 0 };
+    const withOnce = run.committedStep === undefined || random.oneIn(2);
+    const before = isOld && !random.oneIn(4) ? naive.sent(step, writer.wireDType) : undefined;
+    const space = before ?? sampleStep(random, naive.spec, writer.wireDType, withOnce);
+    writer.sending = { step, space, sent: 0 };
   }
 
   /** Sends the next `bytes` of the step, fewer at its end. */
@@ -97,7 +102,7 @@ export class Commands {
     const incarnation = random.oneIn(3) ? '' : `life ${random.below(4)}`;
     let generation = 0;
     const refusal = refusalOf(() => {
-      generation = run.attach(incarnation);
+      generation = run.attach(lifeOf(incarnation));
     });
     if (refusal !== undefined) expect(refusal.reason).toBe('GENERATION_FENCED');
     else expect(generation).toBe(run.generation);
@@ -156,10 +161,12 @@ export class Commands {
       expect(failures.map(({ reason }) => reason)).toEqual(['RUN_DELETED']);
       expect(refusalOf(() => engine.stage(1, 0, Buffer.alloc(16)))?.reason).toBe('RUN_DELETED');
     }
-    expect(refusalOf(() => subject.run.openWriter(subject.run.generation, undefined, fail))?.reason).toBe(
-      'RUN_DELETED',
-    );
     return 'delete';
+  }
+
+  /** Nobody opens a writer of it any more. */
+  checkDeleted({ run }: Subject): void {
+    expect(refusalOf(() => run.openWriter(requestOf(run, undefined), fail))?.reason).toBe('RUN_DELETED');
   }
 }
 

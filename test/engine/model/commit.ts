@@ -2,7 +2,7 @@ import { expect } from 'vitest';
 import { ShadowkeepError } from '../../../src/common/index.js';
 import type { Commands } from './commands.js';
 import type { Random } from './random.js';
-import type { OpenReader, OpenWriter, Subject } from './subject.js';
+import { type OpenReader, type OpenWriter, refusalOf, type Subject } from './subject.js';
 
 /** What comes while a step is being folded, and is checked when it has been. */
 interface During {
@@ -27,8 +27,9 @@ export class Committer {
     const opened = subject.writer === undefined ? this.commands.openWriter(subject) : '';
     const { writer } = subject;
     if (writer === undefined) return { what: opened, isDeleted: false };
-    if (random.oneIn(12) && writer.sending === undefined)
-      return { what: skip(subject, writer, random), isDeleted: false };
+    if (random.oneIn(12) && writer.sending === undefined) {
+      return { what: await skip(subject, writer, random), isDeleted: false };
+    }
     if (!random.oneIn(8)) {
       this.commands.beginStep(subject, writer);
       const pieces = random.between(1, 6);
@@ -46,8 +47,12 @@ export class Committer {
     const isInitial = run.committedStep === undefined ? !random.oneIn(3) : random.oneIn(10);
     const expected = this.outcome(subject, writer, step, bytes, isInitial);
     const held = subject.readers.filter(({ engine }) => engine.evicted === undefined);
-    const drive = (fold: Iterable<void>): Promise<void> => this.drive(subject, fold, during);
-    const commit = run.commit(writer.engine, step, bytes, isInitial, drive);
+    let driven: Promise<void> | undefined;
+    const drive = (fold: Iterable<void>): Promise<void> => {
+      driven = this.drive(subject, fold, during);
+      return driven;
+    };
+    const commit = run.commit(writer.engine, { step, bytes, isInitial, isSkipped: false }, drive);
     const found = await commit.then(
       ({ state }) => state,
       (error: unknown) => {
@@ -55,10 +60,13 @@ export class Committer {
         throw error;
       },
     );
+    // A deletion ends the commit before the fold has seen it.
+    await driven;
     if (during.isDeleted) expect(found).toBe('RUN_DELETED');
     else expect(found).toBe(expected);
     if (found === 'COMMITTED') subject.naive.commit(step, sending.space, writer.wireDType, isInitial);
     if (['COMMITTED', 'ALREADY_COMMITTED', 'REJECTED'].includes(found)) writer.sending = undefined;
+    if (found === 'STEP_CONFLICT') this.endStream(subject, writer);
     if (found === 'COMMITTED') this.checkEvictions(held);
     await Promise.all(during.waits);
     const lost = held.filter(({ engine }) => engine.evicted === 'MEMORY').length;
@@ -71,7 +79,10 @@ export class Committer {
     const { head, spec } = subject.naive;
     const { sending } = writer;
     if (sending !== undefined && sending.sent > 0 && step !== sending.step) return 'STEP_MISMATCH';
-    if (head.step !== undefined && step <= head.step) return 'ALREADY_COMMITTED';
+    if (head.step !== undefined && step <= head.step) {
+      const sent = sending?.space.subarray(0, sending.sent) ?? Buffer.alloc(0);
+      return subject.naive.isConflict(step, sent, writer.wireDType) ? 'STEP_CONFLICT' : 'ALREADY_COMMITTED';
+    }
     const totals = [true, head.step === undefined].map((withOnce) =>
       subject.naive.stepBytes(writer.wireDType, withOnce),
     );
@@ -84,6 +95,14 @@ export class Committer {
     const isRejected =
       spec.nonFinite === 'REJECT_STEP' || (spec.nonFinite === 'SKIP_TENSOR' && head.step === undefined);
     return isRejected && !allFinite ? 'REJECTED' : 'COMMITTED';
+  }
+
+  /** A step that was committed came again as another one: the stream has ended. */
+  private endStream(subject: Subject, { engine, failures }: OpenWriter): void {
+    expect(failures.map(({ reason }) => reason)).toEqual(['STEP_CONFLICT']);
+    expect(refusalOf(() => engine.stage(1, 0, Buffer.alloc(16)))?.reason).toBe('STEP_CONFLICT');
+    subject.run.closeWriter(engine);
+    subject.writer = undefined;
   }
 
   /** Only the oldest readers lose their version, and only when memory is short. */
@@ -131,6 +150,7 @@ export class Committer {
         if (!random.oneIn(12)) break;
         this.commands.delete(subject);
         during.isDeleted = true;
+        during.waits.push(subject.run.whenSettled(() => this.commands.checkDeleted(subject)));
         return;
       default:
         subject.checkBytes(random, false);
@@ -157,12 +177,16 @@ export class Committer {
 }
 
 /** The optimizer skipped a step, now and then one that is committed already. */
-function skip({ run, naive }: Subject, { engine }: OpenWriter, random: Random): string {
+async function skip({ run, naive }: Subject, { engine }: OpenWriter, random: Random): Promise<string> {
   const before = run.committedStep;
   const step = (before ?? 0) + random.below(4);
-  const { state } = run.skip(engine, step);
+  const { state } = await run.commit(engine, { step, bytes: 0, isInitial: false, isSkipped: true }, neverFolds);
   expect(state).toBe(before !== undefined && step <= before ? 'ALREADY_COMMITTED' : 'SKIPPED');
   if (state === 'SKIPPED') naive.skip(step);
   expect(run.committedStep).toBe(naive.head.step);
   return `skip ${step}: ${state}`;
+}
+
+async function neverFolds(): Promise<void> {
+  expect.fail('a skipped step is not folded');
 }

@@ -1,6 +1,6 @@
-import { DTYPE_BYTES, type DType, type FloatDType, isFloatDType } from '../../../src/common/index.js';
+import { DTYPE_BYTES, type DType, type FloatDType } from '../../../src/common/index.js';
 import type { AverageSpec, RunSpec, TensorSpec } from '../../../src/engine/index.js';
-import { HALF_VALUES } from '../../kernels/oracle.js';
+import { decoded, folded, moveOf } from './naive-fold.js';
 
 /*
  * What a run is, in the plainest way: arrays of numbers, a fresh copy for each version, no pages, no sharing. One fold is
@@ -29,6 +29,11 @@ const aligned = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 export class NaiveRun {
   readonly spec: RunSpec;
   head: NaiveVersion;
+  /** What was committed, by step. */
+  private readonly committed = new Map<
+    number,
+    { readonly space: Buffer; readonly wireDType: FloatDType | undefined }
+  >();
 
   constructor(spec: RunSpec) {
     this.spec = spec;
@@ -63,6 +68,26 @@ export class NaiveRun {
     const numUpdates = moves.map((move, a) => head.numUpdates[a]! + (move.isUpdate ? 1 : 0));
     const pushes = head.pushes.map((count) => (isInitial ? count : count + 1));
     this.head = { step, numUpdates, pushes, begun: head.begun.map(() => true), shadows, copied, spaces: [] };
+    this.committed.set(step, { space, wireDType });
+  }
+
+  /** The bytes that were committed as a step, if they came in this dtype. */
+  sent(step: number, wireDType: FloatDType | undefined): Buffer | undefined {
+    const ours = this.committed.get(step);
+    return ours?.wireDType === wireDType ? ours?.space : undefined;
+  }
+
+  /** Whether a whole step that is sent again is known to be another one; tensors that are sent once do not count. */
+  isConflict(step: number, space: Buffer, wireDType: FloatDType | undefined): boolean {
+    const ours = this.sent(step, wireDType);
+    const bytes = this.stepBytes(wireDType, false);
+    return ours !== undefined && space.length >= bytes && !ours.subarray(0, bytes).equals(space.subarray(0, bytes));
+  }
+
+  /** The trainer goes on from an older version: what came after it has not been. */
+  rewind(version: NaiveVersion): void {
+    this.head = version;
+    for (const step of this.committed.keys()) if (step > (version.step ?? 0)) this.committed.delete(step);
   }
 
   /** A step that the optimizer skipped. */
@@ -146,48 +171,4 @@ function bytesOf(tensor: TensorSpec, dtype: DType): number {
 function zeros(precision: AverageSpec['precision'], tensor: TensorSpec): Numbers {
   const count = tensor.policy === 'AVERAGE' ? countOf(tensor) : 0;
   return precision === 'F32' ? new Float32Array(count) : new Float64Array(count);
-}
-
-/** What a commit does to an average. */
-function moveOf(
-  average: AverageSpec,
-  head: NaiveVersion,
-  a: number,
-  isInitial: boolean,
-): { weight: number; isUpdate: boolean } {
-  if (isInitial) return { weight: average.start === 'ZEROS' ? 0 : 1, isUpdate: false };
-  const push = head.pushes[a]! + 1;
-  const isTouched = push % average.every === average.everyOffset;
-  const isDelayed = push <= average.delayUpdates;
-  if (isTouched && !isDelayed) return { weight: weightOf(average, head.numUpdates[a]! + 1), isUpdate: true };
-  const isEmpty = !head.begun[a]! && average.start === 'FIRST';
-  const isCopied = isTouched && isDelayed && average.delayMode === 'COPY_UNTIL';
-  return { weight: isEmpty || isCopied ? 1 : 0, isUpdate: false };
-}
-
-function weightOf({ schedule, start }: AverageSpec, k: number): number {
-  if (k === 1 && start === 'FIRST') return 1;
-  if (schedule.kind === 'constant') return 1 - schedule.decay;
-  if (schedule.kind === 'mean') return 1 / k;
-  throw new Error(`${schedule.kind} is no schedule of the samples`);
-}
-
-function folded(shadow: Numbers, theta: Float64Array, weight: number): Numbers {
-  if (weight === 0) return shadow;
-  if (shadow instanceof Float64Array) {
-    return shadow.map((s, i) => (weight === 1 ? theta[i]! : s + weight * (theta[i]! - s)));
-  }
-  const { fround } = Math;
-  const w = fround(weight);
-  return shadow.map((s, i) => {
-    const p = fround(theta[i]!);
-    return weight === 1 ? p : fround(s + fround(w * fround(p - s)));
-  });
-}
-
-function decoded(bytes: Uint8Array, dtype: DType): Float64Array {
-  if (!isFloatDType(dtype)) throw new Error(`${dtype} is not averaged`);
-  if (dtype === 'F64') return new Float64Array(bytes.buffer);
-  if (dtype === 'F32') return Float64Array.from(new Float32Array(bytes.buffer));
-  return Float64Array.from(new Uint16Array(bytes.buffer), (code) => HALF_VALUES[dtype][code]!);
 }

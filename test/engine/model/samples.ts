@@ -17,25 +17,35 @@ const DECAYS = [0, 0.5, 0.9, 0.999, 0.9999, 1];
 /** Elements of a tensor that spreads over several pages and arenas. */
 const LARGE_COUNT_MAX = 9_000;
 
-export function sampleSpec(random: Random, name: string): RunSpec {
-  return random.oneIn(3) ? sampleAlike(random, name) : sampleAny(random, name);
+/** What tensors are like. */
+interface Sizes {
+  readonly shape: (random: Random) => number[];
+  readonly largeCountMax: number;
+}
+
+export function sampleSpec(
+  random: Random,
+  name: string,
+  sizes: Sizes = { shape: sampleShape, largeCountMax: LARGE_COUNT_MAX },
+): RunSpec {
+  return random.oneIn(3) ? sampleAlike(random, name, sizes) : sampleAny(random, name, sizes);
 }
 
 /** All tensors averaged, in the dtype of the only shadow: such a step is folded as it arrives. */
-function sampleAlike(random: Random, name: string): RunSpec {
+function sampleAlike(random: Random, name: string, sizes: Sizes): RunSpec {
   const dtype = random.pick(['F32', 'F32', 'F64'] as const);
-  const shapes = Array.from({ length: random.between(1, 5) }, () => sampleShape(random));
-  if (random.oneIn(2)) shapes.push([random.between(1, LARGE_COUNT_MAX)]);
+  const shapes = Array.from({ length: random.between(1, 5) }, () => sizes.shape(random));
+  if (random.oneIn(2)) shapes.push([random.between(1, sizes.largeCountMax)]);
   const tensors = shapes.map((shape, index): TensorSpec => ({ name: `t${index}`, dtype, shape, policy: 'AVERAGE' }));
   const average = { ...sampleAverage(random, 'a0'), precision: dtype, include: [], exclude: [] };
   const nonFinite = random.pick(['ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'] as const);
-  return { name, tensors, averages: [average], nonFinite, snapshots: undefined };
+  return { name, tensors, averages: [average], nonFinite, snapshots: undefined, retain: undefined };
 }
 
-function sampleAny(random: Random, name: string): RunSpec {
-  const tensors = Array.from({ length: random.between(1, 7) }, (_, index) => sampleTensor(random, `t${index}`));
+function sampleAny(random: Random, name: string, sizes: Sizes): RunSpec {
+  const tensors = Array.from({ length: random.between(1, 7) }, (_, index) => sampleTensor(random, `t${index}`, sizes));
   if (random.oneIn(3)) {
-    const shape = [random.between(1, LARGE_COUNT_MAX)];
+    const shape = [random.between(1, sizes.largeCountMax)];
     tensors.push({
       name: 'large',
       dtype: random.pick(FLOAT_DTYPES),
@@ -45,15 +55,15 @@ function sampleAny(random: Random, name: string): RunSpec {
   }
   const averages = Array.from({ length: random.between(1, 3) }, (_, index) => sampleAverage(random, `a${index}`));
   const nonFinite = random.pick(['ACCEPT', 'ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'] as const);
-  return { name, tensors, averages, nonFinite, snapshots: undefined };
+  return { name, tensors, averages, nonFinite, snapshots: undefined, retain: undefined };
 }
 
-function sampleTensor(random: Random, name: string): TensorSpec {
+function sampleTensor(random: Random, name: string, sizes: Sizes): TensorSpec {
   const dtype = random.oneIn(3) ? random.pick(DTYPES) : random.pick(FLOAT_DTYPES);
   const policies: Policy[] = isFloatDType(dtype)
     ? ['AVERAGE', 'AVERAGE', 'AVERAGE', 'AVERAGE', 'COPY', 'COPY_ONCE', 'IGNORE']
     : ['COPY', 'COPY', 'COPY_ONCE', 'IGNORE'];
-  return { name, dtype, shape: sampleShape(random), policy: random.pick(policies) };
+  return { name, dtype, shape: sizes.shape(random), policy: random.pick(policies) };
 }
 
 /** Scalars, empty tensors, and extents around the alignment of 64 bytes. */
@@ -83,18 +93,19 @@ function sampleAverage(random: Random, name: string): AverageSpec {
 }
 
 /**
- * A step's byte space with random contents, with the tensors that are sent once or without them; one tensor in eight has
- * every kind of number, ∞ and NaN among them.
+ * A step's byte space with random contents, with the tensors that are sent once or without them; one tensor in so many
+ * has every kind of number, ∞ and NaN among them.
  */
 export function sampleStep(
   random: Random,
   spec: RunSpec,
   wireDType: FloatDType | undefined,
   withOnce: boolean,
+  wildOneIn = 8,
 ): Buffer {
   const parts = inWireOrder(spec.tensors).flatMap((tensor) => {
     if (tensor.policy === 'COPY_ONCE' && !withOnce) return [];
-    const bytes = sampleNumbers(random, countOf(tensor), wireOf(tensor, wireDType), random.oneIn(8));
+    const bytes = sampleNumbers(random, countOf(tensor), wireOf(tensor, wireDType), random.oneIn(wildOneIn));
     return [bytes, Buffer.alloc((64 - (bytes.length % 64)) % 64)];
   });
   return Buffer.concat(parts);

@@ -107,6 +107,7 @@ export class Sequence {
 
   private remove(subject: Subject): void {
     this.log.push(`${subject.run.spec.name} ${this.commands.delete(subject)}`);
+    this.commands.checkDeleted(subject);
     this.subjects.splice(this.subjects.indexOf(subject), 1);
   }
 

@@ -1,10 +1,18 @@
 import { type FloatDType, ShadowkeepError } from '../../../src/common/index.js';
-import { type Reader, Run, type RunSpec, readBytes, type Version, type Writer } from '../../../src/engine/index.js';
+import {
+  type Reader,
+  Run,
+  type RunSpec,
+  type TrainerRequest,
+  type Version,
+  type Writer,
+  type WriterRequest,
+} from '../../../src/engine/index.js';
 import type { Ledger } from '../../../src/engine/ledger.js';
 import type { RunOptions } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
-import { planOf } from '../fixtures.js';
-import { NaiveRun, type NaiveVersion, type Numbers } from './naive-run.js';
+import { checkVersion, same, sameAll } from './compare.js';
+import { NaiveRun, type NaiveVersion } from './naive-run.js';
 import type { Random } from './random.js';
 
 /** What the ledger counts of a page beside its bytes: room for its skew. */
@@ -70,49 +78,9 @@ export class Subject {
   /** Reads each held version and the head, in pieces of a random size, and compares them with the naive ones. */
   checkBytes(random: Random, withHead: boolean): void {
     for (const { engine, naive } of this.readers) {
-      if (engine.evicted === undefined) this.checkVersion(random, engine.version, naive);
+      if (engine.evicted === undefined) checkVersion(this.run.layout, this.naive, engine.version, naive, random);
     }
-    if (withHead) this.checkVersion(random, this.run.head, this.naive.head);
-  }
-
-  private checkVersion(random: Random, version: Version, naive: NaiveVersion): void {
-    same(version.step, naive.step, 'step');
-    sameAll(
-      version.shadows.map(({ state }) => state.numUpdates),
-      naive.numUpdates,
-      'updates',
-    );
-    for (const average of version.shadows.keys()) {
-      const plan = planOf(this.run, version, average);
-      const expected = this.naive.space(naive, average);
-      const found = Buffer.alloc(expected.length, 0xa5);
-      const pieceBytes = 16 * random.between(1, 600);
-      same(plan.totalBytes, expected.length, 'bytes of a read');
-      for (let at = 0; at < found.length; at += pieceBytes) {
-        readBytes(plan, at, found.subarray(at, at + pieceBytes));
-      }
-      if (!found.equals(expected)) this.explain(plan, found, expected, version);
-    }
-  }
-
-  /** Any NaN is the same NaN; everything else is told with its place, gaps too. */
-  private explain(plan: ReturnType<typeof planOf>, found: Buffer, expected: Buffer, version: Version): void {
-    const gaps = Uint8Array.from(found);
-    for (const { tensor, dtype, offset, bytes } of plan.tensors) {
-      gaps.fill(0, offset, offset + bytes);
-      const [a, b] = [found, expected].map((space) => Uint8Array.from(space.subarray(offset, offset + bytes)).buffer);
-      const isAveraged = tensor.policy === 'AVERAGE';
-      const numbers = (buffer: ArrayBuffer): Numbers | Uint8Array => {
-        if (!isAveraged) return new Uint8Array(buffer);
-        return dtype === 'F32' ? new Float32Array(buffer) : new Float64Array(buffer);
-      };
-      sameAll(numbers(a!), numbers(b!), `tensor ${tensor.name} of step ${version.step}`);
-    }
-    same(
-      gaps.findIndex((byte) => byte !== 0),
-      -1,
-      'gap that is not zero',
-    );
+    if (withHead) checkVersion(this.run.layout, this.naive, this.run.head, this.naive.head, random);
   }
 
   /** Reference counts, and the run's own account of its memory; no fold may be under way. */
@@ -150,14 +118,12 @@ export function refusalOf(action: () => void): ShadowkeepError | undefined {
   }
 }
 
-// Plain comparisons: these run a million times, an `expect` takes microseconds.
-
-function same(found: unknown, expected: unknown, what: string): void {
-  if (!Object.is(found, expected)) throw new Error(`${what}: ${found}, not ${expected}`);
+/** What the only process of a trainer opens the run with. */
+export function lifeOf(incarnation: string): TrainerRequest {
+  return { incarnation, writers: 1, resumeStep: undefined, trainerStep: undefined };
 }
 
-function sameAll(found: ArrayLike<unknown>, expected: ArrayLike<unknown>, what: string): void {
-  same(found.length, expected.length, `number of ${what}`);
-  for (let i = 0; i < found.length; i++)
-    if (!Object.is(found[i], expected[i])) same(found[i], expected[i], `${what} [${i}]`);
+/** What it opens its stream with. */
+export function requestOf({ generation }: Run, wireDType: FloatDType | undefined): WriterRequest {
+  return { generation, writer: 0, boxes: undefined, wireDType, takeover: false };
 }
