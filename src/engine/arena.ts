@@ -40,6 +40,8 @@ export class Arena {
   #floats: Float64Array;
   #slotCount = 0;
   readonly #freeSlots: number[] = [];
+  /** Slots that were given back at least once. */
+  readonly #usedSlots = new Set<number>();
 
   constructor(pageBytes: number, mode: KernelMode, bytesMax = ARENA_BYTES_MAX) {
     this.slotBytes = pageBytes + SLOT_EXTRA_BYTES;
@@ -82,7 +84,18 @@ export class Arena {
   }
 
   give(address: number): void {
-    this.#freeSlots.push(Math.floor((address - SLOTS_ADDRESS) / this.slotBytes));
+    const slot = this.#slotOf(address);
+    this.#freeSlots.push(slot);
+    this.#usedSlots.add(slot);
+  }
+
+  /** Whether there may be old bytes in the slot of an address. */
+  wasUsed(address: number): boolean {
+    return this.#usedSlots.has(this.#slotOf(address));
+  }
+
+  #slotOf(address: number): number {
+    return Math.floor((address - SLOTS_ADDRESS) / this.slotBytes);
   }
 
   /** A view that is valid until the arena grows: use it at once, keep it never. */

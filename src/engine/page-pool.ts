@@ -69,6 +69,13 @@ export class PagePool {
     return pages;
   }
 
+  /** The same, with pages of zeros. */
+  allocateZeros(wants: readonly PageWant[], what: string): Page[] {
+    const pages = this.allocate(wants, what);
+    for (const { arena, address } of pages) if (arena.wasUsed(address)) arena.bytes(address, this.pageBytes).fill(0);
+    return pages;
+  }
+
   /** Throws MEMORY_EXHAUSTED, saying `what`, unless so many pages are free or could be made. */
   check(count: number, what: string): void {
     this.#ledger.check(this.bytesOf(Math.max(0, count - this.#freeSlotCount)), what);

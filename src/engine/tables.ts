@@ -52,13 +52,13 @@ function* pageRanges(
   }
 }
 
-/** A table with fresh pages for the tensors of a plane. Throws MEMORY_EXHAUSTED, saying `what`. */
+/** A table with pages of zeros for the tensors of a plane. Throws MEMORY_EXHAUSTED, saying `what`. */
 export function allocateTable(pool: PagePool, plane: Plane, tensors: readonly PlacedTensor[], what: string): PageTable {
   const isUsed = usedPages(plane, tensors);
   const wants = isUsed.flatMap((used, index): PageWant[] =>
     used ? [{ home: homeOfPage(plane, index), skew: SKEW.shadow }] : [],
   );
-  const pages = pool.allocate(wants, what).values();
+  const pages = pool.allocateZeros(wants, what).values();
   return isUsed.map((used) => (used ? takeNext(pages) : undefined));
 }
 

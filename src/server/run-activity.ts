@@ -18,6 +18,12 @@ export class RunActivity {
   /** Commits of the last minute: when, and the bytes received until then. */
   #recent: { atMs: number; bytesReceived: number }[] = [];
 
+  /** A writer's stream has ended; with the last of them nothing waits any more. */
+  writerLeft(): void {
+    this.writersConnected -= 1;
+    if (this.writersConnected === 0) this.#waitingSince.clear();
+  }
+
   /** Each writer of a step says that it is committed. */
   committed(generation: number, step: number): void {
     const commit = `${generation}:${step}`;

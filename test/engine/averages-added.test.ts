@@ -39,6 +39,16 @@ describe('an average that is added to a run under way', () => {
     expect(f32At(readAll(run, 1), 1)).toEqual([0.75]);
   });
 
+  test('from zeros: zeros they are, also on the pages of an average that was removed', async () => {
+    const { run } = makeRun([tensor('w', [1])], [mean('a'), mean('b')]);
+    attach(run);
+    await push(run, 1, step(8));
+    run.removeAverage('b');
+    run.addAverage(ema('c', 0.5, 'ZEROS'));
+    await push(run, 2, step(4));
+    expect(f32At(readAll(run, 1), 1)).toEqual([2]);
+  });
+
   test('readers keep the version that they hold, with the averages of then', async () => {
     const { run } = makeRun([tensor('w', [1])], [mean('a'), mean('b')]);
     attach(run);

@@ -53,6 +53,7 @@ export class Pipeline {
   readonly #pool: PagePool;
   readonly #writerCount: number;
   readonly #plan: WirePlan;
+  readonly #sendsGaps: boolean;
   #steps: StagedStep[] = [];
   /** Staging that no step has now; one at least is kept, so that a step that may begin has its memory. */
   #spare: (readonly Page[])[] = [];
@@ -64,12 +65,13 @@ export class Pipeline {
   #wake: () => void = () => {};
   #changed: Promise<void>;
 
-  /** Throws MEMORY_EXHAUSTED unless one step fits. */
-  constructor(run: PipelineRun, pool: PagePool, plan: WirePlan, writerCount: number) {
+  /** `sendsGaps`: the only writer sends what lies between tensors too. Throws MEMORY_EXHAUSTED unless one step fits. */
+  constructor(run: PipelineRun, pool: PagePool, plan: WirePlan, writerCount: number, sendsGaps: boolean) {
     this.#run = run;
     this.#pool = pool;
     this.#plan = plan;
     this.#writerCount = writerCount;
+    this.#sendsGaps = sendsGaps;
     this.#replays = new Replays(writerCount);
     this.#changed = this.#nextChange();
     this.#spare.push(this.#allocate());
@@ -229,6 +231,7 @@ export class Pipeline {
   #begin(step: number): StagedStep {
     const pages = this.#spare.pop() ?? this.#allocate();
     const staged = new StagedStep(step, pages, this.#plan, this.#pool.pageBytes);
+    if (!this.#sendsGaps) staged.clearGaps();
     this.#steps.push(staged);
     if (this.#steps.length === 1 && !this.#isDeciding) staged.ahead = this.#run.foldAhead(staged);
     return staged;

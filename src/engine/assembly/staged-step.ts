@@ -1,4 +1,4 @@
-import { DTYPE_BYTES, ShadowkeepError } from '../../common/index.js';
+import { alignedBytes, DTYPE_BYTES, ShadowkeepError } from '../../common/index.js';
 import { addRun, type DigestValue, EMPTY_DIGEST, mergeDigests, sumRun, unitBytesOf } from '../digest.js';
 import type { FoldAhead } from '../fold-ahead.js';
 import { lastFrom } from '../last-from.js';
@@ -58,6 +58,17 @@ export class StagedStep {
 
   get digest(): DigestValue {
     return this.#digest;
+  }
+
+  /** Zeroes what lies between tensors, for writers that do not send it: old bytes there would be measured with the fold. */
+  clearGaps(): void {
+    for (const { wireOffset, bytes } of this.plan.boxes) {
+      const gapBytes = alignedBytes(bytes) - bytes;
+      if (gapBytes === 0) continue;
+      this.#forEachPiece(wireOffset + bytes, gapBytes, ({ page, address, length }) => {
+        page.arena.bytes(address, length).fill(0);
+      });
+    }
   }
 
   /** Takes bytes of a writer. Those of COPY_ONCE tensors that the run has already lie behind the pages and are dropped. */

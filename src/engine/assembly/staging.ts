@@ -6,16 +6,14 @@ import type { WirePlan } from '../wire-plan.js';
 
 /**
  * Pages for the byte space of a step, each in the arena where the first averaged element of its bytes lives in `plane`, one
- * of the planes that it is folded into. Zeroed: writers fill tensors, not the gaps between them. Throws MEMORY_EXHAUSTED.
+ * of the planes that it is folded into. Throws MEMORY_EXHAUSTED.
  */
 export function allocateStaging(pool: PagePool, plan: WirePlan, stagedBytes: number, plane: Plane | undefined): Page[] {
   const homes = stagingHomes(plan, stagedBytes, pool.pageBytes, plane);
-  const pages = pool.allocate(
+  return pool.allocate(
     homes.map((home) => ({ home, skew: SKEW.staging })),
     'one step in flight',
   );
-  for (const { arena, address } of pages) arena.bytes(address, pool.pageBytes).fill(0);
-  return pages;
 }
 
 function stagingHomes(plan: WirePlan, stagedBytes: number, pageBytes: number, plane: Plane | undefined): number[] {

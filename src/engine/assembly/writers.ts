@@ -175,6 +175,7 @@ export class Writers {
       this.#world.prove();
     } catch (error) {
       pipeline.close();
+      this.#world.reset();
       this.#waiting.delete(last.number);
       this.#held.delete(last.number);
       if (error instanceof ShadowkeepError) this.failAll(error);
@@ -192,7 +193,8 @@ export class Writers {
   /** Takes the memory of a step; without it the last stream is not opened, and the others go on waiting. */
   #openPipeline(last: Writer): Pipeline {
     try {
-      return new Pipeline(this.#run, this.#pool, this.#world.plan, this.count);
+      const { plan, sendsGaps } = this.#world;
+      return new Pipeline(this.#run, this.#pool, plan, this.count, sendsGaps);
     } catch (error) {
       this.leave(last);
       this.#held.delete(last.number);

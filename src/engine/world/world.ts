@@ -61,6 +61,12 @@ export class World {
     return this.#isProved;
   }
 
+  /** Whether the only writer sends the byte space of the step as it is. */
+  get sendsGaps(): boolean {
+    const first = this.#declarations.get(0);
+    return this.writerCount === 1 && first !== undefined && first.fingerprint === undefined;
+  }
+
   /** Who has not declared. */
   get missing(): number[] {
     return Array.from({ length: this.writerCount }, (_, writer) => writer).filter((w) => !this.#declarations.has(w));

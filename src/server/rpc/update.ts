@@ -152,7 +152,7 @@ class UpdateSession {
   close(isBroken: boolean): void {
     const mayComeBack = isBroken || this.#writer.step !== undefined;
     this.#sent?.();
-    this.#activity.writersConnected -= 1;
+    this.#activity.writerLeft();
     this.#run.leaveWriter(this.#writer);
     const forget = (): void => void this.#run.whenSettled(() => this.#run.forgetWriter(this.#writer));
     if (mayComeBack && this.#service.options.reconnectGraceMs > 0) {
