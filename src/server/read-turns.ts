@@ -1,7 +1,7 @@
 import { performance } from 'node:perf_hooks';
 
 /** Bytes that all readers together get for each byte that trainers send, while there is not enough time for all. */
-const READ_SHARE = 0.5;
+const READ_SHARE = 1 / 3;
 
 /** What readers may have saved up: a chunk each, for a few of them. */
 const CREDIT_BYTES_MAX = 8 << 20;

@@ -25,27 +25,36 @@ const UINT32_MAX = 2 ** 32 - 1;
 /** An UpdateOpen without its boxes, and these; undefined: it has none. Throws RangeError for bytes that are no message. */
 export function takeBoxes(open: Uint8Array): { readonly rest: Uint8Array; readonly boxes: BoxList | undefined } {
   const rest: Uint8Array[] = [];
-  const places: number[] = [];
+  let count = 0;
+  forEachField(open, (isBox, start, end) => {
+    if (isBox) count += 1;
+    else rest.push(open.subarray(start, end));
+  });
+  if (count === 0) return { rest: open, boxes: undefined };
+  integer('open.boxes length', count, 0, BOX_COUNT_MAX);
+  const columns = new Columns(open, count);
+  forEachField(open, (isBox, start, end) => {
+    if (isBox) columns.add(start, end);
+  });
+  return { rest: Buffer.concat(rest), boxes: columns.list };
+}
+
+/** Visits the inside of each box, and each other field with its tag. */
+function forEachField(open: Uint8Array, visit: (isBox: boolean, start: number, end: number) => void): void {
   for (let at = 0; at < open.length; ) {
     // A short box, as nearly all are: without an object for its place.
     const length = open[at] === BOXES_TAG ? (open[at + 1] ?? LONG) : LONG;
     if (length < LONG && at + 2 + length <= open.length) {
       at += 2 + length;
-      places.push(at - length, at);
+      visit(true, at - length, at);
       continue;
     }
     const tag = readVarint32(open, at);
     const value = valueAt(open, tag.end, tag.value & 7);
-    if (tag.value === BOXES_TAG) places.push(value.start, value.end);
-    else rest.push(open.subarray(at, value.end));
+    if (tag.value === BOXES_TAG) visit(true, value.start, value.end);
+    else visit(false, at, value.end);
     at = value.end;
   }
-  const count = places.length / 2;
-  if (count === 0) return { rest: open, boxes: undefined };
-  integer('open.boxes length', count, 0, BOX_COUNT_MAX);
-  const columns = new Columns(open, count);
-  for (let box = 0; box < count; box++) columns.add(places[2 * box]!, places[2 * box + 1]!);
-  return { rest: Buffer.concat(rest), boxes: columns.list };
 }
 
 /** Reads boxes into columns. There is no object for a number or a field: of these there are a hundred million. */
@@ -113,8 +122,17 @@ class Columns {
     const end = wireType === WIRE_TYPE.varint ? this.#at + 1 : this.#readNumber('length') + this.#at;
     if (end > this.#bytes.length)
       throw new RangeError(`a field ends at byte ${end}, the message has ${this.#bytes.length}`);
-    while (this.#at < end) {
-      const value = this.#readNumber(field);
+    const bytes = this.#bytes;
+    for (let at = this.#at; at < end; at = this.#at) {
+      // Nearly all have one byte or two.
+      const first = bytes[at]!;
+      const second = bytes[at + 1]!;
+      let value = first;
+      if (first < LONG) this.#at = at + 1;
+      else if (second < LONG) {
+        value = (first & 0x7f) | (second << 7);
+        this.#at = at + 2;
+      } else value = this.#readLongNumber(field);
       if (value > this.#dimMax) this.#dimMax = value;
       if (field === 'offset') this.#pushDim(value);
       else this.#pushExtent(value);

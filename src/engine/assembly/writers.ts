@@ -101,7 +101,7 @@ export class Writers {
       return stream;
     }
     this.#waiting.set(number, stream);
-    if (this.#world.missing.length === 0) this.#begin(stream);
+    if (this.#world.isComplete) this.#begin(stream);
     return stream;
   }
 

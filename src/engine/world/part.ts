@@ -31,8 +31,8 @@ export class Part {
   readonly #rows: ReadonlyMap<number, SpanRows>;
 
   private constructor(spans: SpanBuilder, stepBytes: number) {
-    this.#targets = new Float64Array(spans.targets);
-    this.#lengths = new Float64Array(spans.lengths);
+    this.#targets = spans.targets.slice(0, spans.count);
+    this.#lengths = spans.lengths.slice(0, spans.count);
     this.#rows = spans.rows;
     this.stepBytes = stepBytes;
     this.firstStepBytes = spans.wireBytes;
@@ -40,7 +40,7 @@ export class Part {
 
   /** All tensors, whole, in the order of the layout. */
   static whole({ boxes }: WirePlan): Part {
-    const spans = new SpanBuilder();
+    const spans = new SpanBuilder(boxes.length);
     let stepBytes = 0;
     for (const { tensor, wireOffset, bytes } of boxes) {
       spans.add(wireOffset, bytes, undefined, WHOLE);
@@ -51,7 +51,7 @@ export class Part {
 
   /** The boxes of a writer that it `sends`, in their order; those of tensors of policy COPY_ONCE behind the others. */
   static of(boxes: BoxList, plan: WirePlan, tensors: readonly PlacedTensor[], sends: (index: number) => boolean): Part {
-    const spans = new SpanBuilder();
+    const spans = new SpanBuilder(boxes.count);
     const once: number[] = [];
     const add = (tensor: PlacedTensor, index: number): void => {
       const rows = rowsOf(tensor.shape, boxes, index);
@@ -160,9 +160,11 @@ const WHOLE: Ends = { startsTensor: true, endsTensor: true };
 const INSIDE: Ends = { startsTensor: false, endsTensor: false };
 
 class SpanBuilder {
-  readonly targets: number[] = [];
-  readonly lengths: number[] = [];
+  readonly targets: Float64Array<ArrayBuffer>;
+  readonly lengths: Float64Array<ArrayBuffer>;
   readonly rows = new Map<number, SpanRows>();
+  /** Spans so far. */
+  count = 0;
   /** Bytes of the writer's space so far. */
   wireBytes = 0;
   /** Where the last span begins there. */
@@ -170,18 +172,24 @@ class SpanBuilder {
   /** Whether the bytes behind the last span are a gap of the step too, not elements. */
   #endsTensor = false;
 
+  constructor(countMax: number) {
+    this.targets = new Float64Array(countMax);
+    this.lengths = new Float64Array(countMax);
+  }
+
   /** Appends a span, or lengthens the last one, over a gap that both spaces have too, when they run in step. */
   add(target: number, bytes: number, rows: SpanRows | undefined, { startsTensor, endsTensor }: Ends): void {
-    const last = this.targets.length - 1;
+    const last = this.count - 1;
     const isNext = (this.#endsTensor && startsTensor) || this.lengths[last] === this.wireBytes - this.#last;
     const canJoin = last >= 0 && rows === undefined && !this.rows.has(last) && isNext;
     if (canJoin && target - this.targets[last]! === this.wireBytes - this.#last) {
       this.lengths[last] = this.wireBytes - this.#last + bytes;
     } else {
-      if (rows !== undefined) this.rows.set(this.targets.length, rows);
+      if (rows !== undefined) this.rows.set(this.count, rows);
       this.#last = this.wireBytes;
-      this.targets.push(target);
-      this.lengths.push(bytes);
+      this.targets[this.count] = target;
+      this.lengths[this.count] = bytes;
+      this.count += 1;
     }
     this.wireBytes += alignedBytes(bytes);
     this.#endsTensor = endsTensor;

@@ -67,6 +67,11 @@ export class World {
     return this.writerCount === 1 && first !== undefined && first.fingerprint === undefined;
   }
 
+  /** Whether all writers have declared. */
+  get isComplete(): boolean {
+    return this.#declarations.size === this.writerCount;
+  }
+
   /** Who has not declared. */
   get missing(): number[] {
     return Array.from({ length: this.writerCount }, (_, writer) => writer).filter((w) => !this.#declarations.has(w));
@@ -114,7 +119,7 @@ export class World {
 
   /** When all have declared: plans who sends what. Throws BOX_GAP or BOX_OVERLAP, after which nobody has declared. */
   prove(): void {
-    assert(this.missing.length === 0, 'all writers have declared');
+    assert(this.isComplete, 'all writers have declared');
     if (this.#declarations.get(0)?.boxes !== undefined) this.#checkCoverage();
     const leftOut = this.#replicas.isEmpty ? NONE : this.#replicas.leftOut(this.#ownElements());
     for (const [writer, declaration] of this.#declarations) {
