@@ -98,7 +98,7 @@ async function commitCost(specs, elements, seconds) {
   try {
     return await costOf(elements, seconds, async (step) => {
       stage(step);
-      return await cpuMicroseconds(() => run.commit(writer, step, run.stepBytes, false, drive));
+      return await cpuMicroseconds(() => commit(run, writer, step));
     });
   } finally {
     table.delete('r');
@@ -113,7 +113,7 @@ async function stepCost(specs, elements, seconds) {
     return await costOf(elements, seconds, (step) =>
       cpuMicroseconds(() => {
         stage(step);
-        return run.commit(writer, step, run.stepBytes, false, drive);
+        return commit(run, writer, step);
       }),
     );
   } finally {
@@ -158,7 +158,8 @@ function openRun(table, specs, elements, more = []) {
   const tensors = [{ name: 'w', dtype: 'F32', shape: [elements], policy: 'AVERAGE' }, ...more];
   const { run } = table.open({ name: 'r', tensors, averages: specs, nonFinite: 'REJECT_STEP', snapshots: undefined });
   // The run is deleted with its writer open.
-  const writer = run.openWriter(run.attach(''), undefined, () => {});
+  const generation = run.attach({ incarnation: '', writers: 1 });
+  const writer = run.openWriter({ generation, writer: 0, takeover: false }, () => {});
   const values = Float32Array.from({ length: CHUNK_BYTES / 4 }, (_, index) => (index % 4_096) / 4_096 - 0.5);
   const bytes = new Uint8Array(values.buffer);
   const stage = (step) => {
@@ -167,6 +168,10 @@ function openRun(table, specs, elements, more = []) {
     }
   };
   return { run, writer, stage };
+}
+
+function commit(run, writer, step) {
+  return run.commit(writer, { step, bytes: run.stepBytes, isInitial: false, isSkipped: false }, drive);
 }
 
 /** Repeats a measurement, in microseconds, for some seconds of it, after one that only warms up. */

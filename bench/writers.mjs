@@ -17,6 +17,7 @@ const OPEN_QUICK = { writers: 16, model: { count: 100, shape: [1_024, 4] } };
 
 /** Writers that commit next to nothing, and how many commits of all of them make one measurement. */
 const COMMIT_WRITERS = [1, 4, 16, 64, 256];
+const COMMIT_WRITERS_QUICK = [1, 4];
 const COMMIT_MODEL = { count: 1, shape: [256, 16] };
 const COMMITS = 8_000;
 const COMMIT_STEPS_MAX = 1_000;
@@ -42,7 +43,11 @@ export const writers = {
     const opening = quick ? OPEN_QUICK : OPEN;
     const ingest = await measureIngest(context, model);
     const open = await measureOpen(context, opening);
-    const commit = await measureCommit(context, quick ? QUICK_DIVISOR : 1);
+    const commit = await measureCommit(
+      context,
+      quick ? COMMIT_WRITERS_QUICK : COMMIT_WRITERS,
+      quick ? QUICK_DIVISOR : 1,
+    );
     return {
       samples: { ...ingest, ...open, ...commit },
       setup: { ingest: { ...model, steps: INGEST_STEPS }, open: opening, commit: COMMIT_MODEL, checksums: false },
@@ -108,11 +113,11 @@ async function measureOpen({ pairs, progress, ...context }, { writers: count, mo
 }
 
 /** CPU time of a commit of a tiny model: of the service, and what each writer adds to it. */
-async function measureCommit({ pairs, progress, ...context }, divisor) {
+async function measureCommit({ pairs, progress, ...context }, counts, divisor) {
   return await withProcesses(context, async (start) => {
     const server = await start.server();
     const contenders = {};
-    for (const count of COMMIT_WRITERS) {
+    for (const count of counts) {
       progress(`starting ${count} writers`);
       const trainer = { target: server.target, run: `commit-${count}`, model: COMMIT_MODEL, writers: count };
       const world = await startWorld(start, trainer);
@@ -126,7 +131,7 @@ async function measureCommit({ pairs, progress, ...context }, divisor) {
     }
     const measured = await interleave(pairs, contenders, progress);
     const perWriter = measured['commit_cpu_ms.1'].map((_, round) =>
-      slope(COMMIT_WRITERS.map((count) => [count, measured[`commit_cpu_ms.${count}`][round]])),
+      slope(counts.map((count) => [count, measured[`commit_cpu_ms.${count}`][round]])),
     );
     return { ...measured, commit_cpu_ms_per_writer: perWriter };
   });
