@@ -5,16 +5,19 @@ import type { ResponseStream } from './write-message.js';
  * so a writer that waits for it leaves the connection idle each time; with fewer in flight and one more for each that is
  * gone, it never is.
  */
-const IN_FLIGHT_MAX = 8;
+export const IN_FLIGHT_MAX = 8;
 
 /** Writes a long answer no faster than the peer takes it. */
 export class PacedWriter<Message> {
   readonly #call: ResponseStream<Message>;
   readonly #timeoutMs: number;
+  readonly #inFlightMax: () => number;
   #inFlight = 0;
   #wake: (() => void) | undefined;
 
-  constructor(call: ResponseStream<Message>, timeoutMs: number) {
+  /** `inFlightMax`: how many messages the stream may hold now. */
+  constructor(call: ResponseStream<Message>, timeoutMs: number, inFlightMax = () => IN_FLIGHT_MAX) {
+    this.#inFlightMax = inFlightMax;
     this.#call = call;
     this.#timeoutMs = timeoutMs;
     call.on('close', () => this.#wake?.());
@@ -28,7 +31,7 @@ export class PacedWriter<Message> {
       this.#inFlight -= 1;
       this.#wake?.();
     });
-    if (this.#inFlight < IN_FLIGHT_MAX) return true;
+    if (this.#inFlight < this.#inFlightMax()) return true;
     return await new Promise((resolve) => {
       const timer = setTimeout(() => this.#settle(resolve, false, timer), this.#timeoutMs);
       this.#wake = () => this.#settle(resolve, true, timer);

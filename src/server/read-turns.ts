@@ -1,4 +1,5 @@
 import { performance } from 'node:perf_hooks';
+import { IN_FLIGHT_MAX } from './paced-writer.js';
 
 /** Bytes that all readers together get for each byte that trainers send, while there is not enough time for all. */
 const READ_SHARE = 1 / 3;
@@ -18,6 +19,10 @@ const BUSY_UTILIZATION = 0.5;
 
 /** How often readers that wait look whether they still must. */
 const LOOK_MS = 10;
+
+/** Chunks that all readers together have with gRPC, and how few one has at least: they are in no ledger. */
+const CHUNKS_IN_FLIGHT_MAX = 64;
+const CHUNKS_IN_FLIGHT_MIN = 2;
 
 /** A reader that waits for its turn. */
 interface Waiting {
@@ -40,6 +45,15 @@ export class ReadTurns {
   #sample = performance.eventLoopUtilization();
   #sampledMs = performance.now();
   #isBusy = false;
+
+  /** How many reads there are. */
+  readerCount = 0;
+
+  /** How many chunks a reader may have with gRPC now. */
+  get inFlightMax(): number {
+    const share = Math.floor(CHUNKS_IN_FLIGHT_MAX / Math.max(1, this.readerCount));
+    return Math.max(CHUNKS_IN_FLIGHT_MIN, Math.min(IN_FLIGHT_MAX, share));
+  }
 
   /** A writer has begun a step; the returned function says that it has sent it, or is gone. */
   begin(): () => void {

@@ -47,7 +47,7 @@ const FIGURES: Readonly<Record<string, readonly string[]>> = {
     ...['4', '16'].map((count) => `vs_one_writer.${count}`),
     'open_s',
     'open_rss_mib',
-    'commit_cpu_ms.256',
+    'commit_cpu_ms.4',
     'commit_cpu_ms_per_writer',
   ],
   followers: [

@@ -28,6 +28,7 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
   const forget = service.trackStream(end);
   const activity = service.activity(run);
   activity.readersConnected += 1;
+  service.readTurns.readerCount += 1;
   try {
     // What is wrong with the request is said before the wait; a combination depends on what the version holds.
     if (request.gamma === undefined) planShadow(run, run.head, request);
@@ -46,6 +47,7 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
   } finally {
     forget();
     activity.readersConnected -= 1;
+    service.readTurns.readerCount -= 1;
   }
 }
 
@@ -75,7 +77,7 @@ async function sendVersion(
   firstOffset: number,
   signal: AbortSignal,
 ): Promise<void> {
-  const writer = new PacedWriter(call, service.options.readStallTimeoutMs);
+  const writer = new PacedWriter(call, service.options.readStallTimeoutMs, () => service.readTurns.inFlightMax);
   const send = async (message: GetShadowResponse | Buffer): Promise<void> => {
     const inTime = await writer.write(message);
     signal.throwIfAborted();
