@@ -32,7 +32,7 @@ export interface RunEvent {
 export interface RunMemory {
   shadowBytes: number;
   stagingBytes: number;
-  /** Old pages that readers still hold. */
+  /** Old pages that readers still hold, or that retained versions do. */
   pinnedBytes: number;
   /** Free inside the run's arenas. */
   freeBytes: number;

@@ -59,7 +59,7 @@ function fields(run: RunInfo): [string, string][] {
     [
       'memory',
       `${formatBytes(memory.shadowBytes)} shadows, ${formatBytes(memory.stagingBytes)} in flight, ` +
-        `${formatBytes(memory.pinnedBytes)} held by readers, ${formatBytes(memory.freeBytes)} free`,
+        `${formatBytes(memory.pinnedBytes)} held or retained, ${formatBytes(memory.freeBytes)} free`,
     ],
     ['snapshots', snapshotsText(run)],
     ['retained', retainedText(run)],
