@@ -2,7 +2,7 @@
 //
 //   node scripts/test.mjs            TypeScript with SIMD kernels, engine and server again with scalar ones, Python
 //   node scripts/test.mjs PATH…      only these TypeScript tests, once
-import { spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { mkdtempSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
@@ -17,11 +17,28 @@ const KERNEL_DEPENDENT = ['test/engine', 'test/server'];
 
 /** @typedef {{ name: string, passed: number, failed: number, skipped: number, skips: string[] }} Suite */
 
-/** @returns {Suite} */
-function vitest(name, paths, env, reportDir) {
+/** Runs a program to its end; what it prints comes at once, or with `later` in one piece at its end. */
+function execute(program, args, options, later = false) {
+  return new Promise((resolve) => {
+    const child = spawn(program, args, {
+      ...options,
+      stdio: ['ignore', later ? 'pipe' : 'inherit', later ? 'pipe' : 'inherit'],
+    });
+    const output = [];
+    for (const stream of [child.stdout, child.stderr]) stream?.on('data', (data) => output.push(data));
+    child.on('error', (error) => output.push(`${error}\n`));
+    child.on('close', (status) => {
+      for (const piece of output) process.stdout.write(piece);
+      resolve(status);
+    });
+  });
+}
+
+/** @returns {Promise<Suite>} */
+async function vitest(name, paths, env, reportDir) {
   const report = join(reportDir, `${name.replaceAll(/\W+/g, '-')}.json`);
   console.log(`\n== ${name}`);
-  const { status } = spawnSync(
+  const status = await execute(
     process.execPath,
     [
       'node_modules/vitest/vitest.mjs',
@@ -31,7 +48,7 @@ function vitest(name, paths, env, reportDir) {
       `--outputFile.json=${report}`,
       ...paths,
     ],
-    { stdio: 'inherit', env: { ...process.env, ...env } },
+    { env: { ...process.env, ...env } },
   );
   const suite = { name, passed: 0, failed: 0, skipped: 0, skips: [] };
   for (const file of readReport(report)) {
@@ -63,20 +80,21 @@ function withExitStatus(suite, status) {
   return suite;
 }
 
-/** @returns {Suite} */
-function pytest(python, reportDir) {
+/** @returns {Promise<Suite>} */
+async function pytest(python, reportDir) {
   const name = 'Python';
   const report = join(reportDir, 'python.xml');
-  console.log(`\n== ${name} (${python})`);
-  const { status } = spawnSync(python, ['-m', 'pytest', '-q', '-rs', `--junitxml=${report}`, 'tests'], {
+  const options = {
     cwd: 'python',
-    stdio: 'inherit',
     // A Python that was given has the package's requirements, not the package.
     env: {
       ...process.env,
       PYTHONPATH: [join(root, 'python', 'src'), process.env.PYTHONPATH].filter(Boolean).join(':'),
     },
-  });
+  };
+  const command = ['-m', 'pytest', '-q', '-rs', `--junitxml=${report}`, 'tests'];
+  const status = await execute(python, command, options, true);
+  console.log(`\n== ${name} (${python}): above`);
   const suite = { name, passed: 0, failed: 0, skipped: 0, skips: [] };
   const attributes = readXml(report).match(/<testsuite [^>]*>/)?.[0] ?? '';
   const count = (key) => Number(attributes.match(new RegExp(` ${key}="(\\d+)"`))?.[1] ?? 0);
@@ -94,16 +112,21 @@ function readXml(path) {
   }
 }
 
-function allSuites(reportDir) {
+async function allSuites(reportDir) {
   const { python, skipReason, error } = pythonForTests(root);
   // The README's Python blocks run in the TypeScript suite.
   const env = python === undefined ? {} : { SHADOWKEEP_PYTHON: python };
-  const suites = [
-    vitest('TypeScript', [], env, reportDir),
-    vitest('TypeScript, scalar kernels', KERNEL_DEPENDENT, { ...env, SHADOWKEEP_KERNELS: 'scalar' }, reportDir),
-  ];
-  if (python !== undefined) suites.push(pytest(python, reportDir));
-  else if (skipReason !== undefined) {
+  const suites = [await vitest('TypeScript', [], env, reportDir)];
+  // Beside each other: Python's tests wait for their processes most of the time.
+  const scalar = { ...env, SHADOWKEEP_KERNELS: 'scalar' };
+  suites.push(
+    ...(await Promise.all([
+      vitest('TypeScript, scalar kernels', KERNEL_DEPENDENT, scalar, reportDir),
+      ...(python === undefined ? [] : [pytest(python, reportDir)]),
+    ])),
+  );
+  if (python !== undefined) return suites;
+  if (skipReason !== undefined) {
     suites.push({ name: 'Python', passed: 0, failed: 0, skipped: 1, skips: [`all of it: ${skipReason}`] });
   } else {
     console.error(error);
@@ -117,7 +140,9 @@ const reportDir = mkdtempSync(join(tmpdir(), 'shadowkeep-test-'));
 let suites;
 try {
   suites =
-    paths.length > 0 ? [vitest(`TypeScript, Node ${process.version}`, paths, {}, reportDir)] : allSuites(reportDir);
+    paths.length > 0
+      ? [await vitest(`TypeScript, Node ${process.version}`, paths, {}, reportDir)]
+      : await allSuites(reportDir);
 } finally {
   rmSync(reportDir, { recursive: true, force: true });
 }
