@@ -29,9 +29,12 @@ export interface ConnectOptions {
 /** Opening a run of hundreds of GiB takes seconds; what takes a minute has hung. */
 const DEADLINE_MS = 60_000;
 
-/** A client of the service at `target`, HOST:PORT. Connects with its first call. */
+/**
+ * A client of the service at `target`, HOST:PORT. Connects with its first call; reads have a connection of their own, so that
+ * one that is not consumed fills its own window and no trainer's.
+ */
 export function connect(target: string, options: ConnectOptions = {}): ShadowkeepClient {
-  return new ShadowkeepClient(createStub(target), options);
+  return new ShadowkeepClient(createStub(target), createStub(target), options);
 }
 
 /**
@@ -40,13 +43,16 @@ export function connect(target: string, options: ConnectOptions = {}): Shadowkee
  */
 export class ShadowkeepClient {
   readonly #stub: ShadowWeightsClient;
+  /** For GetShadow. */
+  readonly #reads: ShadowWeightsClient;
   readonly #checksums: boolean;
   readonly #deadlineMs: number;
   #isClosed = false;
 
   /** Made by `connect`. */
-  constructor(stub: ShadowWeightsClient, options: ConnectOptions) {
+  constructor(stub: ShadowWeightsClient, reads: ShadowWeightsClient, options: ConnectOptions) {
     this.#stub = stub;
+    this.#reads = reads;
     this.#checksums = options.checksums ?? true;
     this.#deadlineMs = options.deadlineMs ?? DEADLINE_MS;
   }
@@ -142,21 +148,22 @@ export class ShadowkeepClient {
     return { freedBytes };
   }
 
-  /** Starts nothing more; the connection closes when the streams that are open have ended. */
+  /** Starts nothing more; its connections close when the streams that are open have ended. */
   close(): void {
     this.#isClosed = true;
     this.#stub.close();
+    this.#reads.close();
   }
 
-  #calls(): ShadowWeightsClient {
+  #calls(stub = this.#stub): ShadowWeightsClient {
     if (this.#isClosed) throw new ClientError('FAILED_PRECONDITION', 'the client is closed');
-    return this.#stub;
+    return stub;
   }
 
   #readCalls(): ReadCalls {
     return {
       checksums: this.#checksums,
-      stub: () => this.#calls(),
+      stub: () => this.#calls(this.#reads),
       tensorsOf: async (run) => (await this.getRun(run)).tensors,
     };
   }
