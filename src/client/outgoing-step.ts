@@ -1,10 +1,9 @@
-import { alignedBytes, CHUNK_CUT_BYTES, crc32c } from '../common/index.js';
+import { alignedBytes, CHUNK_CUT_BYTES, crc32c, createWaiter, type Waiter } from '../common/index.js';
 import { type ByteChunk, ChunkCutter, type Commit } from '../wire/index.js';
 import { ClientError, protocolError } from './errors.js';
 import { type PartSource, skipBytes } from './step-source.js';
 import type { Ack } from './types.js';
 import type { UpdateStream } from './update-stream.js';
-import { createWaiter, type Waiter } from './waiter.js';
 
 /** How steps are cut. */
 export interface ChunkOptions {

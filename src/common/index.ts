@@ -15,3 +15,4 @@ export * from './limits.js';
 export { createLogger, LOG_LEVELS, type Logger, type LogLevel } from './log.js';
 export { checkAverageName, checkRunName, checkTensorName, namePattern, quote } from './names.js';
 export { alignedBytes, elementCount, roundUp } from './shape.js';
+export { createWaiter, type Waiter } from './waiter.js';

@@ -8,7 +8,7 @@ import type { WireBox, WirePlan } from './wire-plan.js';
 export type NonFinitePolicy = 'ACCEPT' | 'REJECT_STEP' | 'SKIP_TENSOR';
 
 /** A piece of the byte space from `offset`, that lies on `page` at `address`. No element is cut. */
-interface Piece {
+export interface Piece {
   readonly page: Page;
   readonly address: number;
   readonly offset: number;

@@ -14,7 +14,7 @@ import type { Layout, PlacedTensor } from './layout.js';
 import type { PageTable, Plane } from './plane.js';
 import { copiedTensorsOf, pageAt, tensorsOf } from './tables.js';
 import type { Shadow, Version } from './version.js';
-import { type BoxList, type Rows, rowOffset, rowsOf } from './world/index.js';
+import { type BoxList, type Rows, rowsOf, visitRows } from './world/index.js';
 
 /** What a reader wants: the tensors of some names, whole, or boxes. */
 export type Selection = ((name: string) => boolean) | BoxList;
@@ -128,14 +128,9 @@ function readTensor(plan: ReadPlan, { tensor, dtype, box }: ReadTensor, offset: 
     return;
   }
   const { rows } = box;
-  const rowBytes = rows.rowLength * size;
-  for (let done = 0; done < target.length; ) {
-    const column = (offset + done) % rowBytes;
-    const length = Math.min(rowBytes - column, target.length - done);
-    const row = Math.floor((offset + done) / rowBytes);
-    read(rows.start + rowOffset(rows, row) + column / size, target.subarray(done, done + length));
-    done += length;
-  }
+  visitRows(rows, rows.rowLength, offset / size, target.length / size, (element, at, count) => {
+    read(rows.start + element, target.subarray(at * size, (at + count) * size));
+  });
 }
 
 function notServed(index: number, tensor: PlacedTensor | undefined): ShadowkeepError {

@@ -244,7 +244,8 @@ export class Run {
 
   /** Whether a writer has still to wait for others before its last step is decided. */
   waitsForOthers(writer: Writer): boolean {
-    return writer.member.awaited.length > 0 && this.#writersOf(writer)?.isDeciding === false;
+    const writers = this.#writersOf(writer);
+    return writer.member.awaited.length > 0 && writers !== undefined && writers.pipeline?.isDeciding !== true;
   }
 
   /** Drops the step that is decided next, because a writer's part of it does not come. Only `whenSettled`. */

@@ -42,10 +42,7 @@ export class StreamInput<Message> {
     // No race with a promise that lives as long as the stream: it would keep what each race leaves behind.
     await new Promise<void>((resolve) => {
       this.#onOver = resolve;
-      something.then(
-        () => resolve(),
-        () => resolve(),
-      );
+      something.then(() => resolve(), resolve);
     });
     this.#onOver = undefined;
   }

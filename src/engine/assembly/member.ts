@@ -1,3 +1,4 @@
+import { createWaiter, type Waiter } from '../../common/index.js';
 import { type DigestValue, EMPTY_DIGEST } from '../digest.js';
 import type { NonFinitePolicy } from '../non-finite.js';
 import { NonFiniteScan } from '../non-finite.js';
@@ -15,13 +16,6 @@ export type Sink = StagedStep | 'REPLAYED' | 'DROPPED' | 'REPEATED';
 
 /** Acks that can have been lost with one stream, and more. */
 const SETTLED_COUNT_MAX = 16;
-
-/** The outcome of a step that somebody waits for. */
-interface Awaited {
-  readonly promise: Promise<CommitOutcome>;
-  resolve(outcome: CommitOutcome): void;
-  reject(error: unknown): void;
-}
 
 /** One of the writers of a generation, whichever stream it has: what it sends, and how far it is. */
 export class Member {
@@ -44,7 +38,7 @@ export class Member {
   /** What its stream sends up to this step, an older one has sent whole: its client has heard no outcome. */
   resentThrough: number | undefined;
   readonly cursor: PartCursor;
-  readonly #awaited = new Map<number, Awaited>();
+  readonly #awaited = new Map<number, Waiter<CommitOutcome>>();
   /** The last ones that were settled: their acks may have been lost, and their steps sent again. */
   readonly #settled = new Map<number, Promise<CommitOutcome>>();
 
@@ -88,16 +82,9 @@ export class Member {
 
   /** The outcome of a step, once it is there. */
   await(step: number): Promise<CommitOutcome> {
-    let resolve!: Awaited['resolve'];
-    let reject!: Awaited['reject'];
-    const promise = new Promise<CommitOutcome>((onResolve, onReject) => {
-      resolve = onResolve;
-      reject = onReject;
-    });
-    // A writer that is gone waits for nothing.
-    promise.catch(() => undefined);
-    this.#awaited.set(step, { promise, resolve, reject });
-    return promise;
+    const waiter = createWaiter<CommitOutcome>();
+    this.#awaited.set(step, waiter);
+    return waiter.promise;
   }
 
   settle(step: number, outcome: CommitOutcome): void {

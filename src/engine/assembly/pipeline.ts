@@ -16,7 +16,7 @@ import { Replays } from './step-digests.js';
  * Steps that are taken before the one that is being put together is decided: one hides the distance between the fastest
  * writer and the slowest, each costs the wire bytes of the model.
  */
-export const STEPS_AHEAD_MAX = 1;
+const STEPS_AHEAD_MAX = 1;
 
 /** Runs a fold to its end, letting others run between its slices. */
 export type Drive = (fold: Iterable<void>) => Promise<void>;

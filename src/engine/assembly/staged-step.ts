@@ -3,7 +3,7 @@ import { addRun, type DigestValue, EMPTY_DIGEST, mergeDigests, sumRun, unitBytes
 import type { FoldAhead } from '../fold-ahead.js';
 import { lastFrom } from '../last-from.js';
 import type { PlacedTensor } from '../layout.js';
-import type { NonFiniteScan } from '../non-finite.js';
+import type { NonFiniteScan, Piece } from '../non-finite.js';
 import type { Page } from '../page-pool.js';
 import type { Segment, WirePlan } from '../wire-plan.js';
 import type { Member } from './member.js';
@@ -12,14 +12,6 @@ import type { Member } from './member.js';
 export interface StepKind {
   readonly isInitial: boolean;
   readonly isSkipped: boolean;
-}
-
-/** Bytes on a page, from `offset` of a step's byte space. */
-export interface Piece {
-  readonly page: Page;
-  readonly address: number;
-  readonly offset: number;
-  readonly length: number;
 }
 
 /**

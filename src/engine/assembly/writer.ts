@@ -1,4 +1,4 @@
-import { assert, type ShadowkeepError } from '../../common/index.js';
+import { assert, createWaiter, type ShadowkeepError } from '../../common/index.js';
 import type { FoldAhead } from '../fold-ahead.js';
 import type { Page } from '../page-pool.js';
 import type { Member } from './member.js';
@@ -9,26 +9,22 @@ import { StagedStep } from './staged-step.js';
 export class Writer {
   readonly number: number;
   readonly generation: number;
-  /** Settles when all writers have declared: resolves when their boxes are a whole. */
-  readonly ready: Promise<void>;
+  readonly #ready = createWaiter<void>();
   #member: Member | undefined;
   #pipeline: Pipeline | undefined;
   #failure: ShadowkeepError | undefined;
   #isOpen = true;
   readonly #onFailure: (error: ShadowkeepError) => void;
-  #resolveReady!: () => void;
-  #rejectReady!: (error: unknown) => void;
 
   constructor(number: number, generation: number, onFailure: (error: ShadowkeepError) => void) {
     this.number = number;
     this.generation = generation;
     this.#onFailure = onFailure;
-    this.ready = new Promise((resolve, reject) => {
-      this.#resolveReady = resolve;
-      this.#rejectReady = reject;
-    });
-    // Whoever does not wait for it is told by `onFailure`.
-    this.ready.catch(() => undefined);
+  }
+
+  /** Settles when all writers have declared: resolves when their boxes are a whole. */
+  get ready(): Promise<void> {
+    return this.#ready.promise;
   }
 
   /** All writers have declared. */
@@ -36,7 +32,7 @@ export class Writer {
     this.#member = member;
     this.#pipeline = pipeline;
     member.stream = this;
-    this.#resolveReady();
+    this.#ready.resolve();
   }
 
   get isReady(): boolean {
@@ -94,7 +90,7 @@ export class Writer {
     if (!this.#isOpen) return;
     this.#failure = error;
     this.close();
-    this.#rejectReady(error);
+    this.#ready.reject(error);
     this.#onFailure(error);
   }
 

@@ -70,11 +70,6 @@ export class Writers {
     return this.#pipeline;
   }
 
-  /** Whether a step that is whole is being folded. */
-  get isDeciding(): boolean {
-    return this.#pipeline?.isDeciding === true;
-  }
-
   /**
    * Opens the stream of a writer; it is ready when all have declared. Throws INVALID_FIELD, WRITER_BUSY, BOXES_CHANGED,
    * WRITERS_MISMATCH, BOX_GAP, BOX_OVERLAP, MEMORY_EXHAUSTED.

@@ -57,6 +57,14 @@ export class BoxList {
     return { offset: this.dims.subarray(begin, middle), extent: this.dims.subarray(middle, end) };
   }
 
+  /** How many elements a box of this shape has. */
+  elements(index: number, tensor: Pick<TensorSpec, 'shape'>): number {
+    const { extent } = this.place(index, tensor);
+    let elements = 1;
+    for (let dim = 0; dim < extent.length; dim++) elements *= extent[dim]!;
+    return elements;
+  }
+
   /** Whether a box of it is one of a replica group. */
   get hasReplicas(): boolean {
     return this.replicaGroup.some((group) => group !== 0);

@@ -2,7 +2,7 @@ import { alignedBytes, DTYPE_BYTES } from '../../common/index.js';
 import { type PlacedTensor, wireDTypeOf } from '../layout.js';
 import type { WirePlan } from '../wire-plan.js';
 import type { BoxList } from './box-list.js';
-import { rowOffset, rowsOf } from './rows.js';
+import { rowOffset, rowsOf, visitRows } from './rows.js';
 
 /** A span whose bytes do not lie together in the step: rows of one length, in bytes. */
 interface SpanRows {
@@ -107,14 +107,7 @@ export class Part {
       visit(target + within, at, length);
       return;
     }
-    const { rowBytes } = rows;
-    for (let done = 0; done < length; ) {
-      const row = Math.floor((within + done) / rowBytes);
-      const column = (within + done) % rowBytes;
-      const count = Math.min(rowBytes - column, length - done);
-      visit(target + rowOffset(rows, row) + column, at + done, count);
-      done += count;
-    }
+    visitRows(rows, rows.rowBytes, within, length, (offset, done, count) => visit(target + offset, at + done, count));
   }
 }
 

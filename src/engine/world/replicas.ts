@@ -26,12 +26,7 @@ export class Replicas {
     const key = this.#keyOf(boxes, index);
     const replica = this.#replicas.get(key);
     if (replica === undefined) {
-      const { extent } = boxes.place(index, this.#tensors[boxes.tensor[index]!]!);
-      const elements = Array.prototype.reduce.call(
-        extent,
-        (product, count) => (product as number) * count,
-        1,
-      ) as number;
+      const elements = boxes.elements(index, this.#tensors[boxes.tensor[index]!]!);
       this.#replicas.set(key, { elements, members: [{ writer, index }] });
       return false;
     }

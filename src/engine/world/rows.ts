@@ -62,3 +62,19 @@ export function rowOffset({ extents, strides }: Pick<Rows, 'extents' | 'strides'
   }
   return extents.length === 0 ? 0 : offset + rest * strides[0]!;
 }
+
+/** Says of `length` units from `from` of a box, row by row, how far behind its first element each run of them lies. */
+export function visitRows(
+  rows: Pick<Rows, 'extents' | 'strides'>,
+  rowLength: number,
+  from: number,
+  length: number,
+  visit: (offset: number, at: number, length: number) => void,
+): void {
+  for (let done = 0; done < length; ) {
+    const column = (from + done) % rowLength;
+    const count = Math.min(rowLength - column, length - done);
+    visit(rowOffset(rows, Math.floor((from + done) / rowLength)) + column, done, count);
+    done += count;
+  }
+}

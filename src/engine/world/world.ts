@@ -96,7 +96,7 @@ export class World {
     }
     // Before it is known to be whole: that of thousands of writers at once would take seconds.
     const part = declared?.hasReplicas === true ? undefined : this.#partOf(declared, undefined);
-    this.#reserve((declared?.bytes ?? 0) + (declared === undefined ? 0 : (part?.bytes ?? 0)));
+    this.#reserve(declared === undefined ? 0 : declared.bytes + (part?.bytes ?? 0));
     this.#declarations.set(writer, { fingerprint, boxes: declared, part, leftOut: [] });
     this.#coverNext();
   }
@@ -182,17 +182,11 @@ export class World {
     for (const [writer, { boxes }] of this.#declarations) {
       if (boxes === undefined) continue;
       for (let index = 0; index < boxes.count; index++) {
-        if (boxes.replicaGroup[index] === 0) own[writer]! += this.#elementsOf(boxes, index);
+        if (boxes.replicaGroup[index] === 0)
+          own[writer]! += boxes.elements(index, this.#layout.tensors[boxes.tensor[index]!]!);
       }
     }
     return own;
-  }
-
-  #elementsOf(boxes: BoxList, index: number): number {
-    const { extent } = boxes.place(index, this.#layout.tensors[boxes.tensor[index]!]!);
-    let elements = 1;
-    for (let dim = 0; dim < extent.length; dim++) elements *= extent[dim]!;
-    return elements;
   }
 
   #checkCoverage(): void {
