@@ -14,5 +14,6 @@ export { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError, type Stat
 export * from './limits.js';
 export { createLogger, LOG_LEVELS, type Logger, type LogLevel } from './log.js';
 export { checkAverageName, checkRunName, checkTensorName, namePattern, quote } from './names.js';
+export { escapeUnprintable, isPrintable } from './printable.js';
 export { alignedBytes, elementCount, roundUp } from './shape.js';
 export { createWaiter, type Waiter } from './waiter.js';

@@ -1,5 +1,6 @@
 import { ShadowkeepError } from './errors.js';
 import { AVERAGE_NAME_CHARS_MAX, RUN_NAME_CHARS_MAX, TENSOR_NAME_BYTES_MAX } from './limits.js';
+import { escapeUnprintable } from './printable.js';
 
 const IDENTIFIER = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
@@ -8,10 +9,10 @@ const CONTROL = /[\u0000-\u001f\u007f]/;
 const RESERVED = new Set(['__proto__', '__metadata__']);
 const QUOTED_CHARS_MAX = 80;
 
-/** A value as it may stand in a message: JSON-quoted, cut, no control characters. */
+/** A value as it may stand in a message: JSON-quoted, cut, nothing unprintable. */
 export function quote(value: string): string {
   const cut = value.length > QUOTED_CHARS_MAX ? `${value.slice(0, QUOTED_CHARS_MAX)}…` : value;
-  return JSON.stringify(cut);
+  return escapeUnprintable(JSON.stringify(cut));
 }
 
 /** A run's name: it is a folder's name in the data directory too, so it can never leave that. */

@@ -1,0 +1,22 @@
+/**
+ * Characters that a terminal obeys (C0, DEL, C1), that hide or turn what stands beside them (zero width, bidirectional),
+ * that break a line for some readers only (U+2028, U+2029), and halves of surrogate pairs.
+ */
+const UNPRINTABLE = /[\p{Cc}\p{Cf}\p{Zl}\p{Zp}\p{Cs}]/u;
+const EACH_UNPRINTABLE = new RegExp(UNPRINTABLE, 'gu');
+
+const SHORT_ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
+
+/** Whether every character of a text can be shown as it is. */
+export function isPrintable(text: string): boolean {
+  return !UNPRINTABLE.test(text);
+}
+
+/** A text as it may reach a person or a terminal: each unprintable character as `\u001b`. JSON stays the same JSON. */
+export function escapeUnprintable(text: string): string {
+  return text.replace(EACH_UNPRINTABLE, (character) => SHORT_ESCAPES[character] ?? escapeUnits(character));
+}
+
+function escapeUnits(character: string): string {
+  return character.replace(/[^]/g, (unit) => `\\u${unit.charCodeAt(0).toString(16).padStart(4, '0')}`);
+}
