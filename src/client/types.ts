@@ -86,7 +86,10 @@ export interface ReconnectOptions {
   deadlineMs?: number | undefined;
 }
 
-/** ACCEPT folds them, REJECT_STEP acknowledges the step and changes nothing, SKIP_TENSOR keeps those tensors' shadows. */
+/**
+ * What is done with infinities and NaN. ACCEPT folds them (equal infinities stay), REJECT_STEP acknowledges the step and
+ * changes nothing, SKIP_TENSOR keeps those tensors' shadows; a shadow that does not exist yet begins with them.
+ */
 export type NonFinitePolicy = 'ACCEPT' | 'REJECT_STEP' | 'SKIP_TENSOR';
 
 /** See `Snapshots` in proto/shadowkeep/v1/types.proto. */

@@ -14,7 +14,7 @@ export interface CommitPlan {
   readonly targets: readonly FoldTarget[];
   readonly advances: readonly Advance[];
   readonly snapshots: SnapshotPlan;
-  /** Tensors that are left as they are. */
+  /** Tensors that keep their shadows, where they have one. */
   readonly skipped: ReadonlySet<PlacedTensor>;
   /** Whether the tensors of policy COPY_ONCE are in this step. */
   readonly isFirst: boolean;
@@ -36,6 +36,16 @@ function averagesOfTensor(layout: Layout, shadows: readonly Shadow[]): (tensor: 
   return (tensor) => takers.reduce((bits, taken, index) => (taken.has(tensor) ? bits | (1 << index) : bits), 0);
 }
 
+/**
+ * Which averages are assigned as their first content, a bit for each by its index. There is no shadow yet that a skipped
+ * tensor could keep, and an assignment spreads nothing: what comes is taken as it is.
+ */
+function beginningAverages(shadows: readonly Shadow[], advances: readonly Advance[]): number {
+  return shadows.reduce((bits, { state }, index) => {
+    return state.weight === undefined && advances[index]?.weight === 1 ? bits | (1 << index) : bits;
+  }, 0);
+}
+
 /** Plans of the byte space that say which averages fold what; the last one is kept, because steps are alike. */
 export class FoldPlans {
   readonly #layout: Layout;
@@ -46,13 +56,16 @@ export class FoldPlans {
   }
 
   /** The writer's own plan, unless averages or tensors are left out. */
-  planFor(own: WirePlan, shadows: readonly Shadow[], skipped: ReadonlySet<PlacedTensor>): WirePlan {
+  planFor(own: WirePlan, shadows: readonly Shadow[], { skipped, advances }: CommitPlan): WirePlan {
     const specs = shadows.map(({ spec }) => spec);
     const isWhole = specs.every(({ include, exclude }) => include.length === 0 && exclude.length === 0);
     if (isWhole && skipped.size === 0) return own;
     if (skipped.size > 0) {
       const averagesOf = averagesOfTensor(this.#layout, shadows);
-      return planWire(this.#layout, own.wireDType, (tensor) => (skipped.has(tensor) ? 0 : averagesOf(tensor)));
+      const beginning = beginningAverages(shadows, advances);
+      return planWire(this.#layout, own.wireDType, (tensor) =>
+        skipped.has(tensor) ? averagesOf(tensor) & beginning : averagesOf(tensor),
+      );
     }
     const last = this.#last;
     if (last?.own === own && last.specs.length === specs.length && last.specs.every((spec, i) => spec === specs[i])) {

@@ -78,8 +78,9 @@ export class Committer implements PipelineRun {
     if (kind.isSkipped) return this.#skip(step);
     const advances = this.#advance(step, kind.isInitial);
     if (found.size > 0) this.#nonFiniteSteps += 1;
-    if (found.size > 0 && this.#isRejected()) return { state: 'REJECTED', detail };
-    const skipped = this.#spec.nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
+    const { nonFinite } = this.#spec;
+    if (found.size > 0 && nonFinite === 'REJECT_STEP') return { state: 'REJECTED', detail };
+    const skipped = nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
     const plan =
       staged.ahead === undefined
         ? this.#versions.plan(step, advances, skipped)
@@ -112,13 +113,6 @@ export class Committer implements PipelineRun {
       this.#owner.notify();
     }
     return { state: 'SKIPPED', detail: '' };
-  }
-
-  /** A tensor cannot keep a shadow that it does not have yet. */
-  #isRejected(): boolean {
-    const { nonFinite } = this.#spec;
-    if (nonFinite !== 'SKIP_TENSOR') return nonFinite === 'REJECT_STEP';
-    return this.#versions.head.shadows.some(({ state }) => state.weight === undefined);
   }
 
   #flip(staged: StagedStep, plan: CommitPlan): void {

@@ -113,7 +113,7 @@ export class RunVersions {
 
   /** The fold of a step that is staged whole, in slices. */
   fold({ pages, plan: own }: StagedStep, plan: CommitPlan): Iterable<void> {
-    const wire = this.#foldPlans.planFor(own, this.head.shadows, plan.skipped);
+    const wire = this.#foldPlans.planFor(own, this.head.shadows, plan);
     return foldCommit(wire, pages, plan, this.pool.pageBytes, this.#yieldElements);
   }
 

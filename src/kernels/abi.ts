@@ -23,9 +23,10 @@ export interface Kernels {
 
 /**
  * dst[i] = base[i] + weight * (θ[i] − base[i]): the source is converted to the precision first (θ, one rounding, exact
- * when widening), then d = θ − base, p = weight * d, dst = base + p are rounded each. `weight` is rounded to the
- * precision by the caller or the kernel, whichever is first; the result is the same. `dst` may equal `base`, or `src`
- * where that is of the precision; otherwise the ranges of dst, base and src do not overlap.
+ * when widening), then d = θ − base, p = weight * d, dst = base + p are rounded each. Where θ equals base, d is 0: equal
+ * infinities stay, as they do in β·base + (1 − β)·θ. `weight` is rounded to the precision by the caller or the kernel,
+ * whichever is first; the result is the same. `dst` may equal `base`, or `src` where that is of the precision; otherwise
+ * the ranges of dst, base and src do not overlap.
  */
 export type LerpKernel = (dst: number, base: number, src: number, count: number, weight: number) => void;
 
@@ -35,8 +36,8 @@ export type CastKernel = (dst: number, src: number, count: number) => void;
 /**
  * What a lerp with the same operands does, as four F64 at `out`:
  *
- *   0  Σ (θ[i] − base[i])²   even i and odd i summed apart, then together
- *   8  Σ base[i]²            in the same order
+ *   0  Σ (θ[i] − base[i])²   even i and odd i summed apart, then together; 0 where they are equal
+ *   8  Σ base[i]²            in the same order, over finite base[i]
  *  16  how many i have another value after the lerp
  *  24  how many i have base[i] ≠ 0 or θ[i] ≠ 0
  *

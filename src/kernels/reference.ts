@@ -16,8 +16,13 @@ const ROUND: Readonly<Record<Precision, Round>> = { F32: Math.fround, F64: (valu
 
 type Round = (value: number) => number;
 
+/** θ − s, and 0 for equal infinities. */
+function difference(s: number, theta: number): number {
+  return theta === s ? 0 : theta - s;
+}
+
 function lerpOne(round: Round, s: number, theta: number, w: number): number {
-  return round(s + round(w * round(theta - s)));
+  return round(s + round(w * round(difference(s, theta))));
 }
 
 /** The lerp of abi.ts in plain arithmetic. */
@@ -65,8 +70,9 @@ export function referenceMeasure(memory: WebAssembly.Memory, precision: Precisio
       const lane = (i & 1) as 0 | 1;
       const s = FLOAT_FORMATS[precision].read(view, base + i * DTYPE_BYTES[precision]);
       const theta = round(FLOAT_FORMATS[from].read(view, src + i * DTYPE_BYTES[from]));
-      distances[lane] += (theta - s) * (theta - s);
-      norms[lane] += s * s;
+      const distance = difference(s, theta);
+      distances[lane] += distance * distance;
+      if (Math.abs(s) !== Number.POSITIVE_INFINITY) norms[lane] += s * s;
       if (lerpOne(round, s, theta, w) !== s) changed += 1;
       if (s !== 0 || theta !== 0) nonZero += 1;
     }

@@ -123,11 +123,44 @@ describe('SKIP_TENSOR', () => {
     expect(run.nonFiniteSteps).toBe(1);
   });
 
-  test('before there is a shadow the step is rejected', async () => {
+  test('a shadow that does not exist yet begins with what comes, and is kept from then on', async () => {
     const run = open('SKIP_TENSOR');
-    expect(await send(run, 1, stepWith([3, 0, Number.NaN]))).toMatchObject({ state: 'REJECTED' });
-    expect(run.committedStep).toBeUndefined();
+    const detail = 'tensor "a" is not finite at element 1';
+    const masked = [0, 1, Number.NEGATIVE_INFINITY] as const;
+    expect(await send(run, 1, stepWith(masked))).toEqual({ state: 'COMMITTED', detail });
+    expect(await send(run, 2, stepWith(masked, [0, 0, 9], [3, 0, 3]))).toEqual({ state: 'COMMITTED', detail });
+    for (const average of [0, 1]) {
+      expect(f32At(readAll(run, average, { names: ['a'] }), 3)).toEqual([1, Number.NEGATIVE_INFINITY, 1]);
+      expect(f32At(readAll(run, average, { names: ['c'] }), 1)).toEqual([2]);
+    }
+    expect(run.nonFiniteSteps).toBe(2);
   });
+
+  test('an average from zeros keeps its zeros, one that is added later begins with what comes', async () => {
+    const { run } = makeRun([tensor('w', [2])], [ema('zeros', 0.5, 'ZEROS')], {}, undefined, {
+      nonFinite: 'SKIP_TENSOR',
+    });
+    attach(run);
+    const read = (average: number): number[] => f32At(readAll(run, average), 2);
+    expect(await push(run, 1, space(f32(1, Number.NaN)))).toBe('COMMITTED');
+    expect(read(0)).toEqual([0, 0]);
+    await run.addAverage(ema('added', 0.5, 'FIRST'));
+    expect(await push(run, 2, space(f32(4, Number.NaN)))).toBe('COMMITTED');
+    expect(read(0)).toEqual([0, 0]);
+    expect(read(1)).toEqual([4, Number.NaN]);
+    expect(await push(run, 3, space(f32(4, 4)))).toBe('COMMITTED');
+    expect(read(0)).toEqual([2, 2]);
+  });
+});
+
+test('ACCEPT: equal infinities stay, as a mask on purpose has them', async () => {
+  const run = open('ACCEPT');
+  for (const step of [1, 2, 3]) await send(run, step, stepWith([0, 1, Number.NEGATIVE_INFINITY], [0, 2, step]));
+  for (const [average, last] of [2.25, 2].entries()) {
+    const values = f32At(readAll(run, average, { names: ['a'] }), 3);
+    expect(values).toEqual([1, Number.NEGATIVE_INFINITY, last]);
+  }
+  expect(run.nonFiniteSteps).toBe(3);
 });
 
 test('ACCEPT folds what comes, and counts it', async () => {

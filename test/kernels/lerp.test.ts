@@ -74,7 +74,37 @@ describe.each(MODES)(`lerp, %s, seed ${SEED}`, (mode) => {
     },
     { what: 'the weight is rounded', precision: 'F32', from: 'F32', numbers: [0, 1, 0.1], result: Math.fround(0.1) },
     { what: 'the weight is not rounded', precision: 'F64', from: 'F32', numbers: [0, 1, 0.1], result: 0.1 },
-    { what: '∞ − ∞', precision: 'F32', from: 'F16', numbers: [Infinity, Infinity, 0.5], result: Number.NaN },
+    {
+      what: 'equal infinities stay',
+      precision: 'F32',
+      from: 'F16',
+      numbers: [Infinity, Infinity, 0.5],
+      result: Infinity,
+    },
+    {
+      what: 'equal infinities stay',
+      precision: 'F64',
+      from: 'F32',
+      numbers: [-Infinity, -Infinity, 0.5],
+      result: -Infinity,
+    },
+    // 1e39 is ∞ once it is rounded to F32.
+    {
+      what: 'a source that is rounded to ∞',
+      precision: 'F32',
+      from: 'F64',
+      numbers: [Infinity, 1e39, 0.5],
+      result: Infinity,
+    },
+    {
+      what: 'opposite infinities',
+      precision: 'F32',
+      from: 'BF16',
+      numbers: [Infinity, -Infinity, 0.5],
+      result: Number.NaN,
+    },
+    { what: 'to an infinity', precision: 'F64', from: 'F16', numbers: [1, -Infinity, 0.5], result: -Infinity },
+    { what: 'NaN', precision: 'F32', from: 'F32', numbers: [Number.NaN, Number.NaN, 0.5], result: Number.NaN },
   ])('$what: $precision from $from', ({ precision, from, numbers: [shadow, source, weight], result }) => {
     // Seventeen elements: one turn of the main loop and one element of the rest.
     const count = 17;

@@ -55,9 +55,10 @@ export function rounded(value: number, dtype: FloatDType): number {
   return dtype === 'F32' ? Math.fround(value) : HALF_VALUES[dtype][nearestCode(value, dtype)]!;
 }
 
-/** One element of a lerp. */
+/** One element of a lerp. Equal infinities stay: β·∞ + (1 − β)·∞ is ∞. */
 export function lerped(base: number, source: number, weight: number, precision: Precision): number {
   const round = (value: number) => rounded(value, precision);
+  if (Math.abs(base) === Number.POSITIVE_INFINITY && round(source) === base) return base;
   const difference = round(round(source) - base);
   const product = round(round(weight) * difference);
   return round(base + product);

@@ -163,11 +163,15 @@ describe('SKIP_TENSOR', () => {
     expect(new Set(f32Values(bytes, 1_000, LONG_AT))).toEqual(new Set([1]));
   });
 
-  test('a tensor that has no shadow yet cannot keep it: the step is rejected', async () => {
-    const { upload } = await begin('SKIP_TENSOR');
-    expect(await upload.push(1, stepOf({ a: NAN })).ack()).toMatchObject({ state: 'REJECTED' });
-    expect((await upload.push(1, stepOf({})).ack()).state).toBe('COMMITTED');
-    expect((await upload.push(2, stepOf({ a: NAN })).ack()).state).toBe('COMMITTED');
+  test('a tensor that has no shadow yet begins with what comes, and the ack names it', async () => {
+    const { client, upload } = await begin('SKIP_TENSOR');
+    const detail = 'tensor "a" is not finite at element 0';
+    expect(await upload.push(1, stepOf({ a: -INF })).ack()).toMatchObject({ state: 'COMMITTED', detail });
+    expect(await upload.push(2, stepOf({ a: -INF }, 3)).ack()).toMatchObject({ state: 'COMMITTED', detail });
+    const { bytes } = await read(client, { average: 'ema' });
+    expect(f32Values(bytes, 2)).toEqual([-INF, 1]);
+    expect(f32Values(bytes, 1, LONG_AT)).toEqual([2]);
+    expect(await rejectedSteps(client)).toBe(2);
   });
 });
 

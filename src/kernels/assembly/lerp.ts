@@ -58,5 +58,7 @@ function lerpOne<P, From>(dst: usize, base: usize, src: usize, weights: v128): v
 // @ts-ignore: decorator
 @inline
 export function lerpLanes<P>(base: v128, theta: v128, weights: v128): v128 {
-  return v128.add<P>(base, v128.mul<P>(weights, v128.sub<P>(theta, base)));
+  // The mask changes nothing but ∞ − ∞: the difference of equal finite values is 0 already.
+  const difference = v128.andnot(v128.sub<P>(theta, base), v128.eq<P>(theta, base));
+  return v128.add<P>(base, v128.mul<P>(weights, difference));
 }

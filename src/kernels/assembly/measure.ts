@@ -22,13 +22,14 @@ export function measure<P, From>(out: usize, base: usize, src: usize, count: u32
     const next = lane0<P>(lerpLanes<P>(s, theta, weights));
     const before = lane0<P>(s);
     const weightOf = lane0<P>(theta);
-    const distance = weightOf - before;
+    const distance = weightOf == before ? 0 : weightOf - before;
+    const square = abs(before) == Infinity ? 0 : before * before;
     if (i & 1) {
       distanceOdd += distance * distance;
-      normOdd += before * before;
+      normOdd += square;
     } else {
       distanceEven += distance * distance;
-      normEven += before * before;
+      normEven += square;
     }
     if (next != before) changed += 1;
     if (before != 0 || weightOf != 0) nonZero += 1;

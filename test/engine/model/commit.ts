@@ -91,10 +91,7 @@ export class Committer {
     const lacksInitial = head.step === undefined && spec.averages.some(({ start }) => start === 'INITIAL');
     if (lacksInitial && !isInitial) return 'INITIAL_REQUIRED';
     const allFinite = subject.naive.nonFinite(sending?.space ?? Buffer.alloc(0), writer.wireDType).size === 0;
-    // Nothing keeps a shadow that it does not have.
-    const isRejected =
-      spec.nonFinite === 'REJECT_STEP' || (spec.nonFinite === 'SKIP_TENSOR' && head.step === undefined);
-    return isRejected && !allFinite ? 'REJECTED' : 'COMMITTED';
+    return spec.nonFinite === 'REJECT_STEP' && !allFinite ? 'REJECTED' : 'COMMITTED';
   }
 
   /** A step that was committed came again as another one: the stream has ended. */

@@ -30,14 +30,19 @@ function weightOf({ schedule, start }: AverageSpec, k: number): number {
 export function folded(shadow: Numbers, theta: Float64Array, weight: number): Numbers {
   if (weight === 0) return shadow;
   if (shadow instanceof Float64Array) {
-    return shadow.map((s, i) => (weight === 1 ? theta[i]! : s + weight * (theta[i]! - s)));
+    return shadow.map((s, i) => (weight === 1 ? theta[i]! : isKept(s, theta[i]!) ? s : s + weight * (theta[i]! - s)));
   }
   const { fround } = Math;
   const w = fround(weight);
   return shadow.map((s, i) => {
     const p = fround(theta[i]!);
-    return weight === 1 ? p : fround(s + fround(w * fround(p - s)));
+    return weight === 1 ? p : isKept(s, p) ? s : fround(s + fround(w * fround(p - s)));
   });
+}
+
+/** Equal infinities: the textbook's rule has no difference in it that would be NaN. */
+function isKept(s: number, theta: number): boolean {
+  return s === theta && !Number.isFinite(s);
 }
 
 export function decoded(bytes: Uint8Array, dtype: DType): Float64Array {

@@ -57,7 +57,9 @@ export class NaiveRun {
     const shadows = this.spec.averages.map((average, a) => {
       return this.spec.tensors.map((tensor, t) => {
         const shadow = head.shadows[a]![t]!;
-        if (!isTaken(average, tensor) || skipped.has(tensor)) return shadow;
+        // A shadow that does not exist yet cannot be kept.
+        const begins = !head.begun[a]! && moves[a]!.weight === 1;
+        if (!isTaken(average, tensor) || (skipped.has(tensor) && !begins)) return shadow;
         return folded(shadow, decoded(parts[t]!, wireOf(tensor, wireDType)), moves[a]!.weight);
       });
     });

@@ -150,10 +150,9 @@ export class InFlight {
 
   /** What the naive rules say of a whole step. */
   private outcomeOf(flight: Flight): string {
-    const { head, spec } = this.naive;
+    const { spec } = this.naive;
     if (flight.script.isSkipped) return 'SKIPPED';
-    const refuses = spec.nonFinite === 'REJECT_STEP' || (spec.nonFinite === 'SKIP_TENSOR' && head.step === undefined);
-    return refuses && this.notFiniteIn(flight).size > 0 ? 'REJECTED' : 'COMMITTED';
+    return spec.nonFinite === 'REJECT_STEP' && this.notFiniteIn(flight).size > 0 ? 'REJECTED' : 'COMMITTED';
   }
 
   /** Names of the tensors of a step that are not finite. */
