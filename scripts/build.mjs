@@ -31,9 +31,26 @@ function run(command, args) {
   }
 }
 
+/**
+ * The protos as JavaScript has them: enum values without the prefix that carries their enum's name (DTYPE_BF16 is 'BF16').
+ * Languages whose enums share one scope need it; a value that says that nothing is said (DTYPE_UNSPECIFIED) keeps it.
+ */
+function shortenEnumValues(from, to) {
+  for (const name of readdirSync(from)) {
+    const short = readFileSync(join(from, name), 'utf8').replace(/^enum (\w+) \{[^}]*\}/gm, (block, type) => {
+      const prefix = `${type.replace(/(?<=[a-z])(?=[A-Z])/g, '_').toUpperCase()}_`;
+      return block.replace(new RegExp(`^  ${prefix}(?!UNSPECIFIED\\b)`, 'gm'), '  ');
+    });
+    mkdirSync(to, { recursive: true });
+    writeFileSync(join(to, name), short);
+  }
+}
+
 const gen = 'src/wire/gen';
-if (isStale(join(gen, 'shadow_weights.ts'), 'proto', 'package-lock.json')) {
+const shortProtos = join(gen, 'proto');
+if (isStale(join(gen, 'shadow_weights.ts'), 'proto', 'scripts/build.mjs', 'package-lock.json')) {
   rmSync(gen, { recursive: true, force: true });
+  shortenEnumValues('proto/shadowkeep/v1', join(shortProtos, 'shadowkeep/v1'));
   run('proto-loader-gen-types', [
     '--longs=Number',
     '--enums=String',
@@ -42,7 +59,7 @@ if (isStale(join(gen, 'shadow_weights.ts'), 'proto', 'package-lock.json')) {
     '--arrays',
     '--keepCase',
     '--importFileExtension=.js',
-    '--includeDirs=proto',
+    `--includeDirs=${shortProtos}`,
     `--outDir=${gen}`,
     '--grpcLib=@grpc/grpc-js',
     'shadowkeep/v1/shadow_weights.proto',
@@ -76,4 +93,5 @@ if (isStale(kernels, assembly, 'scripts/build.mjs', 'package-lock.json')) {
 }
 
 run('tsc', ['-p', 'tsconfig.build.json']);
+cpSync(shortProtos, 'dist/wire/gen/proto', { recursive: true });
 if (existsSync('src/demo/data')) cpSync('src/demo/data', 'dist/demo/data', { recursive: true });

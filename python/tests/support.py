@@ -19,7 +19,10 @@ import shadowkeep
 
 ROOT = Path(__file__).resolve().parents[2]
 PROTO_DIR = ROOT / "proto"
-PROTOS = ("shadowkeep/v1/types.proto", "shadowkeep/v1/shadow_weights.proto", "google/rpc/status.proto")
+PROTOS = (
+    "shadowkeep/v1/types.proto", "shadowkeep/v1/shadow_weights.proto",
+    "google/rpc/status.proto", "google/rpc/error_details.proto",
+)
 START_SECONDS_MAX = 60.0
 
 F32 = npt.NDArray[np.float32]
@@ -78,6 +81,7 @@ class Stubs(NamedTuple):
     types: Any
     service: Any
     status: Any
+    error_details: Any
 
 
 def generate_stubs(directory: Path) -> Stubs:
@@ -95,6 +99,7 @@ def generate_stubs(directory: Path) -> Stubs:
         import_module("shadowkeep.v1.types_pb2"),
         import_module("shadowkeep.v1.shadow_weights_pb2_grpc"),
         import_module("google.rpc.status_pb2"),
+        import_module("google.rpc.error_details_pb2"),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import random
 from collections.abc import Iterator
+from enum import IntEnum
 from typing import Any
 
 import pytest
@@ -30,19 +31,23 @@ def message_classes() -> list[type[codec.Message]]:
     return list(dict.fromkeys(found))
 
 
+def message_modules(stubs: Stubs) -> list[Any]:
+    return [stubs.types, stubs.status, stubs.error_details]
+
+
 def proto_class(stubs: Stubs, message: type[codec.Message]) -> Any:
-    """Find the generated class: everything is in types.proto but the google.rpc ones."""
+    """Find the generated class: ours are in types.proto."""
     if message is status.Any:
         from google.protobuf import any_pb2
 
         return any_pb2.Any
-    module = stubs.status if message.__module__ == status.__name__ else stubs.types
-    return getattr(module, "Run" if message is runs.RunInfo else message.__name__)
+    name = "Run" if message is runs.RunInfo else message.__name__
+    return next(getattr(module, name) for module in message_modules(stubs) if hasattr(module, name))
 
 
 def test_each_message_of_the_proto_has_a_class(stubs: Stubs) -> None:
     ours = {"Run" if message is runs.RunInfo else message.__name__ for message in message_classes()}
-    theirs = set(stubs.types.DESCRIPTOR.message_types_by_name) | set(stubs.status.DESCRIPTOR.message_types_by_name)
+    theirs = {name for module in message_modules(stubs) for name in module.DESCRIPTOR.message_types_by_name}
     assert ours == theirs | {"Any"}
 
 
@@ -54,13 +59,16 @@ def test_fields_are_those_of_the_proto(stubs: Stubs, message: type[codec.Message
 
 
 @pytest.mark.parametrize(
-    "enum", ["DType", "Policy", "Start", "DelayMode", "DecayUnit", "IndexUnit", "NonFinite", "StepState"]
+    ("prefix", "ours"),
+    {
+        "DTYPE": wire.DType, "POLICY": wire.Policy, "START": wire.Start, "DELAY_MODE": wire.DelayMode,
+        "DECAY_UNIT": wire.DecayUnit, "INDEX_UNIT": wire.IndexUnit, "NON_FINITE": wire.NonFinite,
+        "STEP_STATE": wire.StepState,
+    }.items(),
 )
-def test_enums_are_those_of_the_proto(stubs: Stubs, enum: str) -> None:
-    theirs = dict(getattr(stubs.types, enum).items())
-    unspecified = next(name for name, number in theirs.items() if number == 0)
-    ours = {unspecified if value == 0 else value.name: int(value) for value in getattr(wire, enum)}
-    assert ours == theirs
+def test_enums_are_those_of_the_proto(stubs: Stubs, prefix: str, ours: type[IntEnum]) -> None:
+    theirs = getattr(stubs.types, prefix.title().replace("_", ""))
+    assert {f"{prefix}_{value.name}": int(value) for value in ours} == dict(theirs.items())
 
 
 @pytest.mark.parametrize("message", message_classes(), ids=lambda message: str(message.__name__))

@@ -23,11 +23,12 @@ def service(server: Server, stubs: Stubs) -> Iterator[Any]:
 
 
 def open_with_stubs(service: Any, types: Any, run: str, weights: dict[str, F32]) -> Any:
+    dtype = types.DTYPE_F32
     return service.OpenRun(
         types.OpenRunRequest(
             run=run,
-            tensors=[types.Tensor(name=name, dtype=types.F32, shape=value.shape) for name, value in weights.items()],
-            averages=[types.Average(name="ema", start=types.INITIAL, constant=types.ConstantDecay(decay=0.5))],
+            tensors=[types.Tensor(name=name, dtype=dtype, shape=value.shape) for name, value in weights.items()],
+            averages=[types.Average(name="ema", start=types.START_INITIAL, constant=types.ConstantDecay(decay=0.5))],
         )
     )
 
@@ -61,7 +62,8 @@ def test_push_and_pull_with_generated_stubs_only(
     opened = open_with_stubs(service, types, run_name, steps[0])
     answers = list(service.Update(update_requests(types, run_name, opened.generation, steps)))
     assert [answer.WhichOneof("message") for answer in answers] == ["opened", "ack", "ack", "ack"]
-    assert [(answer.ack.step, answer.ack.state) for answer in answers[1:]] == [(i, types.COMMITTED) for i in range(3)]
+    committed = types.STEP_STATE_COMMITTED
+    assert [(answer.ack.step, answer.ack.state) for answer in answers[1:]] == [(i, committed) for i in range(3)]
     header, data = read_with_stubs(service, types, run_name)
     expected = steps[0]["a"]
     for step in steps[1:]:
@@ -89,8 +91,8 @@ def test_our_client_pushes_and_stubs_pull(
         run.update(1, weights)
     header, data = read_with_stubs(service, stubs.types, run_name)
     assert [(t.name, t.dtype, list(t.shape)) for t in header.tensors] == [
-        ("a", stubs.types.F32, [500, 501]),
-        ("b", stubs.types.F32, [3]),
+        ("a", stubs.types.DTYPE_F32, [500, 501]),
+        ("b", stubs.types.DTYPE_F32, [3]),
     ]
     assert data == byte_space(weights)
 
@@ -101,7 +103,7 @@ def test_error_details_are_standard(service: Any, stubs: Stubs, client: Client) 
     call: Any = caught.value
     trailer = dict(call.trailing_metadata())["grpc-status-details-bin"]
     status = stubs.status.Status.FromString(trailer)
-    info = stubs.status.ErrorInfo()
+    info = stubs.error_details.ErrorInfo()
     assert status.details[0].Unpack(info)
     with pytest.raises(shadowkeep.NotFoundError) as ours:
         client.get_run("nobody")

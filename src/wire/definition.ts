@@ -6,6 +6,9 @@ import type { ShadowWeightsDefinition } from './gen/shadowkeep/v1/ShadowWeights.
 /** The protos lie beside `src` and `dist` alike, so one relative path serves the checkout and the package. */
 export const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 
+/** The same with enum values as JavaScript has them, 'BF16' for DTYPE_BF16: scripts/build.mjs. */
+const SHORT_PROTO_DIR = fileURLToPath(new URL('./gen/proto', import.meta.url));
+
 /** Full name of the service, for the health service and reflection. */
 export const SERVICE_NAME = 'shadowkeep.v1.ShadowWeights';
 
@@ -20,8 +23,16 @@ export const PROTO_OPTIONS: Options = {
   includeDirs: [PROTO_DIR],
 };
 
-/** Every message and service of the package, for reflection. */
-export const packageDefinition: PackageDefinition = loadSync('shadowkeep/v1/shadow_weights.proto', PROTO_OPTIONS);
+const PROTO = 'shadowkeep/v1/shadow_weights.proto';
+
+/** Every message and service of the package. */
+export const packageDefinition: PackageDefinition = loadSync(PROTO, {
+  ...PROTO_OPTIONS,
+  includeDirs: [SHORT_PROTO_DIR],
+});
+
+/** The same as other languages see it, for reflection. */
+export const reflectedDefinition: PackageDefinition = loadSync(PROTO, PROTO_OPTIONS);
 
 /** Methods of ShadowWeights with their serializers. */
 // The loader types every service alike; the generated type was made from the same file with the same options.

@@ -1,7 +1,14 @@
 export { averageMessage } from './average-message.js';
 export { type ByteChunk, type ByteSpace, ChunkCutter, ChunkScatter, layOut, type TensorPiece } from './chunking.js';
 export { requestDecoder } from './decode-request.js';
-export { completeOpenRun, PROTO_DIR, packageDefinition, SERVICE_NAME, shadowWeightsDefinition } from './definition.js';
+export {
+  completeOpenRun,
+  PROTO_DIR,
+  packageDefinition,
+  reflectedDefinition,
+  SERVICE_NAME,
+  shadowWeightsDefinition,
+} from './definition.js';
 export { type ChunkFrame, frameShadowChunk } from './frames.js';
 export type { Ack__Output } from './gen/shadowkeep/v1/Ack.js';
 export type { AddAverageRequest__Output } from './gen/shadowkeep/v1/AddAverageRequest.js';

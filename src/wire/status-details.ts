@@ -28,7 +28,7 @@ const ERROR_INFO_URL = `type.googleapis.com/${ERROR_INFO_TYPE}`;
 /** Trailers travel in one header block; grpc-js peers take 16 KiB by default, base64 costs a third. */
 const MESSAGE_CHARS_MAX = 2_048;
 
-const definitions = loadSync('google/rpc/status.proto', PROTO_OPTIONS);
+const definitions = loadSync(['google/rpc/status.proto', 'google/rpc/error_details.proto'], PROTO_OPTIONS);
 const statusType = definitions['google.rpc.Status'] as unknown as MessageTypeDefinition<Status, Status>;
 const errorInfoType = definitions[ERROR_INFO_TYPE] as unknown as MessageTypeDefinition<ErrorInfo, ErrorInfo>;
 

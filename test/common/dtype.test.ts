@@ -6,7 +6,7 @@ const dtypes = Object.keys(DTYPE_BYTES) as DType[];
 
 describe('dtypes', () => {
   test('are those of the proto, in its order', () => {
-    const { type } = packageDefinition['shadowkeep.v1.DType'] as { type: { value: { name: string }[] } };
+    const { type } = packageDefinition['shadowkeep.v1.Dtype'] as { type: { value: { name: string }[] } };
     expect(type.value.map(({ name }) => name)).toEqual(['DTYPE_UNSPECIFIED', ...dtypes]);
   });
 

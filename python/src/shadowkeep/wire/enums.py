@@ -1,4 +1,4 @@
-"""The enums of `proto/shadowkeep/v1/types.proto`."""
+"""The enums of `proto/shadowkeep/v1/types.proto`, without the prefix that carries the enum's name (DTYPE_BF16)."""
 
 from __future__ import annotations
 
