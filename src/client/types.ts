@@ -54,7 +54,10 @@ export interface OpenRunOptions {
   boxes?: readonly BoxSpec[] | undefined;
   /** Rewinds the run to the newest retained version at or below this step; needs a new `incarnation`. */
   resumeStep?: number | undefined;
-  /** The step of the checkpoint that the trainer has restored; below the committed one it is refused (TRAINER_BEHIND). */
+  /**
+   * The step of the checkpoint that the trainer has restored, 0 when it begins. A run that has committed another one
+   * refuses it: RUN_HAS_COMMITS, TRAINER_BEHIND, RUN_BEHIND. Default: go on in whatever the run has.
+   */
   trainerStep?: number | undefined;
   /** Keeps older versions, for `resumeStep` and for reads of exact steps. Default: none, or what the run has. */
   retain?: RetainOptions | undefined;

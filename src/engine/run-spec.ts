@@ -38,7 +38,7 @@ export interface TrainerRequest {
   readonly writers: number;
   /** The newest retained version at or below this step is to be gone on from. */
   readonly resumeStep: number | undefined;
-  /** The step that the trainer has restored. */
+  /** The step that the trainer has restored; 0: none, it begins. */
   readonly trainerStep: number | undefined;
 }
 

@@ -172,8 +172,8 @@ export class Run {
    * The generation of one life of the trainer. A new incarnation opens a generation and fences the others: their streams
    * end, and what they had staged is freed. A known one gets its own again, or GENERATION_FENCED; an empty one takes part
    * in the present generation. A new generation goes on from an older version where that is asked for. Only
-   * `whenSettled`: a step that has arrived whole is not torn from its writers. Throws WRITERS_MISMATCH, TRAINER_BEHIND,
-   * VERSION_NOT_FOUND, and changes nothing then.
+   * `whenSettled`: a step that has arrived whole is not torn from its writers. Throws WRITERS_MISMATCH, RUN_HAS_COMMITS,
+   * TRAINER_BEHIND, RUN_BEHIND, VERSION_NOT_FOUND, and changes nothing then.
    */
   attach({ incarnation, writers, resumeStep, trainerStep }: TrainerRequest): number {
     this.#checkSettled();
@@ -322,12 +322,30 @@ export class Run {
         { metadata: { resumeStep, committedStep } },
       );
     }
-    if (resumeStep !== undefined || trainerStep === undefined || trainerStep >= committedStep) return;
+    if (trainerStep === undefined || trainerStep === committedStep) return;
+    const metadata = { trainerStep, committedStep };
+    if (trainerStep > committedStep) {
+      throw new ShadowkeepError(
+        'RUN_BEHIND',
+        `run ${name} has committed step ${committedStep}, the trainer comes back from step ${trainerStep}: what lies between ` +
+          `is not in its averages; go on without trainer_step, restore a checkpoint of step ${committedStep}, or begin another run`,
+        { metadata },
+      );
+    }
+    if (resumeStep !== undefined) return;
+    if (trainerStep === 0) {
+      throw new ShadowkeepError(
+        'RUN_HAS_COMMITS',
+        `run ${name} has committed step ${committedStep}, the trainer begins at step 0: open another run, delete this one, ` +
+          `go on in it without trainer_step, or rewind with resume_step; ${retained}`,
+        { metadata },
+      );
+    }
     throw new ShadowkeepError(
       'TRAINER_BEHIND',
       `run ${name} has committed step ${committedStep}, the trainer comes back from step ${trainerStep}: go on without ` +
         `trainer_step, steps up to ${committedStep} are acknowledged and not folded, or rewind with resume_step; ${retained}`,
-      { metadata: { trainerStep, committedStep } },
+      { metadata },
     );
   }
 

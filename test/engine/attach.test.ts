@@ -30,12 +30,39 @@ describe('a trainer that says where it stands', () => {
     writer.checkOpen();
   });
 
-  test('at the step of the run, or ahead of it, or with nothing committed goes on', async () => {
+  test('at its beginning, or ahead of the run, is refused, and nothing has changed', async () => {
+    const run = await makeTrained();
+    const before = run.state;
+    const begun = refusal(
+      'RUN_HAS_COMMITS',
+      /^run "r" has committed step 12, the trainer begins at step 0: open another run, delete this one, go on in it without trainer_step, or rewind with resume_step; retained are steps \[5, 10\]$/,
+    );
+    const lost = refusal(
+      'RUN_BEHIND',
+      /^run "r" has committed step 12, the trainer comes back from step 13: what lies between is not in its averages; go on without trainer_step, restore a checkpoint of step 12, or begin another run$/,
+    );
+    for (const incarnation of ['second', '']) {
+      expect(() => attach(run, incarnation, { trainerStep: 0 })).toThrow(expect.toSatisfy(begun));
+      expect(() => attach(run, incarnation, { trainerStep: 13 })).toThrow(expect.toSatisfy(lost));
+    }
+    expect(() => attach(run, 'second', { trainerStep: 13, resumeStep: 13 })).toThrow(expect.toSatisfy(lost));
+    expect(run.state).toEqual(before);
+  });
+
+  test('at the step of the run, or with nothing committed, goes on', async () => {
     const run = await makeTrained();
     expect(attach(run, 'second', { trainerStep: 12 })).toBe(2);
-    expect(attach(run, 'third', { trainerStep: 100 })).toBe(3);
-    expect(attach(makeRetaining(), 'first', { trainerStep: 0 })).toBe(1);
+    expect(attach(run, 'third', { trainerStep: 12, resumeStep: 12 })).toBe(3);
+    for (const trainerStep of [0, 100]) expect(attach(makeRetaining(), 'first', { trainerStep })).toBe(1);
     expect(run.committedStep).toBe(12);
+  });
+
+  test('at a beginning that was registered and got no further goes on', async () => {
+    const run = makeRetaining();
+    attach(run, 'first');
+    await push(run, 0, space(f32(1)), { initial: true });
+    expect(run.committedStep).toBe(0);
+    expect(attach(run, 'second', { trainerStep: 0 })).toBe(2);
   });
 
   test('in the life that the run knows already gets its own again, however far the run is', async () => {

@@ -13,7 +13,7 @@ describe('a trainer that restarts from an older checkpoint', () => {
     const { generation } = await openLife(client, 'a', { retain: RETAIN });
     await live(client, generation, 1, 9);
     const before = await pictureOf(client);
-    for (const trainer_step of [0, 8]) {
+    for (const trainer_step of [1, 8]) {
       const metadata = await expectError(
         openLife(client, 'b', { trainer_step }),
         'FAILED_PRECONDITION',
@@ -23,6 +23,14 @@ describe('a trainer that restarts from an older checkpoint', () => {
             'steps up to 9 are acknowledged and not folded, or rewind with resume_step; retained are steps \\[4, 6, 8\\]$',
         ),
       );
+      expect(metadata).toEqual({ trainerStep: `${trainer_step}`, committedStep: '9' });
+    }
+    for (const [trainer_step, reason] of [
+      [0, 'RUN_HAS_COMMITS'],
+      [10, 'RUN_BEHIND'],
+    ] as const) {
+      const refused = openLife(client, 'b', { trainer_step });
+      const metadata = await expectError(refused, 'FAILED_PRECONDITION', reason, /^run "r" has committed step 9, /);
       expect(metadata).toEqual({ trainerStep: `${trainer_step}`, committedStep: '9' });
     }
     expect(await pictureOf(client), 'nobody was fenced').toEqual(before);

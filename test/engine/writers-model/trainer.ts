@@ -96,7 +96,11 @@ export class Trainer {
       ['WRITERS_MISMATCH', { ...request, incarnation, writers: writerCount + 1 }],
     ];
     for (const old of former) attempts.push(['GENERATION_FENCED', { ...request, incarnation: old.incarnation }]);
-    if (committed !== undefined) attempts.push(['TRAINER_BEHIND', { ...request, trainerStep: committed - 1 }]);
+    if (committed !== undefined) attempts.push(['RUN_BEHIND', { ...request, trainerStep: committed + 1 }]);
+    if (committed !== undefined && committed > 0) {
+      attempts.push(['RUN_HAS_COMMITS', { ...request, trainerStep: 0 }]);
+      if (committed > 1) attempts.push(['TRAINER_BEHIND', { ...request, trainerStep: committed - 1 }]);
+    }
     const oldest = versions.retained[0] ?? committed ?? 0;
     if (committed !== undefined) attempts.push(['VERSION_NOT_FOUND', { ...request, resumeStep: oldest - 1 }]);
     const [reason, attempt] = random.pick(attempts);
