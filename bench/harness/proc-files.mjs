@@ -1,8 +1,7 @@
-import { execFileSync } from 'node:child_process';
-import { existsSync, readFileSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
-/** Whether this system tells about processes in /proc, as Linux does. */
-export const HAS_PROC = existsSync('/proc/self/stat');
+/** Whether this system tells about memory and time of processes in /proc, as Linux does. */
+export const HAS_PROC = existsSync('/proc/self/schedstat');
 
 /** Resident memory of a process, bytes. */
 export function residentBytes(pid) {
@@ -24,17 +23,22 @@ function statusBytes(pid, field) {
   return Number(new RegExp(`^${field}:\\s+(\\d+) kB$`, 'm').exec(status)?.[1]) * 1024;
 }
 
-/** CPU time that a process has used so far in user and kernel mode, all its threads, seconds. */
+/**
+ * CPU time that the threads of a process have used so far in user and kernel mode, seconds, to the nanosecond. (The count
+ * of the process in /proc/PID/stat is in ticks of 10 ms, a whole quick measurement.) Threads that have ended do not count:
+ * take differences of processes whose threads stay.
+ */
 export function cpuSeconds(pid) {
-  const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-  // The name, in parentheses, may hold spaces; utime and stime are fields 14 and 15 of proc(5).
-  const fields = stat.slice(stat.lastIndexOf(')') + 2).split(' ');
-  return (Number(fields[11]) + Number(fields[12])) / ticksPerSecond();
+  const threads = readdirSync(`/proc/${pid}/task`);
+  return threads.reduce((sum, thread) => sum + threadNanoseconds(pid, thread), 0) / 1e9;
 }
 
-let ticks;
-
-function ticksPerSecond() {
-  ticks ??= Number(execFileSync('getconf', ['CLK_TCK'], { encoding: 'utf8' }));
-  return ticks;
+function threadNanoseconds(pid, thread) {
+  try {
+    return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
+  } catch (error) {
+    // It ended after it was listed.
+    if (error.code === 'ENOENT' || error.code === 'ESRCH') return 0;
+    throw error;
+  }
 }

@@ -136,6 +136,12 @@ function isAlive(pid: number): boolean {
   }
 }
 
+/** Equal but for the rounding of figures to four digits. */
+function expectAlike(found: number, expected: number, figure: string): void {
+  const tolerance = 0.002 * Math.max(Math.abs(found), Math.abs(expected));
+  expect(Math.abs(found - expected), `${figure}: ${found} for ${expected}`).toBeLessThanOrEqual(tolerance);
+}
+
 function at(root: unknown, path: string): unknown {
   return path.split('.').reduce<unknown>((value, name) => (value as Record<string, unknown> | undefined)?.[name], root);
 }
@@ -156,14 +162,14 @@ describe.skipIf(!existsSync(python))('npm run bench, with tiny sizes', { timeout
       expect(samples, figure).toHaveLength(PAIRS);
       expect(Math.min(...samples), figure).toBe(least);
       expect(Math.max(...samples), figure).toBe(largest);
-      expect(least, figure).toBeGreaterThan(0);
-      expect((at(result, figure) as number) / ((least + largest) / 2), figure).toBeCloseTo(1, 2);
+      // A difference of measured times may have any sign, or be 0 where a machine is fast.
+      expect(Number.isFinite(least) && Number.isFinite(largest), figure).toBe(true);
+      expectAlike(at(result, figure) as number, (least + largest) / 2, figure);
     }
     for (const [ratio, above, below] of RATIOS[name] ?? []) {
       const [value, numerator, denominator] = [ratio, above, below].map((path) => at(result.samples, path) as number[]);
       for (let round = 0; round < PAIRS; round++) {
-        const expected = numerator![round]! / denominator![round]!;
-        expect(value![round]! / expected, ratio).toBeCloseTo(1, 2);
+        expectAlike(value![round]! * denominator![round]!, numerator![round]!, ratio);
       }
     }
     expect(result.targets.length).toBeGreaterThan(0);
@@ -189,7 +195,7 @@ describe.skipIf(!existsSync(python))('npm run bench, with tiny sizes', { timeout
     });
     expect(code).toBe(1);
     expect(children.length, 'a server, a trainer and a prober').toBeGreaterThanOrEqual(2);
-    await expect.poll(() => children.filter(isAlive)).toEqual([]);
+    await expect.poll(() => children.filter(isAlive), { timeout: 30_000 }).toEqual([]);
   });
 
   test.each([
