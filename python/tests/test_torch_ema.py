@@ -275,7 +275,7 @@ def test_a_resumed_trainer_goes_on(client: Client, run_name: str) -> None:
         for step in (10, 20, 30):
             ema.update(step)
     with EMA(model, client, run=run_name, decay=0.5) as resumed:
-        resumed.register()
+        resumed.register(30)
         assert resumed.step == 30
         resumed.update(30)
         resumed.update(40)

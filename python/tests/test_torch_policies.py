@@ -125,12 +125,12 @@ def test_a_resumed_trainer_has_the_same_frozen_parameters(client: Client, run_na
         ema.register()
         ema.update()
     with EMA(model, client, run=run_name) as resumed:
-        resumed.register()
+        resumed.register(1)
         assert resumed.update()
     add(model[0].bias, 1)
     other = EMA(model, client, run=run_name)
     with pytest.raises(RuntimeError, match=r"frozen tensor '0\.bias'"):
-        other.register()
+        other.register(2)
     with pytest.raises(RuntimeError, match="register"):
         other.update()
 

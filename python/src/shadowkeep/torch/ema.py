@@ -72,9 +72,11 @@ class EMA:
         incarnation: names this life of the trainer, so that an older one that still runs is fenced. None: a new one.
         world: the processes that push, and this one's place. None: all of torch.distributed where it is initialised
             when `register()` is called, else this one. See `torchrun_world`.
-        resume: what `register(step)` does in a run that has committed later steps than the trainer's checkpoint.
-            "continue": the average stays, the steps up to the committed one are not pushed again. "rewind": to the
-            newest retained version at or below `step` (see `retain`), later ones are undone. "refuse": it is an error.
+        resume: what `register(step)` does in a run whose committed step is not the trainer's. "step": a training that
+            begins (step 0) is refused; to one that comes back from before the committed step the steps up to it are
+            not pushed again, with a warning; one that comes back from after it is refused. "continue": it goes on
+            whatever the run has, with a warning. "rewind": to the newest retained version at or below `step` (see
+            `retain`), later ones are undone. "refuse": any difference is an error.
         retain: older versions for the service to keep, as in `Client.open_run`.
         reconnect_timeout: seconds for which a connection that broke is tried again before an error is raised.
 
@@ -104,12 +106,12 @@ class EMA:
         snapshots: Snapshots | None = None,
         incarnation: str | None = None,
         world: World | None = None,
-        resume: Resume = "continue",
+        resume: Resume = "step",
         retain: Retention | None = None,
         reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
     ) -> None:
         one_of("on_busy", on_busy, ("wait", "skip"))
-        one_of("resume", resume, ("continue", "refuse", "rewind"))
+        one_of("resume", resume, ("step", "continue", "refuse", "rewind"))
         one_of("buffers", buffers, ("copy", "average", "ignore"))
         one_of("frozen", frozen, ("once", "average", "copy"))
         if decay is not None and averages is not None:
@@ -168,18 +170,24 @@ class EMA:
         """How many steps the service did not fold for their infinities or NaN; of steps under way it does not know."""
         return (self._final_counts if self._writer is None else _counts(self._writer))[1]
 
-    def register(self, step: int = 0) -> None:
+    def register(self, step: int | None = None) -> None:
         """Open the run and push the weights as they are now; averages that start from them do so.
 
-        When the run has committed steps already, the trainer resumes: nothing is pushed and the step counter goes on
-        from the committed one, or as `resume` says. Where several processes push it waits until all have called it.
+        When the run has committed steps already, the trainer resumes, as `resume` says: nothing is pushed now, and
+        `update()` counts on from `step`. Where several processes push it waits until all have called it.
+
+        A trainer that was restored and finds a run without commits begins its averages at `step`, with a warning (with
+        `resume="refuse"` it is an error): so does a team that starts to use this in the middle of a training, and so
+        would one whose run the service has lost.
 
         Args:
-            step: the trainer's, that of its checkpoint when it was restored.
+            step: that of the last `update()` before the checkpoint that was restored; 0 when none was. None: 0, but
+                with `resume="continue"` the committed one.
 
         Raises:
-            FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, when the run exists with others;
-                TRAINER_BEHIND with `resume="refuse"`.
+            FailedPreconditionError: RUN_HAS_COMMITS: the training begins, the run did before; RUN_BEHIND: the service
+                has fewer steps than the trainer; TRAINER_BEHIND with `resume="refuse"`. LAYOUT_MISMATCH or
+                AVERAGES_MISMATCH, when the run exists with others.
             NotFoundError: there is no version to rewind to.
             DeadlineExceededError: WRITERS_MISSING: another process has not come.
             RuntimeError: the run has other frozen weights; those that are sent once are read back and compared.
@@ -196,14 +204,14 @@ class EMA:
             averages = [Average.ema("ema", decay=decay, precision=average_precision(pushed.specs().values()))]
         self._reader.averages = averages
         self._reader.policies = {named.name: named.policy for named in pushed.tensors}
-        self.step = step
+        self.step = step or 0
         if self.replica:
             return
-        self._writer = self._opening.open(pushed, averages, step)
+        self._writer, self.step = self._opening.open(pushed, averages, step)
         self._scale = None if self._scaler is None else ScaleWatch(self._scaler)
         committed = self._writer.run.committed_step
-        if self._opening.resume == "continue" and committed is not None:
-            self.step = self._resumed_step = committed
+        if committed is not None:
+            self._resumed_step = committed
 
     def update(self, step: int | None = None, *, skipped: bool = False) -> bool:
         """Push the weights as they are now; returns as soon as they are copied (on a GPU: the copy is launched).

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ..averages import Average
 from ..client import Client, NonFiniteName
 from ..dtypes import FloatName, float_dtype
-from ..errors import NotFoundError
 from ..layout import Layout
 from ..retention import Retention
 from ..snapshots import Snapshots
 from .frozen import FrozenTensors
 from .options import OnBusy, Resume
+from .resuming import ResumeRule
 from .share import Share
 from .weights import PushedTensors
 from .world import World, default_world
@@ -36,8 +37,12 @@ class RunOpening:
     retain: Retention | None
     reconnect_timeout: float
 
-    def open(self, pushed: PushedTensors, averages: Sequence[Average], step: int) -> Writer:
-        """Open the run and its stream, and push the weights if it has none. Errors are those of `EMA.register`."""
+    def open(self, pushed: PushedTensors, averages: Sequence[Average], step: int | None) -> tuple[Writer, int]:
+        """Open the run and its stream, and push the weights if it has none. Errors are those of `EMA.register`.
+
+        Returns:
+            The writer, and the step from which the trainer's count goes on.
+        """
         world = self.world or default_world()
         if world.size > 1 and self.on_busy == "skip":
             raise ValueError(
@@ -45,7 +50,9 @@ class RunOpening:
             )
         specs = pushed.specs()
         share = Share(pushed, Layout(specs, float_dtype(self.wire_dtype)), world)
-        run = self.client.open_run(
+        rule = ResumeRule(self.run, self.resume, step)
+        open_run = partial(
+            self.client.open_run,
             self.run,
             specs,
             averages,
@@ -56,23 +63,20 @@ class RunOpening:
             writer=world.rank,
             boxes=share.boxes,
             incarnation=self.incarnation or world.incarnation,
-            resume_step=step if self.resume == "rewind" and self._is_ahead(step) else None,
-            trainer_step=step if self.resume == "refuse" else None,
             retain=self.retain,
             reconnect_timeout=self.reconnect_timeout,
         )
+        run = rule.open(self.client, open_run)
+        committed = run.committed_step
+        if world.rank == 0:
+            rule.warn(committed)
         writer = Writer(run, share, FrozenTensors(self.client, self.run, averages[0].name, share))
         try:
-            writer.begin(step)
+            if rule.repeats_beginning(committed):
+                writer.repeat(0, rule.other_beginning())
+            else:
+                writer.begin(rule.start(committed))
         except BaseException:
             writer.abandon()
             raise
-        return writer
-
-    def _is_ahead(self, step: int) -> bool:
-        """Return whether the run exists and has committed a later step."""
-        try:
-            committed = self.client.get_run(self.run).committed_step
-        except NotFoundError:
-            return False
-        return committed is not None and committed > step
+        return writer, rule.start(committed)

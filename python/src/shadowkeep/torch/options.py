@@ -18,7 +18,7 @@ from .world import World
 DECAY_DEFAULT = 0.999
 
 OnBusy = Literal["wait", "skip"]
-Resume = Literal["continue", "refuse", "rewind"]
+Resume = Literal["step", "continue", "refuse", "rewind"]
 # As the presets return them: one average, or several.
 Averages = Average | Iterable[Average | Iterable[Average]]
 

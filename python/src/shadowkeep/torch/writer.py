@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ..errors import ShadowkeepError
 from ..run import Run
 from ..wire import Bytes1D
 from .background import BackgroundSender
@@ -54,6 +55,14 @@ class Writer:
             raise RuntimeError(
                 f"run {self.run.name!r} cannot begin: the model has infinities or NaN in averaged weights"
             )
+
+    def repeat(self, step: int, conflict: ShadowkeepError) -> None:
+        """Push the weights of the beginning again, for the service to compare. Raises `conflict` for other ones."""
+        self._frozen.verify()
+        try:
+            self.run.push_space(step, self._first_space(), initial=True, until_acked=True)
+        except ShadowkeepError as error:
+            raise (conflict if error.reason == "STEP_CONFLICT" else error) from None
 
     def push(self, step: int) -> None:
         """Take a snapshot and send it in the thread; waits while the step before is leaving."""
