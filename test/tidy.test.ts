@@ -21,7 +21,7 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Packages and Node modules that only these folders may import; elsewhere not even their types. */
 const RESERVED: readonly { what: string; modules: RegExp; folders: readonly string[]; typesIn?: readonly string[] }[] =
   [
-    { what: 'protobuf', modules: /^@grpc\/proto-loader$/, folders: ['wire'] },
+    { what: 'protobuf', modules: /^(@grpc\/proto-loader$|protobufjs(\/|$))/, folders: ['wire'] },
     {
       what: 'gRPC',
       modules: /^(@grpc\/(?!proto-loader$)|grpc-health-check$)/,

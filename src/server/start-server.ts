@@ -1,12 +1,12 @@
 import { createServer } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
-import { ReflectionService } from '@grpc/reflection';
 import { HealthImplementation } from 'grpc-health-check';
 import { createLogger, MESSAGE_BYTES_MAX } from '../common/index.js';
-import { reflectedDefinition, SERVICE_NAME } from '../wire/index.js';
+import { SERVICE_NAME } from '../wire/index.js';
 import { Connections } from './connections.js';
 import { enlargeWindows } from './http2-windows.js';
 import { compileServerOptions, parseListen, type ServerOptions } from './options.js';
+import { addReflection } from './reflection.js';
 import { definition, handlers } from './rpc/index.js';
 import { type LoadedRun, RunFiles } from './run-files.js';
 import { Service } from './service.js';
@@ -63,7 +63,7 @@ function buildServer(service: Service, options: ServerOptions, health: HealthImp
   if (options.windowBytes > 0) enlargeWindows(server, options.windowBytes);
   server.addService(definition, handlers(service));
   health.addToServer(server);
-  new ReflectionService(reflectedDefinition).addToServer(server);
+  addReflection(server);
   return server;
 }
 

@@ -23,16 +23,16 @@ export const PROTO_OPTIONS: Options = {
   includeDirs: [PROTO_DIR],
 };
 
-const PROTO = 'shadowkeep/v1/shadow_weights.proto';
+export const PROTO = 'shadowkeep/v1/shadow_weights.proto';
+
+/** What `grpc-status-details-bin` holds. */
+export const STATUS_PROTOS = ['google/rpc/status.proto', 'google/rpc/error_details.proto'];
 
 /** Every message and service of the package. */
 export const packageDefinition: PackageDefinition = loadSync(PROTO, {
   ...PROTO_OPTIONS,
   includeDirs: [SHORT_PROTO_DIR],
 });
-
-/** The same as other languages see it, for reflection. */
-export const reflectedDefinition: PackageDefinition = loadSync(PROTO, PROTO_OPTIONS);
 
 /** Methods of ShadowWeights with their serializers. */
 // The loader types every service alike; the generated type was made from the same file with the same options.

@@ -5,10 +5,10 @@ export {
   completeOpenRun,
   PROTO_DIR,
   packageDefinition,
-  reflectedDefinition,
   SERVICE_NAME,
   shadowWeightsDefinition,
 } from './definition.js';
+export { reflectedDefinition } from './descriptors.js';
 export { type ChunkFrame, frameShadowChunk } from './frames.js';
 export type { Ack__Output } from './gen/shadowkeep/v1/Ack.js';
 export type { AddAverageRequest__Output } from './gen/shadowkeep/v1/AddAverageRequest.js';

@@ -3,7 +3,7 @@
 //   google.rpc.Status { 1: code, 2: message, 3: [ Any { 1: type_url, 2: ErrorInfo { 1: reason, 2: domain, 3: metadata } } ] }
 import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
 import { ERROR_DOMAIN, type ShadowkeepError } from '../common/index.js';
-import { PROTO_OPTIONS } from './definition.js';
+import { PROTO_OPTIONS, STATUS_PROTOS } from './definition.js';
 
 interface Status {
   code: number;
@@ -28,7 +28,7 @@ const ERROR_INFO_URL = `type.googleapis.com/${ERROR_INFO_TYPE}`;
 /** Trailers travel in one header block; grpc-js peers take 16 KiB by default, base64 costs a third. */
 const MESSAGE_CHARS_MAX = 2_048;
 
-const definitions = loadSync(['google/rpc/status.proto', 'google/rpc/error_details.proto'], PROTO_OPTIONS);
+const definitions = loadSync(STATUS_PROTOS, PROTO_OPTIONS);
 const statusType = definitions['google.rpc.Status'] as unknown as MessageTypeDefinition<Status, Status>;
 const errorInfoType = definitions[ERROR_INFO_TYPE] as unknown as MessageTypeDefinition<ErrorInfo, ErrorInfo>;
 
