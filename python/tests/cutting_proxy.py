@@ -24,16 +24,18 @@ class CuttingProxy:
         was_cut: set by the first cut.
     """
 
-    def __init__(self, target: str) -> None:
+    def __init__(self, target: str, port: int = 0) -> None:
         self.upstream = target
         self.sent = self.answered = self.connections = 0
         self._cut_at: dict[str, list[int]] = {"sent": [], "answered": []}
         self._holds_answers = False
         self._refuses = self._refuses_after_cut = False
         self.was_cut = threading.Event()
+        self._lets_pass = threading.Event()
+        self._lets_pass.set()
         self._lock = threading.Lock()
         self._pairs: list[tuple[socket.socket, socket.socket]] = []
-        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._listener = socket.create_server(("127.0.0.1", port))
         self.target = f"127.0.0.1:{self._listener.getsockname()[1]}"
         threading.Thread(target=self._accept, daemon=True).start()
 
@@ -52,6 +54,10 @@ class CuttingProxy:
     def hold_answers(self) -> None:
         """Let no answer pass until the next cut."""
         self._holds_answers = True
+
+    def stall(self) -> None:
+        """Take nothing more and let nothing pass, as a network does that has broken without a word."""
+        self._lets_pass.clear()
 
     def cut(self) -> None:
         """Reset all connections."""
@@ -77,6 +83,7 @@ class CuttingProxy:
         return self
 
     def __exit__(self, *_: object) -> None:
+        self._lets_pass.set()
         self._listener.close()
         self.cut()
 
@@ -107,11 +114,12 @@ class CuttingProxy:
 
     def _carry(self, direction: str, source: socket.socket, sink: socket.socket) -> None:
         with contextlib.suppress(OSError):
-            while data := source.recv(PIECE_BYTES):
+            while self._lets_pass.wait() and (data := source.recv(PIECE_BYTES)):
                 total = getattr(self, direction) + len(data)
                 setattr(self, direction, total)
                 if direction == "answered" and self._holds_answers:
                     continue
+                self._lets_pass.wait()
                 sink.sendall(data)
                 cuts = self._cut_at[direction]
                 if cuts and total >= cuts[0]:
@@ -120,3 +128,9 @@ class CuttingProxy:
         for end in (source, sink):
             with contextlib.suppress(OSError):
                 end.shutdown(socket.SHUT_RDWR)
+
+
+def free_port() -> int:
+    """Return a port on which nobody listens."""
+    with socket.create_server(("127.0.0.1", 0)) as probe:
+        return int(probe.getsockname()[1])

@@ -7,7 +7,6 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-import grpc
 import numpy as np
 import pytest
 from cutting_proxy import CuttingProxy
@@ -188,15 +187,16 @@ def test_a_stream_that_was_replaced_does_not_come_back(server: Server, client: C
     run = client.open_run(run_name, weights, MEAN, incarnation="one")
     push(run, 1, weights)
     opening = wire.UpdateOpen(run_name, run.generation, takeover=True)
-    with grpc.insecure_channel(server.target) as channel:
-        other = UpdateStream(Stub(channel, 60), opening, Progress(None, None))
-        assert other.wait_opened(60).committed_step == 1
-        for _ in range(2):
-            with pytest.raises(shadowkeep.AbortedError) as caught:
-                push(run, 2, weights)
-            assert caught.value.reason == "STREAM_REPLACED"
-        other.commit(wire.Commit(2, skipped=True))
-        other.close(60)
+    stub = Stub(server.target, 60)
+    other = UpdateStream(stub, opening, Progress(None, None))
+    assert other.wait_opened(60).committed_step == 1
+    for _ in range(2):
+        with pytest.raises(shadowkeep.AbortedError) as caught:
+            push(run, 2, weights)
+        assert caught.value.reason == "STREAM_REPLACED"
+    other.commit(wire.Commit(2, skipped=True))
+    other.close(60)
+    stub.close()
 
 
 def test_a_service_that_is_started_again(run_name: str, tmp_path: Path) -> None:
@@ -343,12 +343,12 @@ def test_the_tail_is_bounded_and_lets_go() -> None:
 
 
 def test_pauses_grow_and_end() -> None:
-    woken = threading.Event()
-    woken.set()
     backoff = Backoff(1000)
-    assert all(backoff.pause(woken) for _ in range(2000))
-    assert PAUSE_SECONDS_FIRST < PAUSE_SECONDS_MAX
-    assert not Backoff(0).pause()
+    pauses = [backoff.next_pause() for _ in range(2000)]
+    assert all(pause is not None and 0 <= pause <= PAUSE_SECONDS_MAX for pause in pauses)
+    assert pauses[0] is not None
+    assert pauses[0] <= PAUSE_SECONDS_FIRST
+    assert Backoff(0).next_pause() is None
 
 
 @pytest.mark.parametrize(

@@ -355,7 +355,7 @@ def test_bad_use() -> None:
 def test_the_server_dies_and_the_training_thread_hears_of_it(run_name: str) -> None:
     model = torch.nn.Linear(1_000, 4_000)
     with Server() as server:
-        ema = EMA(model, server.target, run=run_name, reconnect_timeout=1.0)
+        ema = EMA(model, server.target, run=run_name, reconnect_timeout=1.0, on_failure="raise")
         ema.register()
         threading.Timer(0.1, server.kill).start()
         with pytest.raises(shadowkeep.UnavailableError):

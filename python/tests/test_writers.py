@@ -212,7 +212,7 @@ def test_processes_that_differ(client: Client, run_name: str) -> None:
         ({"boxes": [Box("x")]}, "box 0 is of tensor 'x'"),
         ({"retain": Retention(0, 1)}, "every_steps must be from 1"),
         ({"retain": Retention(1, 65)}, "count_max must be from 1 to 64, got 65"),
-        ({"reconnect_timeout": 0}, "reconnect_timeout must be above 0"),
+        ({"reconnect_timeout": -1}, "reconnect_timeout must be 0 or above, got -1"),
     ],
 )
 def test_bad_options(client: Client, run_name: str, options: Any, problem: str) -> None:

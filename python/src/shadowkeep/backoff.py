@@ -7,7 +7,6 @@ that lost the same service do not come back at the same moment.
 from __future__ import annotations
 
 import random
-import threading
 import time
 
 from .errors import ShadowkeepError
@@ -18,6 +17,10 @@ PAUSE_SECONDS_MAX = 5.0
 # What the transport says of a connection that broke; both codes also come of bugs, then with a reason or another text.
 _BROKEN_CODES = frozenset({"INTERNAL", "UNKNOWN"})
 _BROKEN_TEXTS = ("RST_STREAM", "Stream removed", "Connection reset")
+# What it says when there was no connection that could have carried the request.
+_UNSENT_TEXTS = ("failed to connect", "Failed to connect", "DNS resolution failed")
+# A name that no server of names knows. While a service is started again that can be so for a moment, too.
+_UNKNOWN_HOST_TEXTS = ("Domain name not found", "Name or service not known", "nodename nor servname")
 
 
 def is_transient(failure: ShadowkeepError) -> bool:
@@ -26,6 +29,16 @@ def is_transient(failure: ShadowkeepError) -> bool:
         return True
     by_transport = failure.code in _BROKEN_CODES and failure.reason == failure.code
     return by_transport and any(text in failure.message for text in _BROKEN_TEXTS)
+
+
+def was_not_sent(failure: ShadowkeepError) -> bool:
+    """Whether the request never left this process."""
+    return failure.code == failure.reason == "UNAVAILABLE" and any(text in failure.message for text in _UNSENT_TEXTS)
+
+
+def is_unknown_host(failure: ShadowkeepError) -> bool:
+    """Whether the target's host does not exist, which before the first connection is a wrong name."""
+    return was_not_sent(failure) and any(text in failure.message for text in _UNKNOWN_HOST_TEXTS)
 
 
 class Backoff:
@@ -40,13 +53,11 @@ class Backoff:
         """Seconds until the deadline, at least 0."""
         return max(0.0, self._deadline - time.monotonic())
 
-    def pause(self, woken: threading.Event | None = None, seconds_max: float | None = None) -> bool:
-        """Wait before the next attempt, at most `seconds_max` and not after `woken`; False when the time is over."""
+    def next_pause(self, seconds_max: float | None = None) -> float | None:
+        """Return the seconds to wait before the next attempt, at most `seconds_max`; None when the time is over."""
         left = self.left
         if left == 0:
-            return False
+            return None
         longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2.0 ** min(self._pauses, 10))
         self._pauses += 1
-        seconds = min(random.uniform(0, longest), left, left if seconds_max is None else seconds_max)
-        (woken or threading.Event()).wait(seconds)
-        return True
+        return min(random.uniform(0, longest), left, left if seconds_max is None else seconds_max)

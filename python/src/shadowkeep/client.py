@@ -2,31 +2,31 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
-
-import grpc
 
 from . import wire
 from .allocator import keep_freed_blocks
 from .averages import Average
-from .averages.checks import count, member, not_negative, positive, width
+from .averages.checks import count, member, not_negative, positive, step_number, width
 from .boxes import Box, checked_boxes, to_messages
 from .catalog import Catalog
 from .checksums import find_checksum
+from .connection import Answer, Connection
 from .dtypes import FloatName, float_dtype
-from .errors import ShadowkeepError, from_rpc
+from .errors import ShadowkeepError
 from .layout import Layout, PolicyName, TensorSpecs
 from .link import Link
+from .not_copied import NotCopied
 from .progress import Progress
-from .reads import Reception, read_shadow
+from .reads import Reception, read_shadow, watch_run
 from .retention import Retention
 from .run import Run
 from .shadow import Shadow
 from .snapshots import Snapshots
-from .stub import CHANNEL_OPTIONS, StreamCall, Stub
+from .stream import STALL_SECONDS_MAX
+from .stub import Stub
 
 WAIT_SECONDS_DEFAULT = 60.0
 RECONNECT_SECONDS_DEFAULT = 60.0
@@ -35,30 +35,54 @@ WRITERS_MAX = 1024
 NonFiniteName = Literal["REJECT_STEP", "SKIP_TENSOR", "ACCEPT"]
 
 
-def connect(target: str, *, checksums: bool | None = None, timeout: float = 60.0) -> Client:
+def connect(
+    target: str,
+    *,
+    checksums: bool | None = None,
+    timeout: float = 60.0,
+    reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
+) -> Client:
     """Return a client of the service at `target`; the connection is made by the first call.
+
+    A proxy of the environment (`http_proxy`) is used, but never for this machine's own addresses.
 
     Args:
         target: "HOST:PORT".
         checksums: send and verify crc32c of each chunk. None: when google-crc32c or crc32c is installed.
         timeout: deadline of single requests, seconds; streams of tensors have none.
+        reconnect_timeout: seconds for which a service that is not there is waited for, also before it is up for the
+            first time, until the failure is raised; 0: at once. A host that does not exist is not waited for.
 
     Raises:
         ImportError: `checksums=True`, and no package computes them.
     """
-    return Client(target, checksums=checksums, timeout=timeout)
+    return Client(target, checksums=checksums, timeout=timeout, reconnect_timeout=reconnect_timeout)
 
 
-class Client:
-    """A connection to the service; a context manager that closes it. Safe to use from several threads."""
+class Client(NotCopied):
+    """A connection to the service; a context manager that closes it. Safe to use from several threads.
 
-    def __init__(self, target: str, *, checksums: bool | None = None, timeout: float = 60.0) -> None:
+    A forked process that uses it gets connections of its own; runs that were opened before stay with the process that
+    opened them.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        *,
+        checksums: bool | None = None,
+        timeout: float = 60.0,
+        reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
+    ) -> None:
         keep_freed_blocks()
         self.target = target
         self._checksum = find_checksum(checksums)
-        self._timeout = timeout
-        self._channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS)
-        self._stub = Stub(self._channel, timeout)
+        self._timeout = positive("timeout", timeout)
+        self._reconnect_timeout = not_negative("reconnect_timeout", reconnect_timeout)
+        # Reads and single requests are made by the caller's thread, where an interrupt can cost the channel: steps have
+        # one of their own.
+        self._calls = Connection(target, timeout)
+        self._streams = Connection(target, timeout)
         self._catalog = Catalog(self.get_run)
 
     def open_run(
@@ -78,7 +102,7 @@ class Client:
         resume_step: int | None = None,
         trainer_step: int | None = None,
         retain: Retention | None = None,
-        reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
+        reconnect_timeout: float | None = None,
     ) -> Run:
         """Create a run or attach to it; the same layout and averages get the same run.
 
@@ -110,7 +134,8 @@ class Client:
                 error (TRAINER_BEHIND): go on without it, or rewind.
             retain: older versions to keep, for `resume_step` and for reads of exact steps. None: none of a new run;
                 what an existing one has.
-            reconnect_timeout: seconds for which a connection that broke is tried again, before its failure is raised.
+            reconnect_timeout: seconds for which a connection that broke, or a service that is not up yet, is tried
+                again, before the failure is raised. None: the client's.
 
         Raises:
             FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, naming the first difference;
@@ -131,21 +156,29 @@ class Client:
             writers,
             incarnation or "",
             member("non_finite", non_finite, wire.NonFinite),
-            None if resume_step is None else count("resume_step", resume_step),
+            None if resume_step is None else step_number("resume_step", resume_step),
             layout.rules,
             None if snapshots is None else snapshots.to_message(),
             None if retain is None else retain.to_message(),
-            None if trainer_step is None else count("trainer_step", trainer_step),
+            None if trainer_step is None else step_number("trainer_step", trainer_step),
         )
-        positive("reconnect_timeout", reconnect_timeout)
-        opened = self._stub.open_run(request)
+        patience = self._patience(reconnect_timeout)
+        opened = self._calls.call(lambda stub: stub.open_run(request), patience)
         progress = Progress(opened.committed_step, opened.durable_step)
         opening = wire.UpdateOpen(opened.run, opened.generation, writer, [], layout.wire_dtype)
         if declared is not None:
             opening.boxes = to_messages(declared, {tensor.name: i for i, tensor in enumerate(layout.tensors)})
         # The stream opens when the last writer has come; the service says so when one does not.
-        patience = self._timeout + (opened.limits.step_timeout_ms / 1000 if writers > 1 and opened.limits else 0)
-        link = Link(self._stub, opening, progress, self._checksum, patience, reconnect_timeout)
+        step_seconds = opened.limits.step_timeout_ms / 1000 if writers > 1 and opened.limits else 0
+        link = Link(
+            self._streams,
+            opening,
+            progress,
+            self._checksum,
+            open_timeout=self._timeout + step_seconds,
+            reconnect_timeout=patience,
+            stall_seconds=STALL_SECONDS_MAX + step_seconds,
+        )
         warns = request.non_finite != wire.NonFinite.ACCEPT
         return Run(opened, layout, link, progress, writer=writer, boxes=declared, warns=warns)
 
@@ -163,7 +196,7 @@ class Client:
         names: Sequence[str] | None = None,
         boxes: Sequence[Box] | None = None,
         reuse: Shadow | None = None,
-        reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
+        reconnect_timeout: float | None = None,
     ) -> Shadow:
         """Read the averaged weights of one exact step.
 
@@ -183,8 +216,8 @@ class Client:
                 has them.
             reuse: an earlier shadow that is not needed any more. Its memory is written over, also when the read fails,
                 and its arrays with it; fresh memory can cost as much time as the transfer.
-            reconnect_timeout: seconds for which a read that broke is tried again, before its failure is raised. It goes
-                on in the same version, from the byte where it broke.
+            reconnect_timeout: seconds for which a read that broke, or did not begin, is tried again, before its failure
+                is raised. It goes on in the same version, from the byte where it broke. None: the client's.
 
         Raises:
             NotFoundError: no such run, average or version; or the version of a read that broke is not held any more.
@@ -201,8 +234,8 @@ class Client:
         request = wire.GetShadowRequest(
             name,
             average or "",
-            step=step,
-            min_step=min_step,
+            step=None if step is None else step_number("step", step),
+            min_step=None if min_step is None else step_number("min_step", min_step),
             wait_ms=round(timeout * 1000),
             names=list(names or ()),
             dtype=float_dtype(dtype),
@@ -214,7 +247,7 @@ class Client:
             request.boxes = self._catalog.to_messages(name, run.layout if isinstance(run, Run) else None, boxes)
         reception = Reception(self._checksum, reuse)
         try:
-            shadow = read_shadow(self._stub.get_shadow, request, reception, reconnect_timeout)
+            shadow = read_shadow(self._calls, request, reception, self._patience(reconnect_timeout))
         except ShadowkeepError:
             self._catalog.forget(name)
             raise
@@ -227,16 +260,15 @@ class Client:
 
         A slow follower gets the newest commit, not each one. Closing the iterator ends the stream.
         """
-        with _streaming(self._stub.watch_run(wire.WatchRunRequest(name, every))) as events:
-            yield from events
+        yield from watch_run(self._calls, wire.WatchRunRequest(name, every), self._reconnect_timeout)
 
     def get_run(self, name: str) -> wire.RunInfo:
         """Return a run's state, sizes and rates. Raises NotFoundError."""
-        return self._stub.get_run(wire.GetRunRequest(name))
+        return self._call(lambda stub: stub.get_run(wire.GetRunRequest(name)))
 
     def list_runs(self) -> list[wire.RunInfo]:
         """Return all runs in the order of their names, without their tensors."""
-        return self._stub.list_runs(wire.ListRunsRequest()).runs
+        return self._call(lambda stub: stub.list_runs(wire.ListRunsRequest())).runs
 
     def add_average(self, run: str | Run, average: Average) -> int | None:
         """Give a run another average, which starts with the next step.
@@ -249,7 +281,8 @@ class Client:
             FailedPreconditionError: it starts from INITIAL, and the initial push is over.
             ResourceExhaustedError: the service has no memory for it.
         """
-        return self._stub.add_average(wire.AddAverageRequest(_name_of(run), average.to_message())).added_at_step
+        request = wire.AddAverageRequest(_name_of(run), average.to_message())
+        return self._call(lambda stub: stub.add_average(request), repeatable=False).added_at_step
 
     def remove_average(self, run: str | Run, name: str) -> None:
         """Take an average from a run and free its memory; reads of it that are under way go on.
@@ -258,15 +291,17 @@ class Client:
             NotFoundError: there is no such run or average.
             FailedPreconditionError: it is the run's last one.
         """
-        self._stub.remove_average(wire.RemoveAverageRequest(_name_of(run), name))
+        request = wire.RemoveAverageRequest(_name_of(run), name)
+        self._call(lambda stub: stub.remove_average(request), repeatable=False)
 
     def delete_run(self, name: str) -> int:
         """Delete a run with its memory and files; return the freed bytes. Its streams end with RUN_DELETED."""
-        return self._stub.delete_run(wire.DeleteRunRequest(name)).freed_bytes
+        return self._call(lambda stub: stub.delete_run(wire.DeleteRunRequest(name)), repeatable=False).freed_bytes
 
     def close(self) -> None:
-        """Close the connection; streams that are still open fail."""
-        self._channel.close()
+        """Close the connections at once; streams that are still open fail."""
+        self._calls.close()
+        self._streams.close()
 
     def __enter__(self) -> Self:
         return self
@@ -275,6 +310,17 @@ class Client:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.close()
+
+    def __repr__(self) -> str:
+        return f"<Client of {self.target}>"
+
+    def _call(self, invoke: Callable[[Stub], Answer], *, repeatable: bool = True) -> Answer:
+        return self._calls.call(invoke, self._reconnect_timeout, repeatable=repeatable)
+
+    def _patience(self, reconnect_timeout: float | None) -> float:
+        if reconnect_timeout is None:
+            return self._reconnect_timeout
+        return not_negative("reconnect_timeout", reconnect_timeout)
 
 
 def _declared(layout: Layout, writers: int, boxes: Sequence[Box] | None) -> tuple[Box, ...] | None:
@@ -288,14 +334,3 @@ def _declared(layout: Layout, writers: int, boxes: Sequence[Box] | None) -> tupl
 
 def _name_of(run: str | Run) -> str:
     return run if isinstance(run, str) else run.name
-
-
-@contextmanager
-def _streaming(call: StreamCall) -> Iterator[StreamCall]:
-    """Cancel the call on the way out, whatever happened, and turn its failure into ours."""
-    try:
-        yield call
-    except grpc.RpcError as error:
-        raise from_rpc(error) from None
-    finally:
-        call.cancel()

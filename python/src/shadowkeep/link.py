@@ -7,16 +7,18 @@ newest messages are at hand (tail.py); if the service lacks more of them than th
 
 from __future__ import annotations
 
-import threading
+import math
+import os
 import time
 from collections import deque
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, NoReturn
+from typing import NamedTuple, NoReturn, Protocol
 
-from . import wire
+from . import ending, wire
 from .backoff import PAUSE_SECONDS_MAX, Backoff, is_transient
 from .chunks import ArraySource, PlannedChunk, chunks_from, fill_chunk
+from .connection import Connection
 from .errors import (
     DeadlineExceededError,
     FailedPreconditionError,
@@ -24,10 +26,12 @@ from .errors import (
     UnavailableError,
 )
 from .progress import Progress
-from .stream import UpdateStream
-from .stub import Stub
+from .stream import STALL_SECONDS_MAX, STALLED, UpdateStream
 from .tail import SentMessage
 from .takeover import standing
+
+# At the end of a process the service is told so, but not waited for.
+CLOSE_SECONDS_MAX = 1.0
 
 
 class PushedStep(NamedTuple):
@@ -38,45 +42,65 @@ class PushedStep(NamedTuple):
     array_of: ArraySource
 
 
+class Outages(Protocol):
+    """Hears of a service that stays away, and of one that came back without what it had acknowledged."""
+
+    def began(self, failure: ShadowkeepError) -> None:
+        """No attempt within the reconnect timeout went on; the step is tried again all the same."""
+
+    def went_back(self, before: int, now: int | None) -> None:
+        """The service had committed step `before` and has `now`, as after a crash: what lies between is lost."""
+
+
 class Link:
     """Streams of one writer. A failure that no new stream can heal is raised by every later call.
 
     Args:
-        stub: the connection.
+        connection: for the streams.
         opening: first message of a stream.
         progress: takes the acknowledgements.
         checksum: crc32c of chunks, or None to send none.
         open_timeout: seconds to wait for the answer to `opening`.
         reconnect_timeout: seconds from a break until its failure is raised.
+        stall_seconds: as in `UpdateStream`.
+
+    Attributes:
+        run: the run's name.
+        outages: who hears of outages, during which pushes go on trying; None: they fail.
     """
 
     def __init__(
         self,
-        stub: Stub,
+        connection: Connection,
         opening: wire.UpdateOpen,
         progress: Progress,
         checksum: wire.Checksum | None,
         open_timeout: float,
         reconnect_timeout: float,
+        stall_seconds: float = STALL_SECONDS_MAX,
     ) -> None:
-        self._stub = stub
+        self.run = opening.run
+        self.outages: Outages | None = None
+        self._pid = os.getpid()
+        self._connection = connection
         self._opening = opening
         self._progress = progress
         self._checksum = checksum
         self._open_timeout = open_timeout
         self._reconnect_timeout = reconnect_timeout
+        self._stall_seconds = stall_seconds
         self._stream: UpdateStream | None = None
         self._opened: wire.UpdateOpened | None = None
         self._opened_at = 0.0
         self._reached: tuple[int, int | None, int] | None = None
         self._backoff: Backoff | None = None
         self._failure: ShadowkeepError | None = None
-        self._ended = threading.Event()
 
     def open(self) -> wire.UpdateOpened:
         """Open the first stream, if that has not been done, and return what the service said."""
         self._raise_failure()
         if self._opened is None:
+            ending.watch(self)
             try:
                 self._take_up(self._dial(takeover=False, timeout=self._open_timeout), None)
             except ShadowkeepError as failure:
@@ -89,7 +113,8 @@ class Link:
     def push(self, pushed: PushedStep, *, until_acked: bool = False) -> None:
         """Send a step; `until_acked`: return when it and those before it are acknowledged.
 
-        Else its newest messages are kept until it is acknowledged.
+        Else its newest messages are kept until it is acknowledged. Where somebody hears of outages it does not return
+        before the service is back.
         """
         self.open()
         offset: int | None = 0
@@ -105,7 +130,7 @@ class Link:
                     offset = self._reconnect(failure, pushed.commit, None)
         except BaseException:
             if self._failure is None:
-                self.cancel(f"step {pushed.commit.step} of run {self._opening.run!r} was broken off")
+                self.cancel(f"step {pushed.commit.step} of run {self.run!r} was broken off")
             raise
 
     def wait_acked(self, timeout: float | None) -> None:
@@ -130,13 +155,37 @@ class Link:
             except ShadowkeepError as failure:
                 if not is_transient(failure):
                     raise
+        ending.forget(self)
 
     def cancel(self, why: str) -> None:
         """End the stream at once, and every attempt to open another; from any thread."""
+        if not self.is_own:
+            return
         self._failure = self._failure or UnavailableError(why, reason="CANCELLED")
-        self._ended.set()
+        ending.forget(self)
+        with self._progress.lock:
+            self._progress.changed.notify_all()
         if self._stream is not None:
             self._stream.cancel(why)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process opened it, and not one that it was forked from."""
+        return self._pid == os.getpid()
+
+    def finish(self, seconds: float) -> str | None:
+        """Wait until every pushed step is acknowledged; return which ones are not, None: there are none."""
+        failure: ShadowkeepError | None = None
+        try:
+            self.wait_acked(seconds)
+            self.close(CLOSE_SECONDS_MAX)
+        except ShadowkeepError as error:
+            failure = error
+        with self._progress.lock:
+            steps = [commit.step for commit in self._progress.pending]
+        if not steps:
+            return None
+        return f"{steps_text(steps)} of run {self.run!r} may be lost: {failure}"
 
     def _send(self, pushed: PushedStep, offset: int, *, kept: bool) -> None:
         stream = self._current()
@@ -152,7 +201,9 @@ class Link:
 
     def _dial(self, *, takeover: bool, timeout: float) -> wire.UpdateOpened:
         """Open a stream; the one before has ended."""
-        stream = self._stream = UpdateStream(self._stub, replace(self._opening, takeover=takeover), self._progress)
+        opening = replace(self._opening, takeover=takeover)
+        with self._connection.stub() as stub:
+            stream = self._stream = UpdateStream(stub, opening, self._progress, self._stall_seconds)
         try:
             self._raise_failure()
             opened = stream.wait_opened(timeout)
@@ -165,15 +216,21 @@ class Link:
 
     def _reconnect(self, failure: ShadowkeepError, current: wire.Commit | None, until: float | None) -> int | None:
         """Open a new stream after `failure`; return from which byte on `current` is to be sent, None: not at all."""
-        if time.monotonic() - self._opened_at > PAUSE_SECONDS_MAX:
+        if time.monotonic() - self._opened_at > PAUSE_SECONDS_MAX and not self._has_stalled(failure):
             self._backoff = None
+        if self._stream is not None:
+            self._stream.cancel(failure.message)
         while True:
-            self._pause(failure, until)
+            self._pause(failure, current, until)
             try:
                 return self._take_up(self._dial(takeover=True, timeout=self._patience(until)), current)
             except ShadowkeepError as error:
                 if error.reason != "WAIT_TIMEOUT":
                     failure = error
+
+    def _has_stalled(self, failure: ShadowkeepError) -> bool:
+        """Whether it took so long to break because nothing moved."""
+        return time.monotonic() - self._opened_at >= self._stall_seconds and STALLED in failure.message
 
     def _patience(self, until: float | None) -> float:
         """Return for how long a stream may take to open; before the first has, the other writers may not be there."""
@@ -182,17 +239,35 @@ class Link:
             bounds.append(self._backoff.left)
         return min(bound for bound in bounds if bound is not None)
 
-    def _pause(self, failure: ShadowkeepError, until: float | None) -> None:
+    def _pause(self, failure: ShadowkeepError, current: wire.Commit | None, until: float | None) -> None:
         """Wait before the next attempt; raise `failure` when there is none."""
         self._raise_failure()
         if until is not None and time.monotonic() >= until:
             raise DeadlineExceededError(f"steps are not acknowledged yet: {failure.message}", reason="WAIT_TIMEOUT")
-        if not is_transient(failure):
+        if not self._can_heal(failure):
             self._give_up(failure)
         if self._backoff is None:
             self._backoff = Backoff(self._reconnect_timeout)
-        if not self._backoff.pause(self._ended, _left(until)):
+        pause = self._backoff.next_pause(_left(until))
+        if pause is None:
+            pause = self._outlast(failure, current)
+        with self._progress.lock:
+            self._progress.changed.wait_for(lambda: self._failure is not None, pause)
+        self._raise_failure()
+
+    def _can_heal(self, failure: ShadowkeepError) -> bool:
+        # The others are late, too, when they have lost the same service.
+        return is_transient(failure) or (self.outages is not None and failure.reason == "WRITERS_MISSING")
+
+    def _outlast(self, failure: ShadowkeepError, current: wire.Commit | None) -> float:
+        """Return the pause after which a service that stays away is tried again; only a push waits for it."""
+        if self.outages is None:
             self._give_up(failure)
+        if current is None:
+            raise failure.again()
+        self.outages.began(failure)
+        self._backoff = Backoff(math.inf)
+        return PAUSE_SECONDS_MAX
 
     def _take_up(self, opened: wire.UpdateOpened, current: wire.Commit | None) -> int | None:
         """Go on with what was pushed before on the new stream."""
@@ -201,19 +276,23 @@ class Link:
         if reached != self._reached:
             self._reached, self._backoff = reached, None
         with progress.changed:
-            if _is_before(opened.committed_step, progress.committed_step):
-                self._give_up(
-                    UnavailableError(
-                        f"the service has gone back from step {progress.committed_step} to {opened.committed_step}: "
-                        f"open run {self._opening.run!r} again to go on from there"
+            before = progress.committed_step
+            if before is not None and (opened.committed_step is None or opened.committed_step < before):
+                if self.outages is not None:
+                    self.outages.went_back(before, opened.committed_step)
+                else:
+                    self._give_up(
+                        UnavailableError(
+                            f"the service has gone back from step {before} to {opened.committed_step}: "
+                            f"open run {self.run!r} again to go on from there"
+                        )
                     )
-                )
             progress.committed_step, progress.durable_step = opened.committed_step, opened.durable_step
             stands = standing(opened, progress.pending, progress.tail, current)
             if stands.lost is not None:
                 self._give_up(
                     UnavailableError(
-                        f"step {stands.lost.step} of run {self._opening.run!r} was lost when the connection broke: "
+                        f"step {stands.lost.step} of run {self.run!r} was lost when the connection broke: "
                         f"open the run again to go on after step {opened.committed_step}"
                     )
                 )
@@ -234,7 +313,7 @@ class Link:
         if before != now:
             self._give_up(
                 FailedPreconditionError(
-                    f"the writer's part of run {self._opening.run!r} had {before[0]} bytes, it has {now[0]} now",
+                    f"the writer's part of run {self.run!r} had {before[0]} bytes, it has {now[0]} now",
                     reason="BOXES_CHANGED",
                 )
             )
@@ -246,11 +325,17 @@ class Link:
 
     def _give_up(self, failure: ShadowkeepError) -> NoReturn:
         self._failure = failure
+        ending.forget(self)
         if self._stream is not None:
             self._stream.cancel(failure.message)
         raise failure.again()
 
     def _raise_failure(self) -> None:
+        if not self.is_own:
+            raise FailedPreconditionError(
+                f"run {self.run!r} was opened by process {self._pid}, from which this one ({os.getpid()}) was forked: "
+                "it pushes what it has opened by itself"
+            )
         if self._failure is not None:
             raise self._failure.again()
 
@@ -260,5 +345,6 @@ def _left(until: float | None) -> float | None:
     return None if until is None else max(0.0, until - time.monotonic())
 
 
-def _is_before(step: int | None, other: int | None) -> bool:
-    return other is not None and (step is None or step < other)
+def steps_text(steps: Sequence[int]) -> str:
+    """Return rising steps as words."""
+    return f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} steps from {steps[0]} to {steps[-1]}"

@@ -11,9 +11,14 @@ from .wire import StepState
 
 
 class Progress:
-    """How far a writer is. Read and written under `changed`, on which its streams wait, too.
+    """How far a writer is. Its streams wait for changes of it, too.
+
+    Hold it with `with lock:`. A Condition's own `with` runs Python code, between whose lines an exception of a signal
+    handler (Ctrl-C) leaves the lock held.
 
     Attributes:
+        lock: held while anything here is read or written.
+        changed: notified of changes; of that lock.
         committed_step: newest step that readers can see; None before the first commit.
         durable_step: newest step that a crash cannot take back.
         pending: commits that were queued and are not acknowledged, in their order.
@@ -26,7 +31,8 @@ class Progress:
     """
 
     def __init__(self, committed_step: int | None, durable_step: int | None) -> None:
-        self.changed = threading.Condition()
+        self.lock = threading.RLock()
+        self.changed = threading.Condition(self.lock)
         self.committed_step = committed_step
         self.durable_step = durable_step
         self.pending: deque[wire.Commit] = deque()

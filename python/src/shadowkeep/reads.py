@@ -3,21 +3,19 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Generator, Iterator
 from dataclasses import replace
 
 import grpc
 import numpy as np
 
 from . import wire
-from .backoff import Backoff, is_transient
+from .connection import Connection, Patience
 from .dtypes import item_bytes
-from .errors import DataLossError, InternalError, ShadowkeepError, from_rpc
+from .errors import DataLossError, InternalError, ShadowkeepError
 from .shadow import Shadow
-from .stub import StreamCall
-
-# Starts a read.
-StartRead = Callable[[wire.GetShadowRequest], StreamCall]
+from .stub import Stub
 
 
 class Reception:
@@ -80,26 +78,59 @@ class Reception:
 
 
 def read_shadow(
-    start: StartRead, request: wire.GetShadowRequest, reception: Reception, reconnect_timeout: float
+    connection: Connection, request: wire.GetShadowRequest, reception: Reception, reconnect_timeout: float
 ) -> Shadow:
     """Receive a shadow; what breaks the connection is raised when no attempt within `reconnect_timeout` s went on."""
-    backoff: Backoff | None = None
+    patience = Patience(connection.target, reconnect_timeout)
+    until = time.monotonic() + request.wait_ms / 1000
     while True:
         before = reception.received
         try:
-            return _receive(start(reception.rest_of(request)), reception)
+            with connection.stub() as stub:
+                return _receive(stub, reception.rest_of(request), reception)
         except ShadowkeepError as failure:
-            if backoff is None or reception.received > before:
-                backoff = Backoff(reconnect_timeout)
-            if reception.shadow is None or not is_transient(failure) or not backoff.pause():
+            if not patience.waits(failure, progress=reception.received > before):
                 raise
+            request = replace(request, wait_ms=max(0, round((until - time.monotonic()) * 1000)))
 
 
-def _receive(call: StreamCall, reception: Reception) -> Shadow:
+def _receive(stub: Stub, request: wire.GetShadowRequest, reception: Reception) -> Shadow:
+    call = stub.get_shadow(request)
     try:
         return reception.take(iter(call))
     except grpc.RpcError as error:
-        raise from_rpc(error) from None
+        raise stub.failure(error) from None
+    finally:
+        call.cancel()
+
+
+def watch_run(
+    connection: Connection, request: wire.WatchRunRequest, reconnect_timeout: float
+) -> Generator[wire.RunEvent, None, None]:
+    """Yield a run's present state and its commits; after a break go on with the state that it has then."""
+    patience = Patience(connection.target, reconnect_timeout)
+    last: wire.RunEvent | None = None
+    while True:
+        came = False
+        try:
+            with connection.stub() as stub:
+                for event in _events(stub, request):
+                    is_known = not came and last is not None and event.committed_step == last.committed_step
+                    came, last = True, event
+                    if not is_known:
+                        yield event
+                return
+        except ShadowkeepError as failure:
+            if not patience.waits(failure, progress=came):
+                raise
+
+
+def _events(stub: Stub, request: wire.WatchRunRequest) -> Iterator[wire.RunEvent]:
+    call = stub.watch_run(request)
+    try:
+        yield from call
+    except grpc.RpcError as error:
+        raise stub.failure(error) from None
     finally:
         call.cancel()
 

@@ -2,34 +2,38 @@
 
 from __future__ import annotations
 
-import operator
 import warnings
 from types import TracebackType
 from typing import NoReturn, Self
 
 from . import wire
+from .averages.checks import step_number
 from .boxes import Box, Part
 from .chunks import space_source
 from .errors import FailedPreconditionError
 from .form import PartForms, StepForm
 from .layout import Layout
-from .link import Link, PushedStep
+from .link import Link, Outages, PushedStep
+from .not_copied import NotCopied
 from .progress import Progress
 from .step import Arrays
 
 CHUNK_BYTES = 1 << 20
-STEP_MAX = (1 << 53) - 1
 
 
-class Run:
+class Run(NotCopied):
     """A run that this process pushes steps to; made by `Client.open_run`. Use it from one thread at a time.
 
     The stream to the service is opened by `open_stream` or the first push. When its connection breaks, the push or
     flush that finds it broken opens a new one and goes on where it ended: only those bytes are sent that the service
     has not, of the step that is being pushed and of those before it, whose newest 64 MiB are kept for that. What cannot
-    be healed (another trainer took over, no connection for `reconnect_timeout`, a step that was pushed before and of
-    which more is missing) is raised by every later call; open the run again to go on: steps that were not acknowledged
-    have left no trace or are acknowledged when they are sent again, never folded twice.
+    be healed (another trainer took over, no connection for `reconnect_timeout`, a service that takes and says nothing
+    for five minutes, a step that was pushed before and of which more is missing) is raised by every later call; open
+    the run again to go on: steps that were not acknowledged have left no trace or are acknowledged when they are sent
+    again, never folded twice.
+
+    A process that ends without `close` or `abandon` still sends what was pushed, for at most 30 s; what is not
+    acknowledged by then is named on standard error. A process that was forked cannot use the run, and opens its own.
 
     Attributes:
         name: the run's name.
@@ -142,14 +146,14 @@ class Run:
         """
         self._push_arrays(step, arrays, initial=False)
 
-    def skip(self, step: int) -> None:
+    def skip(self, step: int, *, until_acked: bool = False) -> None:
         """Say that the optimizer skipped this step, as a gradient scaler does: it is acknowledged and not folded.
 
-        No bytes are sent. `step` is as in `update`.
+        No bytes are sent. `step` is as in `update`; `until_acked`: return when the step is acknowledged.
         """
-        commit = wire.Commit(_checked(step), skipped=True)
+        commit = wire.Commit(step_number("step", step), skipped=True)
         self._opened_forms()
-        self._link.push(PushedStep(commit, (), _no_arrays))
+        self._link.push(PushedStep(commit, (), _no_arrays), until_acked=until_acked)
 
     def push_space(self, step: int, space: wire.Bytes1D, *, initial: bool = False, until_acked: bool = False) -> None:
         """Push a step whose bytes already lie as `part` says, gaps zero.
@@ -161,7 +165,7 @@ class Run:
             until_acked: return when the step is acknowledged, so that it can be sent again if the connection breaks
                 after its last byte; `space` must not change until then.
         """
-        step = _checked(step)
+        step = step_number("step", step)
         forms = self._opened_forms()
         form = forms.of_size(space.nbytes)
         if form is None:
@@ -176,9 +180,13 @@ class Run:
         self._link.wait_acked(timeout)
         self._warn()
 
+    def outlast(self, outages: Outages) -> None:
+        """From now on a push goes on trying while the service stays away, and says so to `outages`."""
+        self._link.outages = outages
+
     def close(self, timeout: float | None = None) -> None:
-        """Flush and end the stream. The run itself stays; a second call does nothing."""
-        if self._closed:
+        """Flush and end the stream. The run itself stays; a second call, or one in a forked process, does nothing."""
+        if self._closed or not self._link.is_own:
             return
         self._closed = True
         try:
@@ -204,8 +212,11 @@ class Run:
         else:
             self.abandon()
 
+    def __repr__(self) -> str:
+        return f"<Run {self.name!r}>"
+
     def _push_arrays(self, step: int, arrays: Arrays, initial: bool) -> None:
-        step = _checked(step)
+        step = step_number("step", step)
         form = self._form_of(arrays)
         commit = wire.Commit(step, form.size, initial)
         self._link.push(PushedStep(commit, form.plan, form.checker.source(arrays)))
@@ -255,10 +266,3 @@ class Run:
 
 def _no_arrays(index: int) -> NoReturn:
     raise AssertionError(f"a step without bytes has no array {index}")
-
-
-def _checked(step: int) -> int:
-    step = operator.index(step)
-    if not 0 <= step <= STEP_MAX:
-        raise ValueError(f"step must be from 0 to {STEP_MAX}, got {step}")
-    return step

@@ -16,13 +16,18 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from . import wire
-from .errors import DeadlineExceededError, ShadowkeepError, UnavailableError, from_rpc
+from .errors import DeadlineExceededError, ShadowkeepError, UnavailableError
 from .progress import Progress
 from .stub import Stub
 from .tail import SentMessage
 
 # 16 MiB of 1 MiB chunks: what the service's own queue holds, so that neither side waits for the other's wake-up.
 QUEUE_MESSAGES = 16
+
+# A service that is reached, and in so long takes no message and answers none, is not waited for: the largest steps take
+# seconds, the slowest disks a minute, and a peer that vanished is noticed by the channel's keepalive.
+STALL_SECONDS_MAX = 300.0
+STALLED = "the service has taken nothing and said nothing"
 
 
 class UpdateStream:
@@ -32,11 +37,18 @@ class UpdateStream:
         stub: the connection.
         opening: the first message.
         progress: takes the acknowledgements.
+        stall_seconds: a wait without a bound of its own fails when nothing has moved for so long.
     """
 
-    def __init__(self, stub: Stub, opening: wire.UpdateOpen, progress: Progress) -> None:
+    def __init__(
+        self, stub: Stub, opening: wire.UpdateOpen, progress: Progress, stall_seconds: float = STALL_SECONDS_MAX
+    ) -> None:
         self._progress = progress
+        self._lock = progress.lock
         self._changed = progress.changed
+        self._stub = stub
+        self._stall_seconds = stall_seconds
+        self._moved_at = time.monotonic()
         self._queue = deque([wire.UpdateRequest(open=opening).encode()])
         self._opened: wire.UpdateOpened | None = None
         self._half_closed = False
@@ -47,15 +59,15 @@ class UpdateStream:
 
     def wait_opened(self, timeout: float) -> wire.UpdateOpened:
         """Wait for the service's answer to the opening, which comes when all writers have opened theirs."""
-        with self._changed:
+        with self._lock:
             self._wait_until(lambda: self._opened is not None, timeout, "the stream was not opened")
             assert self._opened is not None
             return self._opened
 
     def send(self, message: bytes) -> None:
         """Queue a finished message; waits while the queue is full."""
-        with self._changed:
-            self._wait_until(lambda: len(self._queue) < QUEUE_MESSAGES, None, "")
+        with self._lock:
+            self._wait_until(lambda: len(self._queue) < QUEUE_MESSAGES, None, "the stream takes no message")
             self._raise_failure()
             self._queue.append(message)
             self._changed.notify_all()
@@ -63,13 +75,13 @@ class UpdateStream:
     def send_chunk(self, chunk: SentMessage) -> None:
         """Queue a chunk that is not at hand any more when the step has been sent."""
         self.send(chunk.message)
-        with self._changed:
+        with self._lock:
             self._progress.tail.add(chunk)
 
     def commit(self, commit: wire.Commit) -> None:
         """Queue the end of a step."""
         message = wire.UpdateRequest(commit=commit).encode()
-        with self._changed:
+        with self._lock:
             self._raise_failure()
             self._progress.pending.append(commit)
             self._progress.tail.add(SentMessage(commit.step, commit.bytes, message))
@@ -78,13 +90,13 @@ class UpdateStream:
 
     def wait_acked(self, timeout: float | None) -> None:
         """Wait until every commit is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
-        with self._changed:
+        with self._lock:
             self._wait_until(lambda: not self._progress.pending, timeout, "steps are not acknowledged yet")
 
     def close(self, timeout: float | None) -> None:
         """Wait until every commit is acknowledged, then end the stream in order."""
         self.wait_acked(timeout)
-        with self._changed:
+        with self._lock:
             self._half_closed = True
             self._changed.notify_all()
             self._wait_until(lambda: self._ended, timeout, "the service has not ended the stream")
@@ -97,12 +109,13 @@ class UpdateStream:
     def _messages(self) -> Iterator[bytes]:
         """Runs in grpcio's thread."""
         while True:
-            with self._changed:
+            with self._lock:
                 while not self._queue and not self._half_closed and not self._ended:
                     self._changed.wait()
                 if self._ended or not self._queue:
                     return
                 message = self._queue.popleft()
+                self._moved_at = time.monotonic()
                 self._changed.notify_all()
             yield message
 
@@ -111,14 +124,15 @@ class UpdateStream:
             for response in self._call:
                 self._take(response)
         except grpc.RpcError as error:
-            self._end(from_rpc(error))
+            self._end(self._stub.failure(error))
         else:
             self._end(None if self._half_closed else UnavailableError("the service ended the stream"))
 
     def _take(self, response: wire.UpdateResponse) -> None:
-        with self._changed:
+        with self._lock:
             if self._ended:
                 return
+            self._moved_at = time.monotonic()
             if response.opened is not None:
                 self._opened = response.opened
             if response.ack is not None:
@@ -126,7 +140,7 @@ class UpdateStream:
             self._changed.notify_all()
 
     def _end(self, failure: ShadowkeepError | None) -> None:
-        with self._changed:
+        with self._lock:
             if not self._ended:
                 self._ended = True
                 self._failure = failure
@@ -138,10 +152,14 @@ class UpdateStream:
             raise self._failure.again()
 
     def _wait_until(self, done: Callable[[], bool], timeout: float | None, problem: str) -> None:
-        deadline = None if timeout is None else time.monotonic() + timeout
+        """Wait; the lock is held. Without a timeout the bound is that of a stream on which nothing moves."""
+        began = time.monotonic()
         while not done():
             self._raise_failure()
-            left = None if deadline is None else deadline - time.monotonic()
-            if left is not None and left <= 0:
+            until = max(began, self._moved_at) + self._stall_seconds if timeout is None else began + timeout
+            left = until - time.monotonic()
+            if left <= 0 and timeout is None:
+                raise UnavailableError(f"{problem}: for {self._stall_seconds:g} s {STALLED}")
+            if left <= 0:
                 raise DeadlineExceededError(f"{problem} after {timeout} s", reason="WAIT_TIMEOUT")
             self._changed.wait(left)

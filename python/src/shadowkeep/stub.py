@@ -9,7 +9,8 @@ import grpc
 import grpc.experimental
 
 from . import wire
-from .errors import from_rpc
+from .errors import ShadowkeepError, from_rpc
+from .proxies import host_of, is_loopback, proxy_of
 
 SERVICE = "/shadowkeep.v1.ShadowWeights/"
 
@@ -33,6 +34,9 @@ CHANNEL_OPTIONS: tuple[tuple[str, int], ...] = (
     (grpc.experimental.ChannelOptions.SingleThreadedUnaryStream, 1),
 )
 
+# Codes that the transport answers with, when the service has not.
+_TRANSPORT_CODES = frozenset({"UNAVAILABLE", "DEADLINE_EXCEEDED", "UNKNOWN", "INTERNAL"})
+
 Request = TypeVar("Request", bound=wire.Message)
 Response = TypeVar("Response", bound=wire.Message)
 
@@ -49,13 +53,16 @@ class Stub:
     """One connection's methods; failures are ShadowkeepError.
 
     Args:
-        channel: the connection.
+        target: where the service is.
         timeout: deadline of the unary calls, seconds.
     """
 
-    def __init__(self, channel: grpc.Channel, timeout: float) -> None:
+    def __init__(self, target: str, timeout: float) -> None:
+        self._target = target
         self._timeout = timeout
-        self._channel = channel
+        # A proxy's "this machine" is another one.
+        own = (("grpc.enable_http_proxy", 0),) if is_loopback(target) else ()
+        self._channel = channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS + own)
         self.open_run = self._unary("OpenRun", wire.OpenRunRequest, wire.OpenRunResponse)
         self.get_run = self._unary("GetRun", wire.GetRunRequest, wire.RunInfo)
         self.list_runs = self._unary("ListRuns", wire.ListRunsRequest, wire.ListRunsResponse)
@@ -69,6 +76,24 @@ class Stub:
             request_serializer=_identity,
             response_deserializer=wire.UpdateResponse.decode,
         )
+
+    def close(self) -> None:
+        """Close the channel. Waits for its streams, which a network that stalls holds up."""
+        self._channel.close()
+
+    def failure(self, error: grpc.RpcError) -> ShadowkeepError:
+        """Return the error of a failed call; what the transport says of itself does not tell where it wanted to go."""
+        failure = from_rpc(error)
+        if failure.code not in _TRANSPORT_CODES or failure.reason != failure.code:
+            return failure
+        proxy = proxy_of(self._target)
+        place = f"the service is looked for at {self._target}"
+        if proxy is not None:
+            place += (
+                f", through the proxy {proxy.address} of the environment's {proxy.variable}: "
+                f"no_proxy={host_of(self._target)} goes round it"
+            )
+        return type(failure)(f"{failure.message or failure.code.lower()} ({place})", code=failure.code)
 
     def get_shadow(self, request: wire.GetShadowRequest) -> StreamCall:
         """Start a read; the call yields GetShadowResponse."""
@@ -94,7 +119,7 @@ class Stub:
             try:
                 return call(message, timeout=self._timeout)
             except grpc.RpcError as error:
-                raise from_rpc(error) from None
+                raise self.failure(error) from None
 
         return invoke
 

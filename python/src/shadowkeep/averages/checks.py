@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Iterable
 from enum import IntEnum
 from typing import Any, TypeVar
@@ -66,6 +67,21 @@ def count(option: str, value: Any, least: int = 0) -> int:
     if not least <= checked <= COUNT_MAX:
         raise ValueError(f"{option} must be from {least} to {COUNT_MAX}, got {value}")
     return int(checked)
+
+
+def step_number(option: str, value: Any) -> int:
+    """Return a step as a plain int, whatever later becomes of `value`, which may be numpy's or a tensor."""
+    # A bool is an int to Python, and never a step.
+    is_bool = isinstance(value, bool) or str(getattr(value, "dtype", "")) in ("bool", "torch.bool")
+    try:
+        checked = None if is_bool else operator.index(value)
+    except TypeError:
+        checked = None
+    if checked is None:
+        raise TypeError(f"{option} must be an integer, got {value!r}")
+    if not 0 <= checked <= COUNT_MAX:
+        raise ValueError(f"{option} must be from 0 to {COUNT_MAX}, got {checked}")
+    return checked
 
 
 def boolean(option: str, value: Any) -> bool:

@@ -2,66 +2,127 @@
 
 from __future__ import annotations
 
+import os
 import threading
 import time
 from collections.abc import Callable
 
-from ..errors import DeadlineExceededError, ShadowkeepError
+from .. import ending
+from ..errors import DeadlineExceededError, FailedPreconditionError, ShadowkeepError
+
+# How often who waits for the thread looks whether it is still there.
+LOOK_SECONDS = 5.0
 
 
 class BackgroundSender:
     """Sends a step while the trainer goes on. One is on its way at most.
 
-    A failure is raised by the next call of any method, and by every later one.
+    A failure is raised by the next call of any method, and by every later one. An outage, which the step that is being
+    sent goes on trying to outlast, is raised by those that would wait for it.
+
+    Args:
+        run: the run's name, for errors.
+        abandon: ends the step that is being sent.
     """
 
-    def __init__(self) -> None:
-        self._changed = threading.Condition()
+    def __init__(self, run: str, abandon: Callable[[], None]) -> None:
+        self._run = run
+        self._abandon = abandon
+        # Held by its own `with`, as in `Progress`.
+        self._lock = threading.RLock()
+        self._changed = threading.Condition(self._lock)
         self._step: int | None = None
         self._send: Callable[[], None] | None = None
         self._closed = False
         self._failure: Exception | None = None
+        self._failed_step: int | None = None
+        self._outage: ShadowkeepError | None = None
+        self._pid = os.getpid()
         self._thread = threading.Thread(target=self._work, name="shadowkeep-sender", daemon=True)
         self._thread.start()
+        ending.watch(self)
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process has it, and not one that it was forked from."""
+        return self._pid == os.getpid()
 
     @property
     def busy(self) -> bool:
         """Whether a step is still leaving."""
-        with self._changed:
-            self._raise_failure()
-            return self._step is not None
+        self._check_process()
+        with self._lock:
+            return self._step is not None and self._failure is None
+
+    @property
+    def step(self) -> int | None:
+        """The step that is still leaving."""
+        with self._lock:
+            return self._step
+
+    @property
+    def has_failed(self) -> bool:
+        """Whether nothing will be sent any more."""
+        with self._lock:
+            return self._failure is not None
 
     def wait_idle(self, timeout: float | None = None) -> None:
         """Wait until the step has left, so that its memory and its stream are free."""
+        self._check_process()
         deadline = None if timeout is None else time.monotonic() + timeout
-        with self._changed:
-            while self._step is not None and self._failure is None:
-                left = None if deadline is None else deadline - time.monotonic()
-                if left is not None and left <= 0:
+        with self._lock:
+            while self._step is not None and self._failure is None and self._outage is None:
+                left = LOOK_SECONDS if deadline is None else deadline - time.monotonic()
+                if left <= 0:
                     raise DeadlineExceededError(
                         f"step {self._step} has not left after {timeout} s", reason="WAIT_TIMEOUT"
                     )
-                self._changed.wait(left)
+                self._changed.wait(min(left, LOOK_SECONDS))
+                if self._step is not None and not self._thread.is_alive():
+                    raise RuntimeError(f"step {self._step} of run {self._run!r} was not sent: its thread has ended")
             self._raise_failure()
+            if self._outage is not None:
+                raise self._outage.again()
 
     def start(self, step: int, send: Callable[[], None]) -> None:
         """Call `send` in the thread, which sends `step`; the sender must be idle."""
-        with self._changed:
+        self._check_process()
+        with self._lock:
             self._raise_failure()
             assert self._step is None
             self._step, self._send = step, send
             self._changed.notify_all()
 
+    def report_outage(self, failure: ShadowkeepError) -> None:
+        """Let nobody wait for the step that is being sent until it has left; called by what sends it."""
+        with self._lock:
+            self._outage = failure
+            self._changed.notify_all()
+
     def stop(self) -> None:
         """End the thread after the step that is leaving; failures are kept."""
-        with self._changed:
+        if not self.is_own:
+            return
+        ending.forget(self)
+        with self._lock:
             self._closed = True
             self._changed.notify_all()
         self._thread.join()
 
+    def finish(self, seconds: float) -> str | None:
+        """Wait until the step has left; return what is lost, None: nothing."""
+        try:
+            self.wait_idle(seconds)
+        except Exception as failure:
+            with self._lock:
+                step = self._failed_step if self._step is None else self._step
+            self._abandon()
+            return f"step {step} of run {self._run!r} may be lost: {failure}"
+        return None
+
     def _work(self) -> None:
         while True:
-            with self._changed:
+            with self._lock:
                 while self._send is None and not self._closed:
                     self._changed.wait()
                 send = self._send
@@ -70,16 +131,26 @@ class BackgroundSender:
             try:
                 send()
             except Exception as error:
-                with self._changed:
-                    self._failure = error
+                with self._lock:
+                    self._failure, self._failed_step = error, self._step
             # Not kept until the next step: it may hold the memory of a whole model.
             del send
-            with self._changed:
-                self._step = self._send = None
+            with self._lock:
+                self._step = self._send = self._outage = None
                 self._changed.notify_all()
 
+    def _check_process(self) -> None:
+        if not self.is_own:
+            raise FailedPreconditionError(
+                f"run {self._run!r} was opened by process {self._pid}, from which this one ({os.getpid()}) was forked: "
+                "it pushes what it has opened by itself"
+            )
+
     def _raise_failure(self) -> None:
-        if self._failure is not None:
-            if isinstance(self._failure, ShadowkeepError):
-                raise self._failure.again()
-            raise RuntimeError(f"the step was not sent: {self._failure}") from self._failure
+        if self._failure is None:
+            return
+        # Whoever gets it knows of it at the end of the process, too.
+        ending.forget(self)
+        if isinstance(self._failure, ShadowkeepError):
+            raise self._failure.again()
+        raise RuntimeError(f"the step was not sent: {self._failure}") from self._failure

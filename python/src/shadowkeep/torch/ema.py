@@ -14,12 +14,13 @@ from ..averages import Average
 from ..client import RECONNECT_SECONDS_DEFAULT, Client, NonFiniteName, connect
 from ..dtypes import FloatName
 from ..layout import PolicyName
+from ..not_copied import NotCopied
 from ..retention import Retention
 from ..snapshots import Snapshots
 from .dtypes import average_precision
 from .names import BuffersPolicy, FrozenPolicy
 from .opening import RunOpening
-from .options import DECAY_DEFAULT, Averages, OnBusy, Resume, flat_averages, one_of
+from .options import DECAY_DEFAULT, Averages, OnBusy, OnFailure, Resume, flat_averages, one_of
 from .reading import AverageReader
 from .scale import LossScaler, ScaleWatch
 from .swap import WeightSwap
@@ -31,7 +32,7 @@ from .writer import Writer
 logger = logging.getLogger("shadowkeep")
 
 
-class EMA:
+class EMA(NotCopied):
     """Averages of a module's weights, kept by the service. Use it from the training thread.
 
     With `decay` the numbers are those of the textbook class: after `register()` the shadow equals the weights, each
@@ -78,13 +79,29 @@ class EMA:
             whatever the run has, with a warning. "rewind": to the newest retained version at or below `step` (see
             `retain`), later ones are undone. "refuse": any difference is an error.
         retain: older versions for the service to keep, as in `Client.open_run`.
-        reconnect_timeout: seconds for which a connection that broke is tried again before an error is raised.
+        reconnect_timeout: seconds for which a connection that broke, or a service that is not up yet, is tried again
+            before an error is raised or, of a step, what `on_failure` says is done.
+        on_failure: what becomes of the training when the service fails, or stays away for longer than
+            `reconnect_timeout`. "warn": it goes on; steps are counted as lost (`lost_steps`) until the service is back,
+            which is looked for in the background with the step that was on its way, and each outage is a
+            RuntimeWarning, the lost steps another one at `close()`. Of several processes the steps that one has lost
+            are dropped for all (`dropped_steps` of the others). `register()`, `flush()` and whatever reads an average
+            raise all the same, and so does `update()` when a newer life of this training has taken the run over.
+            "raise": `update()` raises, and the training ends.
+
+    A script that ends without `close()` still sends what was pushed, for at most 30 s, and names on standard error what
+    has not arrived. An EMA cannot be copied or pickled, and pushes only in the process that has registered it.
 
     Attributes:
         replica: whether only other processes push.
         step: the last step that `update()` counted.
         skipped_steps: how many updates were of steps that the optimizer had skipped.
     """
+
+    WAY_OUT = (
+        "keep it beside the model, or take it off before (`del model.ema`), and save model.state_dict(); its average "
+        "is the service's, and an EMA that registers with the same run goes on with it"
+    )
 
     def __init__(
         self,
@@ -109,8 +126,10 @@ class EMA:
         resume: Resume = "step",
         retain: Retention | None = None,
         reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
+        on_failure: OnFailure = "warn",
     ) -> None:
         one_of("on_busy", on_busy, ("wait", "skip"))
+        one_of("on_failure", on_failure, ("warn", "raise"))
         one_of("resume", resume, ("step", "continue", "refuse", "rewind"))
         one_of("buffers", buffers, ("copy", "average", "ignore"))
         one_of("frozen", frozen, ("once", "average", "copy"))
@@ -121,7 +140,7 @@ class EMA:
         self.step = 0
         self.skipped_steps = 0
         self._owns_client = isinstance(target, str)
-        self._client = connect(target) if isinstance(target, str) else target
+        self._client = connect(target, reconnect_timeout=reconnect_timeout) if isinstance(target, str) else target
         self._run_name = run
         self._decay = decay
         self._averages = None if averages is None else flat_averages(averages)
@@ -143,10 +162,11 @@ class EMA:
             snapshots,
             retain,
             reconnect_timeout,
+            on_failure,
         )
         self._busy_drops = 0
-        # What the service said of the run's steps until it was closed: dropped, rejected.
-        self._final_counts = (0, 0)
+        # Of the run's steps until it was closed: dropped, rejected, lost.
+        self._final_counts = (0, 0, 0)
         self._writer: Writer | None = None
         self._last_step: int | None = None
         self._resumed_step = -1
@@ -169,6 +189,11 @@ class EMA:
     def rejected_steps(self) -> int:
         """How many steps the service did not fold for their infinities or NaN; of steps under way it does not know."""
         return (self._final_counts if self._writer is None else _counts(self._writer))[1]
+
+    @property
+    def lost_steps(self) -> int:
+        """How many updates are in no average, because the service was away or has lost them (`on_failure="warn"`)."""
+        return (self._final_counts if self._writer is None else _counts(self._writer))[2]
 
     def register(self, step: int | None = None) -> None:
         """Open the run and push the weights as they are now; averages that start from them do so.
@@ -222,12 +247,12 @@ class EMA:
                 is told and folds nothing. With `scaler=` it is found out.
 
         Returns:
-            Whether the weights were pushed: False for a step that was skipped, or dropped by `on_busy="skip"`, or that
-            the run had committed when the trainer resumed.
+            Whether the weights were pushed: False for a step that was skipped, or dropped by `on_busy="skip"`, or lost
+            (`on_failure="warn"`), or that the run had committed when the trainer resumed.
 
         Raises:
             RuntimeError: a frozen parameter is trained now, a tensor has another shape, or a shadow is applied.
-            ShadowkeepError: an earlier step has failed.
+            ShadowkeepError: an earlier step has failed, with `on_failure="raise"`.
         """
         if self._swap.applied:
             raise RuntimeError("update() while the shadow is applied would push it as weights: call restore() first")
@@ -255,9 +280,9 @@ class EMA:
             logger.warning("step %d of run %r was dropped: the one before is still leaving", following, self._run_name)
             return False
         self._units.reshard()
-        writer.push(following)
+        pushed = writer.push(following)
         self._last_step = following
-        return True
+        return pushed
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
@@ -352,6 +377,9 @@ class EMA:
         else:
             self.abandon()
 
+    def __repr__(self) -> str:
+        return f"<EMA of run {self._run_name!r}>"
+
     def _release(self) -> None:
         if self._writer is not None:
             self._final_counts = _counts(self._writer)
@@ -365,5 +393,5 @@ class EMA:
         return self._writer
 
 
-def _counts(writer: Writer) -> tuple[int, int]:
-    return writer.run.dropped_steps, writer.run.rejected_steps
+def _counts(writer: Writer) -> tuple[int, int, int]:
+    return writer.run.dropped_steps, writer.run.rejected_steps, writer.lost_steps

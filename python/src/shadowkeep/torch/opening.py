@@ -13,7 +13,8 @@ from ..layout import Layout
 from ..retention import Retention
 from ..snapshots import Snapshots
 from .frozen import FrozenTensors
-from .options import OnBusy, Resume
+from .losses import Losses
+from .options import OnBusy, OnFailure, Resume
 from .resuming import ResumeRule
 from .share import Share
 from .weights import PushedTensors
@@ -36,6 +37,7 @@ class RunOpening:
     snapshots: Snapshots | None
     retain: Retention | None
     reconnect_timeout: float
+    on_failure: OnFailure
 
     def open(self, pushed: PushedTensors, averages: Sequence[Average], step: int | None) -> tuple[Writer, int]:
         """Open the run and its stream, and push the weights if it has none. Errors are those of `EMA.register`.
@@ -70,7 +72,8 @@ class RunOpening:
         committed = run.committed_step
         if world.rank == 0:
             rule.warn(committed)
-        writer = Writer(run, share, FrozenTensors(self.client, self.run, averages[0].name, share))
+        losses = Losses(self.run) if self.on_failure == "warn" else None
+        writer = Writer(run, share, FrozenTensors(self.client, self.run, averages[0].name, share), losses)
         try:
             if rule.repeats_beginning(committed):
                 writer.repeat(0, rule.other_beginning())

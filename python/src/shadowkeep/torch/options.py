@@ -18,6 +18,7 @@ from .world import World
 DECAY_DEFAULT = 0.999
 
 OnBusy = Literal["wait", "skip"]
+OnFailure = Literal["warn", "raise"]
 Resume = Literal["step", "continue", "refuse", "rewind"]
 # As the presets return them: one average, or several.
 Averages = Average | Iterable[Average | Iterable[Average]]
@@ -30,6 +31,7 @@ class EMAOptions(TypedDict, total=False):
     averages: Averages | None
     wire_dtype: FloatName | None
     on_busy: OnBusy
+    on_failure: OnFailure
     buffers: BuffersPolicy
     frozen: FrozenPolicy
     policies: Mapping[str, PolicyName] | None

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
+
 from ..errors import ShadowkeepError
 from ..run import Run
 from ..wire import Bytes1D
 from .background import BackgroundSender
 from .frozen import FrozenTensors
+from .losses import Losses, is_tolerable
 from .share import Share
 from .snapshot import Snapshot, whole_step
 
@@ -20,24 +23,31 @@ class Writer:
         run: the run, opened for these tensors; it is abandoned when anything fails.
         share: what is sent.
         frozen: the part of it that is sent once.
+        losses: counts the steps without which the training goes on when the service fails. None: it does not.
     """
 
-    def __init__(self, run: Run, share: Share, frozen: FrozenTensors) -> None:
+    def __init__(self, run: Run, share: Share, frozen: FrozenTensors, losses: Losses | None) -> None:
         self.run = run
         self._share = share
         self._frozen = frozen
+        self._losses = losses
         try:
             run.open_stream()
             self._snapshot = Snapshot(share, run.part)
         except BaseException:
             run.abandon()
             raise
-        self._sender = BackgroundSender()
+        self._sender = BackgroundSender(run.name, run.abandon)
 
     @property
     def busy(self) -> bool:
         """Whether a step is still leaving."""
         return self._sender.busy
+
+    @property
+    def lost_steps(self) -> int:
+        """How many steps are in no average, because the service was away."""
+        return 0 if self._losses is None else self._losses.count
 
     def begin(self, step: int) -> None:
         """Push the weights before the first update and wait for the answer.
@@ -49,12 +59,13 @@ class Writer:
         """
         if self.run.committed_step is not None:
             self._frozen.verify()
-            return
-        self.run.push_space(step, self._first_space(), initial=True, until_acked=True)
-        if self.run.committed_step is None:
-            raise RuntimeError(
-                f"run {self.run.name!r} cannot begin: the model has infinities or NaN in averaged weights"
-            )
+        else:
+            self.run.push_space(step, self._first_space(), initial=True, until_acked=True)
+            if self.run.committed_step is None:
+                raise RuntimeError(
+                    f"run {self.run.name!r} cannot begin: the model has infinities or NaN in averaged weights"
+                )
+        self._outlast_failures()
 
     def repeat(self, step: int, conflict: ShadowkeepError) -> None:
         """Push the weights of the beginning again, for the service to compare. Raises `conflict` for other ones."""
@@ -63,37 +74,70 @@ class Writer:
             self.run.push_space(step, self._first_space(), initial=True, until_acked=True)
         except ShadowkeepError as error:
             raise (conflict if error.reason == "STEP_CONFLICT" else error) from None
+        self._outlast_failures()
 
-    def push(self, step: int) -> None:
-        """Take a snapshot and send it in the thread; waits while the step before is leaving."""
-        self._frozen.check()
-        self._sender.wait_idle()
+    def push(self, step: int) -> bool:
+        """Take a snapshot and send it in the thread; waits while the step before is leaving.
+
+        Returns:
+            False: the service is away, and the training goes on without this step.
+        """
+        if not self._can_send(step):
+            return False
         self._snapshot.take()
-        self._sender.start(step, lambda: self._push_snapshot(step))
+        self._sender.start(step, lambda: self._sent(step, skipped=False))
+        return True
 
     def skip(self, step: int) -> None:
         """Tell the service that the optimizer skipped this step."""
-        self._sender.wait_idle()
-        self.run.skip(step)
+        if self._can_send(step, frozen=False):
+            self._sender.start(step, lambda: self._sent(step, skipped=True))
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything is acknowledged."""
+        """Wait until everything is acknowledged; during an outage raise it."""
         self._sender.wait_idle(timeout)
         self.run.flush(timeout)
 
     def close(self) -> None:
         """Wait until everything is acknowledged and end the stream."""
         try:
-            self._sender.wait_idle()
-            self.run.close()
+            try:
+                self._sender.wait_idle()
+                self.run.close()
+            except ShadowkeepError as failure:
+                if self._losses is None or not is_tolerable(failure):
+                    raise
+                self._lose_unsent(failure)
         finally:
             self.abandon()
+        self._tell_the_end()
 
     def abandon(self) -> None:
         """End the stream and the thread at once."""
         self.run.abandon()
         self._sender.stop()
         self._snapshot.close()
+
+    def _outlast_failures(self) -> None:
+        """From the beginning of the training on; `register()` raises what fails before."""
+        if self._losses is not None:
+            self.run.outlast(_SenderOutages(self._sender, self._losses))
+
+    def _can_send(self, step: int, *, frozen: bool = True) -> bool:
+        """Wait until the step before has left; False: this one is lost."""
+        try:
+            if frozen:
+                self._frozen.check()
+            self._sender.wait_idle()
+        except ShadowkeepError as failure:
+            if self._losses is None or not is_tolerable(failure):
+                raise
+            self._losses.add(step, failure, final=self._sender.has_failed)
+            return False
+        finally:
+            if self._losses is not None:
+                self._losses.tell()
+        return True
 
     def _first_space(self) -> Bytes1D:
         part = self.run.part
@@ -103,7 +147,48 @@ class Writer:
         self._snapshot.wait()
         return self._snapshot.space
 
+    def _sent(self, step: int, *, skipped: bool) -> None:
+        """Runs in the sender's thread."""
+        try:
+            if skipped:
+                self.run.skip(step, until_acked=True)
+            else:
+                self._push_snapshot(step)
+        except ShadowkeepError as failure:
+            if self._losses is not None and is_tolerable(failure):
+                self._losses.add(step, failure, final=True)
+            raise
+        if self._losses is not None:
+            self._losses.acknowledge(step, self.run.durable_step, skipped=skipped)
+
     def _push_snapshot(self, step: int) -> None:
         self._snapshot.wait()
         # The snapshot must stay as it is until the service has it: a connection that breaks is healed from it.
         self.run.push_space(step, self._snapshot.space, until_acked=True)
+
+    def _lose_unsent(self, failure: ShadowkeepError) -> None:
+        """Count the step that goes on trying: with the end of the stream nobody does any more."""
+        if self._losses is not None and self._sender.step is not None:
+            self._losses.add(self._sender.step, failure, final=True)
+
+    def _tell_the_end(self) -> None:
+        if self._losses is None:
+            return
+        self._losses.tell()
+        summary = self._losses.summary()
+        if summary is not None:
+            warnings.warn(summary, RuntimeWarning, stacklevel=4)
+
+
+class _SenderOutages:
+    """What the sender's link says of the service, for those that wait for the sender and for the count."""
+
+    def __init__(self, sender: BackgroundSender, losses: Losses) -> None:
+        self._sender = sender
+        self._losses = losses
+
+    def began(self, failure: ShadowkeepError) -> None:
+        self._sender.report_outage(failure)
+
+    def went_back(self, before: int, now: int | None) -> None:
+        self._losses.went_back(before, now)

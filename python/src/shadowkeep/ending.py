@@ -1,0 +1,77 @@
+"""What was pushed is sent before the process ends, also where nobody has closed the run.
+
+The interpreter waits for threads that are no daemons when its main thread has ended, whether by the last line, by an
+exception or by `sys.exit`; one such thread is started with the first run. A forked child has it not: what it inherits
+is its parent's to finish. Nothing helps a process that a signal or `os._exit` ends.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import threading
+import time
+from typing import Protocol
+
+# For everything together. Batch systems give a job about as long before they kill it.
+EXIT_SECONDS_MAX = 30.0
+
+
+class Unfinished(Protocol):
+    """Has steps that may not have arrived."""
+
+    @property
+    def is_own(self) -> bool:
+        """Whether this process has pushed them, and not one that it was forked from."""
+
+    def finish(self, seconds: float) -> str | None:
+        """Wait for them, at most so long; return what is lost, None: nothing."""
+
+
+# By identity, in the order of their making; finished in reverse, since who hands steps to a link was made after it.
+_watched: dict[int, Unfinished] = {}
+_watcher: tuple[int, threading.Thread] | None = None
+
+
+def watch(unfinished: Unfinished) -> None:
+    """Finish it at the end of the process, unless it is forgotten before."""
+    global _watcher
+    _watched[id(unfinished)] = unfinished
+    if _watcher is not None and _watcher[0] == os.getpid():
+        return
+    thread = threading.Thread(target=_finish_at_the_end, name="shadowkeep-ending")
+    try:
+        thread.start()
+    except RuntimeError:
+        # The interpreter is ending already.
+        return
+    _watcher = (os.getpid(), thread)
+
+
+def forget(unfinished: Unfinished) -> None:
+    """Its steps have arrived, or their owner knows that they have not."""
+    _watched.pop(id(unfinished), None)
+
+
+def _finish_at_the_end() -> None:
+    _wait_for_the_others()
+    deadline = time.monotonic() + EXIT_SECONDS_MAX
+    for key, unfinished in reversed(list(_watched.items())):
+        if key not in _watched or not unfinished.is_own:
+            continue
+        lost = unfinished.finish(max(0.0, deadline - time.monotonic()))
+        if lost is not None:
+            sys.stderr.write(f"shadowkeep: the process ends and {lost}. close() waits for what was pushed\n")
+            sys.stderr.flush()
+
+
+def _wait_for_the_others() -> None:
+    """Return when all threads have ended for which the interpreter waits."""
+    while True:
+        own = threading.current_thread()
+        others = [thread for thread in threading.enumerate() if thread.is_alive() and not thread.daemon]
+        others = [thread for thread in others if thread is not own]
+        if not others:
+            return
+        for thread in others:
+            thread.join()

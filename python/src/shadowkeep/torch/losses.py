@@ -1,0 +1,110 @@
+"""Steps that a training went on without, because the service was away: counted, and never passed over in silence."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import warnings
+from array import array
+from bisect import bisect_right
+
+from ..errors import ShadowkeepError
+
+# A newer life of this training has taken its place: whatever this one goes on with is of no use to its owner.
+_TAKEN_OVER = frozenset({"STREAM_REPLACED", "GENERATION_FENCED"})
+
+# Ranges of steps that the summary names.
+RANGES_LISTED_MAX = 8
+
+logger = logging.getLogger("shadowkeep")
+
+
+def is_tolerable(failure: Exception) -> bool:
+    """Whether a training may go on without its average: the service or the way to it failed, not the training."""
+    return isinstance(failure, ShadowkeepError) and failure.reason not in _TAKEN_OVER
+
+
+class Losses:
+    """Counts the steps of one run that are in no average. The sender's thread notes, the trainer's passes on.
+
+    Args:
+        run: the run's name.
+    """
+
+    def __init__(self, run: str) -> None:
+        self._run = run
+        self._lock = threading.Lock()
+        # Eight bytes a step: a service may stay away for the rest of a long training.
+        self._lost = array("q")
+        # Acknowledged updates that a crash of the service would take back.
+        self._volatile = array("q")
+        self._news: list[str] = []
+        self._outage_is_known = self._end_is_known = False
+
+    @property
+    def count(self) -> int:
+        """How many steps were lost."""
+        return len(self._lost)
+
+    def add(self, step: int, failure: Exception, *, final: bool) -> None:
+        """Note a step that is not sent; the first one of an outage, or of the end (`final`), is news."""
+        with self._lock:
+            if step not in self._lost[-1:]:
+                self._lost.append(step)
+            is_known = self._end_is_known if final else self._outage_is_known
+            if is_known:
+                return
+            self._outage_is_known = True
+            self._end_is_known |= final
+            what = "nothing is sent any more" if final else "steps are lost until the service is back"
+            self._news.append(f"run {self._run!r}, step {step} was not sent and {what}: {failure}")
+
+    def acknowledge(self, step: int, durable_step: int | None, *, skipped: bool) -> None:
+        """Note a step that has arrived, which ends an outage."""
+        with self._lock:
+            if not skipped:
+                self._volatile.append(step)
+            del self._volatile[: 0 if durable_step is None else bisect_right(self._volatile, durable_step)]
+            if self._outage_is_known:
+                self._outage_is_known = False
+                logger.warning("run %r: the service is back, %d steps were lost", self._run, len(self._lost))
+
+    def went_back(self, before: int, now: int | None) -> None:
+        """Note that the service has lost what it had acknowledged after `now`."""
+        with self._lock:
+            first_lost = 0 if now is None else bisect_right(self._volatile, now)
+            gone = self._volatile[first_lost:]
+            del self._volatile[first_lost:]
+            self._lost.extend(gone)
+            self._news.append(
+                f"run {self._run!r}: the service came back at step {now}, it had committed step {before}: "
+                f"{len(gone)} updates of this training are gone from the averages, which go on without them"
+            )
+
+    def tell(self) -> None:
+        """Warn of what is new, in the trainer's thread."""
+        if not self._news:
+            return
+        with self._lock:
+            news, self._news = self._news, []
+        for text in news:
+            warnings.warn(text, RuntimeWarning, stacklevel=4)
+
+    def summary(self) -> str | None:
+        """Return what is to be said at the end; None: nothing was lost."""
+        with self._lock:
+            if not self._lost:
+                return None
+            ranges = _ranges(sorted(self._lost))
+            listed = ", ".join(ranges[:RANGES_LISTED_MAX]) + (", …" if len(ranges) > RANGES_LISTED_MAX else "")
+            return f"run {self._run!r}: {len(self._lost)} steps are in no average: {listed}"
+
+
+def _ranges(steps: list[int]) -> list[str]:
+    ranges: list[list[int]] = []
+    for step in steps:
+        if ranges and step == ranges[-1][1] + 1:
+            ranges[-1][1] = step
+        else:
+            ranges.append([step, step])
+    return [str(first) if first == last else f"{first} to {last}" for first, last in ranges]
