@@ -100,7 +100,9 @@ with AcceleratedEMA(accelerator, model, sys.argv[1], run=sys.argv[2], decay=0.5)
     with ema.average_parameters():
         averaged = {value for value in model.module.weight.flatten().tolist()}
     raw = {value for value in model.module.weight.flatten().tolist()}
-    print(accelerator.process_index, ema.replica, averaged, raw, flush=True)
+    # In one piece: both write to one pipe.
+    sys.stdout.write(f"{accelerator.process_index} {ema.replica} {averaged} {raw}\\n")
+    sys.stdout.flush()
     accelerator.wait_for_everyone()
 accelerator.end_training()
 """

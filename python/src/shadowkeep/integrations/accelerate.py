@@ -1,16 +1,27 @@
-"""Accelerate: an `EMA` that asks the accelerator when to push, and whether."""
+"""Accelerate: an `EMA` that asks the accelerator when to push, and whether, and whose place is in its checkpoints."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Unpack
+import json
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
+from accelerate.utils import broadcast_object_list
 from torch import nn
 
 from ..client import Client
+from ..errors import NotFoundError
 from ..torch import EMA, EMAOptions
+from .places import Evaluated, Place, evaluated_at, evaluated_unplaced, present_place, run_of_training
+from .ranks import decided_by_first
 
 if TYPE_CHECKING:
     from accelerate import Accelerator
+
+T = TypeVar("T")
 
 
 class AcceleratedEMA(EMA):
@@ -26,6 +37,15 @@ class AcceleratedEMA(EMA):
 
     Steps that the gradient scaler skipped are not folded. Each process pushes its part, under DDP and FSDP, and all
     apply the same step. DeepSpeed's ZeRO 3 is not supported.
+
+    `accelerator.save_state()` saves the run and its step, too. Each training has a run of its own: one that begins
+    where `run` has averages of another one gets `my-run-2` and so on, with a warning; after `accelerator.load_state()`
+    `register()` goes on in the checkpoint's run, at its step. With the option `resume`, or a step, the run is `run`,
+    and what it has already is treated as `EMA` says.
+
+    After a `load_state()` averages are those of the checkpoint's step. Where the service does not hold it any more (the
+    option `retain` keeps older ones), or there is no average yet, the block of `average_parameters()` has the model's
+    own weights and says so, and `apply_shadow()` raises.
 
     Args:
         accelerator: the one that prepared the model.
@@ -46,9 +66,139 @@ class AcceleratedEMA(EMA):
     ) -> None:
         super().__init__(model, target, run=run, **options)
         self._accelerator = accelerator
+        self._keeps_name = "resume" in options
+        self._file_name = f"shadowkeep-{run}.json"
+        # Whether the model's weights are those of a checkpoint, and where they are; None: it does not say it.
+        self._is_loaded = False
+        self._place: Place | None = None
+        self._hooks = [
+            accelerator.register_save_state_pre_hook(self._save_place),
+            accelerator.register_load_state_pre_hook(self._load_place),
+        ]
+
+    def register(self, step: int | None = None) -> None:
+        """As `EMA.register`; without a step it is that of the checkpoint which `accelerator.load_state()` loaded."""
+        restored = self._place if step is None and self._is_loaded else None
+        if step is None and self._is_loaded and restored is None:
+            warnings.warn(
+                "shadowkeep: the checkpoint that was loaded does not say which run it belongs to: new averages begin "
+                "with its weights, at step 0",
+                RuntimeWarning,
+                stacklevel=2,
+            )
+        if restored is not None:
+            step = restored.step
+        keeps_name = self._keeps_name or step is not None
+        self._use_run(self._decide(lambda: run_of_training(self._client, self.run, restored, keeps_name=keeps_name)))
+        super().register(step)
+        self._is_loaded = False
 
     def update(self, step: int | None = None, *, skipped: bool = False) -> bool:
         """As `EMA.update` after an optimizer step; does nothing while gradients are accumulated."""
         if not self._accelerator.sync_gradients:
             return False
+        self._is_loaded = False
         return super().update(step, skipped=skipped or self._accelerator.optimizer_step_was_skipped)
+
+    def apply_shadow(
+        self,
+        average: str | None = None,
+        *,
+        step: int | None = None,
+        min_step: int | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        """As `EMA.apply_shadow`; without a step it is that of the checkpoint which was loaded since the last update.
+
+        Raises:
+            NotFoundError: VERSION_NOT_FOUND: the service does not hold it, or the checkpoint does not say it.
+        """
+        if step is not None or min_step is not None or not self._is_loaded:
+            self._registered()
+            super().apply_shadow(average, step=step, min_step=min_step, timeout=timeout)
+            return
+        evaluated = self._decide(self._evaluated)
+        if evaluated.place is None:
+            raise NotFoundError(evaluated.note, reason="VERSION_NOT_FOUND")
+        own_run, self._reader.run = self._reader.run, evaluated.place.run
+        try:
+            super().apply_shadow(average, step=evaluated.place.step, timeout=timeout)
+        finally:
+            self._reader.run = own_run
+
+    def newest_step(self, timeout: float | None = None) -> int | None:
+        """As `EMA.newest_step`; before `register()` it is that of the run."""
+        if self.registered:
+            return super().newest_step(timeout)
+        return self._client.get_run(self._reader.run).committed_step
+
+    @contextmanager
+    def average_parameters(
+        self,
+        average: str | None = None,
+        *,
+        step: int | None = None,
+        min_step: int | None = None,
+        timeout: float = 60.0,
+    ) -> Iterator[None]:
+        """As `EMA.average_parameters`; the model keeps its own weights where there is no average of them."""
+        if step is None and min_step is None and (self._is_loaded or not self.registered):
+            evaluated = self._decide(self._evaluated)
+            if self._accelerator.is_main_process:
+                evaluated.say()
+            if evaluated.place is None:
+                yield
+                return
+        with super().average_parameters(average, step=step, min_step=min_step, timeout=timeout):
+            yield
+
+    def _evaluated(self) -> Evaluated:
+        if not self._is_loaded:
+            return Evaluated(None, "register() was not called yet: the model's own weights are evaluated", True)
+        return evaluated_unplaced() if self._place is None else evaluated_at(self._client, self._place)
+
+    def _save_place(self, models: list[nn.Module], weights: list[dict[str, Any]], output_dir: str) -> None:
+        place = present_place(self) if self.registered else self._place
+        if self._accelerator.is_main_process and place is not None:
+            Path(output_dir, self._file_name).write_text(json.dumps(place.to_state()))
+
+    def _load_place(self, models: list[nn.Module], input_dir: str) -> None:
+        if self.applied:
+            raise RuntimeError("load_state() while an average is applied would load under it: call restore() first")
+        path = Path(input_dir, self._file_name)
+        self._place = Place.from_state(json.loads(path.read_text())) if path.exists() else None
+        self._is_loaded = True
+        if self.registered:
+            self._go_back()
+
+    def _go_back(self) -> None:
+        """The trainer repeats steps: those that the run has are not pushed again."""
+        present = present_place(self)
+        if self._place is None or self._place.run != self.run:
+            place = "another run" if self._place is None else f"run {self._place.run!r}"
+            warnings.warn(
+                f"load_state() has loaded weights of {place}; the next update() averages them with step {present.step} "
+                f"of run {self.run!r}: for a run of their own make a new AcceleratedEMA",
+                RuntimeWarning,
+                stacklevel=4,
+            )
+        elif self._place.step < present.step:
+            warnings.warn(
+                f"load_state() has gone back to step {self._place.step}, run {self.run!r} is at {present.step}: steps "
+                'up to that one are not pushed again; to undo them, register anew with resume="rewind"',
+                RuntimeWarning,
+                stacklevel=4,
+            )
+            self._count_from(self._place.step)
+
+    def _release(self) -> None:
+        super()._release()
+        for hook in self._hooks:
+            hook.remove()
+
+    def _decide(self, decide: Callable[[], T]) -> T:
+        return decided_by_first(decide, self._accelerator.is_main_process, _broadcast)
+
+
+def _broadcast(value: Any) -> Any:
+    return broadcast_object_list([value])[0]

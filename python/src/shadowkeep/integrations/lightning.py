@@ -2,16 +2,30 @@
 
 from __future__ import annotations
 
-from typing import Any, Unpack
+import weakref
+from collections.abc import Callable
+from typing import Any, TypeVar, Unpack
 
-import torch
 from lightning.pytorch import LightningModule, Trainer
 from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .ranks import agreed_step
+from .lightning_steps import OptimizerSteps
+from .places import (
+    Evaluated,
+    Place,
+    client_of,
+    evaluated_anywhere,
+    evaluated_at,
+    evaluated_unplaced,
+    present_place,
+    run_of_training,
+)
+from .ranks import decided_by_first
+
+T = TypeVar("T")
 
 
 class ShadowkeepEMA(Callback):
@@ -19,21 +33,33 @@ class ShadowkeepEMA(Callback):
 
         trainer = Trainer(callbacks=[ShadowkeepEMA("127.0.0.1:50051", run="my-run", decay=0.999)])
 
-    One update is pushed per optimizer step, under `trainer.global_step`, however many batches were accumulated for it;
-    steps that a gradient scaler skipped are not folded. The run is opened when training starts, after a checkpoint was
-    restored: a run that has commits goes on, or as the option `resume` says. Checkpoints contain the raw weights. Of
-    several processes each pushes its part, with DDPStrategy, FSDPStrategy and ModelParallelStrategy.
+    One update is pushed per optimizer step, under the number that `trainer.global_step` has after it: one for many
+    accumulated batches, several for a batch of manual optimization. With several optimizers each one's step is an
+    update, unless `optimizer` picks one (of a GAN: the generator's). Steps that a gradient scaler skipped are not
+    folded.
+
+    Each fit has a run of its own: a training that begins where `run` has averages of another one gets `my-run-2` and so
+    on, with a warning; one that restored a checkpoint goes on in the run that the checkpoint names. With the option
+    `resume` the run is always `run`, and what it has already is treated as `EMA` says. Checkpoints contain the raw
+    weights. A `fast_dev_run` leaves no run behind.
+
+    Validation, test and prediction use the average of the step that the model's weights are of: the newest in and after
+    a fit, exactly the checkpoint's with `ckpt_path`. Where the service does not hold it any more (the option `retain`
+    keeps older ones) they use the loaded weights, with a warning; where there is no average yet, the model's own.
+
+    Of several processes each pushes its part, with DDPStrategy, FSDPStrategy and ModelParallelStrategy.
 
     Args:
         target: "HOST:PORT" of the service, or a client.
         run: the run's name.
-        swap: validate, test and predict with the average, also outside of `fit`, then with the newest one of the run;
-            not in the sanity check before training.
+        swap: validate, test and predict with the average; not in the sanity check before training.
         average: the one to evaluate with; None: the first.
+        optimizer: index of the optimizer whose steps count; None: every one's.
         options: the keyword arguments of `shadowkeep.torch.EMA`.
 
     Attributes:
         ema: the `EMA` while training, else None.
+        run: the run of the present or the last fit.
     """
 
     def __init__(
@@ -43,45 +69,83 @@ class ShadowkeepEMA(Callback):
         run: str,
         swap: bool = True,
         average: str | None = None,
+        optimizer: int | None = None,
         **options: Unpack[EMAOptions],
     ) -> None:
         self.ema: EMA | None = None
+        self.run = run
         self._target = target
-        self._run = run
+        self._name = run
         self._swap = swap
         self._average = average
+        self._optimizer = optimizer
         self._options = options
-        self._updated_step = 0
+        self._steps: OptimizerSteps | None = None
         self._applied: EMA | None = None
+        # What the checkpoint that was loaded for this call of the trainer says.
+        self._loaded: Place | None = None
+        # Whose weights are known, and where they are; None: they came from a checkpoint that does not say it.
+        self._module: weakref.ref[LightningModule] | None = None
+        self._place: Place | None = None
+
+    @property
+    def state_key(self) -> str:
+        """One state for each run name in a checkpoint."""
+        return self._generate_state_key(run=self._name)
+
+    def state_dict(self) -> dict[str, Any]:
+        """Return the run and its step, for a checkpoint. Waits for the service's answer to what was pushed."""
+        place = self._place if self.ema is None else present_place(self.ema)
+        return {} if place is None else place.to_state()
+
+    def load_state_dict(self, state_dict: dict[str, Any]) -> None:
+        """Take the run and the step of the checkpoint that is being loaded."""
+        self._loaded = Place.from_state(state_dict)
+
+    def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """Forget the checkpoint of an earlier call."""
+        self._loaded = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Open the run."""
-        scaler: torch.amp.GradScaler | None = getattr(trainer.precision_plugin, "scaler", None)
-        model = _wrapped(trainer, pl_module)
-        self.ema = EMA(model, self._target, run=self._run, scaler=scaler, **self._options)
-        self.ema.register(trainer.global_step)
-        self._updated_step = trainer.global_step
-
-    def on_train_batch_end(
-        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
-    ) -> None:
-        """Push the weights when the optimizer has stepped."""
-        if self.ema is not None and trainer.global_step > self._updated_step:
-            self._updated_step = trainer.global_step
-            self.ema.update(trainer.global_step)
+        self._note_checkpoint(trainer, pl_module)
+        # A trainer that fits again goes on where it was.
+        restored = self._place if trainer.global_step > 0 and self._knows(pl_module) else None
+        self.run = self._decide(trainer, lambda client: self._run_of(client, trainer, restored))
+        ema = EMA(_wrapped(trainer, pl_module), self._target, run=self.run, **self._options)
+        self.ema = ema
+        ema.register(trainer.global_step if restored is None else restored.step)
+        self._steps = OptimizerSteps(trainer, lambda skipped: self._update(trainer, skipped), self._optimizer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait until everything is acknowledged."""
-        ema, self.ema = self.ema, None
-        if ema is not None:
-            ema.close()
+        self._stop()
+        ema = self.ema
+        if ema is None:
+            return
+        self._module, self._place = weakref.ref(pl_module), present_place(ema)
+        self.ema = None
+        ema.close()
+        if _is_trial(trainer):
+            self._place = None
+            self._decide(trainer, lambda client: client.delete_run(self.run))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Put the raw weights back, and end the stream at once."""
-        self._restore()
+        self._stop()
+        ema, self.ema = self.ema, None
+        try:
+            self._restore()
+        finally:
+            if ema is not None:
+                ema.abandon()
+
+    def teardown(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
+        """End what a fit has left open."""
+        self._stop()
         ema, self.ema = self.ema, None
         if ema is not None:
-            ema.abandon()
+            ema.close()
 
     def on_validation_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Apply the average."""
@@ -108,20 +172,74 @@ class ShadowkeepEMA(Callback):
         """Put the raw weights back."""
         self._restore()
 
+    def _run_of(self, client: Client, trainer: Trainer, restored: Place | None) -> str:
+        if _is_trial(trainer):
+            return run_of_training(client, f"{self._name}-fast-dev-run", None, keeps_name=False)
+        return run_of_training(client, self._name, restored, keeps_name="resume" in self._options)
+
+    def _update(self, trainer: Trainer, skipped: bool) -> None:
+        # Lightning counts the step when it is over; raw optimizers' steps it does not count.
+        if self.ema is not None:
+            self.ema.update(max(trainer.global_step, self.ema.step) + 1, skipped=skipped)
+
+    def _stop(self) -> None:
+        steps, self._steps = self._steps, None
+        if steps is not None:
+            steps.stop()
+
     def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._swap:
             return
-        model = _wrapped(trainer, pl_module)
-        ema = self.ema or EMA(model, self._target, run=self._run, replica=True, **self._options)
-        ema.apply_shadow(self._average, step=agreed_step(ema))
+        ema = self.ema
+        if ema is not None:
+            ema.apply_shadow(self._average)
+            self._applied = ema
+            return
+        self._note_checkpoint(trainer, pl_module)
+        evaluated = self._decide(trainer, lambda client: self._evaluated(client, pl_module))
+        if trainer.is_global_zero:
+            evaluated.say()
+        if evaluated.place is None:
+            return
+        run, step = evaluated.place
+        ema = EMA(_wrapped(trainer, pl_module), self._target, run=run, replica=True, **self._options)
         self._applied = ema
+        ema.apply_shadow(self._average, step=step)
+
+    def _evaluated(self, client: Client, pl_module: LightningModule) -> Evaluated:
+        if not self._knows(pl_module):
+            return evaluated_anywhere(client, self.run)
+        return evaluated_unplaced() if self._place is None else evaluated_at(client, self._place)
 
     def _restore(self) -> None:
         ema, self._applied = self._applied, None
-        if ema is not None:
-            ema.restore()
+        if ema is None:
+            return
+        try:
+            if ema.applied:
+                ema.restore()
+        finally:
             if ema is not self.ema:
                 ema.close()
+
+    def _note_checkpoint(self, trainer: Trainer, pl_module: LightningModule) -> None:
+        """The weights of a checkpoint that was just loaded are where it says."""
+        if trainer.ckpt_path is not None:
+            self._module, self._place = weakref.ref(pl_module), self._loaded
+
+    def _knows(self, pl_module: LightningModule) -> bool:
+        return self._module is not None and self._module() is pl_module
+
+    def _decide(self, trainer: Trainer, decide: Callable[[Client], T]) -> T:
+        def with_client() -> T:
+            with client_of(self._target) as client:
+                return decide(client)
+
+        return decided_by_first(with_client, trainer.is_global_zero, trainer.strategy.broadcast)
+
+
+def _is_trial(trainer: Trainer) -> bool:
+    return bool(getattr(trainer, "fast_dev_run", False))
 
 
 def _wrapped(trainer: Trainer, pl_module: LightningModule) -> nn.Module:

@@ -1,19 +1,45 @@
-"""Processes that evaluate one model together and push nothing: all apply the same step."""
+"""What the first process decides for all that train or evaluate one model together."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from typing import Any, TypeVar
+
 import torch.distributed as dist
 
-from ..torch import EMA
+T = TypeVar("T")
+Broadcast = Callable[[Any], Any]
 
 
-def agreed_step(ema: EMA, timeout: float = 60.0) -> int | None:
-    """Return the step to apply, the same in each process; all of them call it.
+def decided_by_first(decide: Callable[[], T], is_first: bool, broadcast: Broadcast) -> T:
+    """Return what `decide` returns in the first process; all of them call this, and all raise when it fails there.
 
-    None: the newest one. Those that push get the same step of themselves; others take the newest of the first process.
+    Args:
+        decide: is called in the first process only.
+        is_first: whether this is that process.
+        broadcast: returns the first process's argument in all of them.
     """
-    if not ema.replica or not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
-        return None
-    agreed = [ema.newest_step(timeout) if dist.get_rank() == 0 else None]
-    dist.broadcast_object_list(agreed, src=0)
-    return agreed[0]
+    said: tuple[Any, str | None] = (None, None)
+    failure: Exception | None = None
+    if is_first:
+        try:
+            said = (decide(), None)
+        except Exception as error:
+            # The others wait for an answer.
+            failure, said = error, (None, str(error))
+    value, problem = broadcast(said)
+    if failure is not None:
+        raise failure
+    if problem is not None:
+        raise RuntimeError(f"the first process has failed: {problem}")
+    decided: T = value
+    return decided
+
+
+def broadcast_object(value: Any) -> Any:
+    """Return the first process's value, where torch.distributed is initialised."""
+    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]

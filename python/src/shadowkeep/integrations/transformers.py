@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
-from typing import Any, Unpack
+from pathlib import Path
+from typing import Any, TypeVar, Unpack
 
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .ranks import agreed_step
+from .places import (
+    Evaluated,
+    Place,
+    client_of,
+    evaluated_anywhere,
+    evaluated_at,
+    evaluated_unplaced,
+    present_place,
+    run_of_training,
+)
+from .ranks import broadcast_object, decided_by_first
+
+T = TypeVar("T")
+# As `Trainer` calls it in a checkpoint's folder.
+TRAINER_STATE_NAME = "trainer_state.json"
 
 
 class ShadowkeepCallback(TrainerCallback):
@@ -24,9 +40,12 @@ class ShadowkeepCallback(TrainerCallback):
         trainer.train()
 
     One update is pushed per optimizer step, under `state.global_step`, however many batches were accumulated for it;
-    steps that a gradient scaler skipped are not folded. A run that has commits goes on, or as the option `resume` says.
-    Checkpoints contain the raw weights. Of several processes each pushes its part, under DDP and FSDP. DeepSpeed's
-    ZeRO 3 is not supported.
+    steps that a gradient scaler skipped are not folded. Checkpoints contain the raw weights. Of several processes each
+    pushes its part, under DDP and FSDP. DeepSpeed's ZeRO 3 is not supported.
+
+    Each training has a run of its own: one that begins where `run` has averages of another one gets `my-run-2` and so
+    on, with a warning; one that resumes from a checkpoint goes on in the run that its `trainer_state.json` names. With
+    the option `resume` the run is always `run`, and what it has already is treated as `EMA` says.
 
     `Trainer` tells its callbacks of the end of a training, not of its failure: call `abandon()` when `train()` raises,
     or let the process end.
@@ -39,23 +58,31 @@ class ShadowkeepCallback(TrainerCallback):
 
     Attributes:
         ema: the `EMA` while training, else None.
+        run: the run of the present or the last training.
     """
 
     def __init__(
         self, target: str | Client, *, run: str, average: str | None = None, **options: Unpack[EMAOptions]
     ) -> None:
         self.ema: EMA | None = None
+        self.run = run
         self._target = target
-        self._run = run
+        self._name = run
         self._average = average
         self._options = options
         self._evaluating = False
+        # Whose weights are known, and where they are; None: they came from a checkpoint that does not say it.
+        self._model: weakref.ref[nn.Module] | None = None
+        self._place: Place | None = None
 
     def evaluate_with_average(self, trainer: Trainer) -> None:
         """Make `trainer.evaluate` and `trainer.predict` use the average, in and after training.
 
         The callbacks of `Trainer` hear of an evaluation when it is over, so its methods are wrapped, on this object.
-        After training, and before it, they use the newest average of the run.
+        They use the average of the step that the model's weights are of: the newest in and after a training, exactly
+        the best checkpoint's after `load_best_model_at_end`. Where the service does not hold it any more (the option
+        `retain` keeps older ones) they use the loaded weights, with a warning; where there is no average yet, the
+        model's own.
         """
         for method in ("evaluate", "predict"):
             setattr(trainer, method, self._averaged(trainer, getattr(trainer, method)))
@@ -65,22 +92,40 @@ class ShadowkeepCallback(TrainerCallback):
     ) -> None:
         """Open the run."""
         self.abandon()
-        self.ema = EMA(kwargs["model"], self._target, run=self._run, **self._options)
-        self.ema.register(state.global_step)
+        restored = Place.from_state(_states(state).get(self._key)) if state.global_step > 0 else None
+        keeps_name = "resume" in self._options
+        self.run = self._decide(
+            state.is_world_process_zero,
+            lambda client: run_of_training(client, self._name, restored, keeps_name=keeps_name),
+        )
+        self.ema = EMA(kwargs["model"], self._target, run=self.run, **self._options)
+        self.ema.register(state.global_step if restored is None else restored.step)
 
     def on_step_end(self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any) -> None:
         """Push the weights; `Trainer` calls this when the optimizer was due, not for each accumulated batch."""
         if self.ema is not None:
             skipped = bool(getattr(kwargs.get("optimizer"), "step_was_skipped", False))
             self.ema.update(state.global_step, skipped=skipped)
+        self._keep_place(state, control)
+
+    def on_epoch_end(
+        self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
+    ) -> None:
+        """Tell the checkpoint that may be saved now where the run is."""
+        self._keep_place(state, control)
 
     def on_train_end(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
     ) -> None:
         """Wait until everything is acknowledged."""
-        ema, self.ema = self.ema, None
-        if ema is not None:
-            ema.close()
+        ema = self.ema
+        if ema is None:
+            return
+        self._model, self._place = weakref.ref(ema.model), present_place(ema)
+        if args.load_best_model_at_end and state.best_model_checkpoint is not None:
+            self._place = self._place_of(state.best_model_checkpoint)
+        self.ema = None
+        ema.close()
 
     def abandon(self) -> None:
         """End the stream at once, after a training that failed."""
@@ -102,17 +147,69 @@ class ShadowkeepCallback(TrainerCallback):
         if self._evaluating:
             yield
             return
-        ema = self.ema or EMA(_model_of(trainer), self._target, run=self._run, replica=True, **self._options)
+        self._evaluating = True
+        ema: EMA | None = None
         try:
-            ema.apply_shadow(self._average, step=agreed_step(ema))
-            self._evaluating = True
+            ema, step = (self.ema, None) if self.ema is not None else self._evaluator(trainer)
+            if ema is not None:
+                ema.apply_shadow(self._average, step=step)
             yield
         finally:
             self._evaluating = False
-            if ema.applied:
-                ema.restore()
-            if ema is not self.ema:
-                ema.close()
+            if ema is not None:
+                if ema.applied:
+                    ema.restore()
+                if ema is not self.ema:
+                    ema.close()
+
+    def _evaluator(self, trainer: Trainer) -> tuple[EMA | None, int | None]:
+        """Return what reads the average outside of a training, and its step; none: the model's own weights are used."""
+        model = _model_of(trainer)
+        is_first = trainer.is_world_process_zero()
+        evaluated = self._decide(is_first, lambda client: self._evaluated(client, model))
+        if is_first:
+            evaluated.say()
+        if evaluated.place is None:
+            return None, None
+        run, step = evaluated.place
+        return EMA(model, self._target, run=run, replica=True, **self._options), step
+
+    def _evaluated(self, client: Client, model: nn.Module) -> Evaluated:
+        if self._model is None or self._model() is not model:
+            return evaluated_anywhere(client, self.run)
+        return evaluated_unplaced() if self._place is None else evaluated_at(client, self._place)
+
+    @property
+    def _key(self) -> str:
+        """Under which a checkpoint keeps the place."""
+        return f"shadowkeep:{self._name}"
+
+    def _keep_place(self, state: TrainerState, control: TrainerControl) -> None:
+        """Put the run and its step where `Trainer` saves them with its own state."""
+        ema = self.ema
+        if ema is not None:
+            is_awaited = control.should_save or control.should_evaluate
+            place = present_place(ema) if is_awaited else Place(ema.run, ema.step)
+            _states(state)[self._key] = place.to_state()
+
+    def _place_of(self, checkpoint: str) -> Place | None:
+        path = Path(checkpoint, TRAINER_STATE_NAME)
+        return (
+            Place.from_state(_states(TrainerState.load_from_json(str(path))).get(self._key)) if path.exists() else None
+        )
+
+    def _decide(self, is_first: bool, decide: Callable[[Client], T]) -> T:
+        def with_client() -> T:
+            with client_of(self._target) as client:
+                return decide(client)
+
+        return decided_by_first(with_client, is_first, broadcast_object)
+
+
+def _states(state: TrainerState) -> dict[str, Any]:
+    """Return what `Trainer` saves for callbacks, by name."""
+    states: Any = state.stateful_callbacks
+    return states if isinstance(states, dict) else {}
 
 
 def _model_of(trainer: Trainer) -> nn.Module:

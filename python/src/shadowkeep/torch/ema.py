@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -141,7 +142,6 @@ class EMA(NotCopied):
         self.skipped_steps = 0
         self._owns_client = isinstance(target, str)
         self._client = connect(target, reconnect_timeout=reconnect_timeout) if isinstance(target, str) else target
-        self._run_name = run
         self._decay = decay
         self._averages = None if averages is None else flat_averages(averages)
         self._buffers = buffers
@@ -174,6 +174,16 @@ class EMA(NotCopied):
         self._reader = AverageReader(self._client, run, model)
         self._reader.averages = self._averages or ()
         self._swap = WeightSwap()
+
+    @property
+    def run(self) -> str:
+        """The run's name."""
+        return self._opening.run
+
+    @property
+    def registered(self) -> bool:
+        """Whether this process pushes now: from `register()` to `close()`."""
+        return self._writer is not None
 
     @property
     def applied(self) -> bool:
@@ -277,7 +287,7 @@ class EMA(NotCopied):
             return False
         if must_not_wait:
             self._busy_drops += 1
-            logger.warning("step %d of run %r was dropped: the one before is still leaving", following, self._run_name)
+            logger.warning("step %d of run %r was dropped: the one before is still leaving", following, self.run)
             return False
         self._units.reshard()
         pushed = writer.push(following)
@@ -292,7 +302,7 @@ class EMA(NotCopied):
     def newest_step(self, timeout: float | None = None) -> int | None:
         """Flush, and return the newest step that the service has committed; None before the first."""
         if self.replica:
-            return self._client.get_run(self._run_name).committed_step
+            return self._client.get_run(self.run).committed_step
         self.flush(timeout)
         return self._registered().run.committed_step
 
@@ -378,7 +388,18 @@ class EMA(NotCopied):
             self.abandon()
 
     def __repr__(self) -> str:
-        return f"<EMA of run {self._run_name!r}>"
+        return f"<EMA of run {self.run!r}>"
+
+    def _use_run(self, run: str) -> None:
+        """Take another run, before `register()`."""
+        self._opening = replace(self._opening, run=run)
+        self._reader.run = run
+
+    def _count_from(self, step: int) -> None:
+        """Go on from an earlier step, of a checkpoint; steps that are committed are not pushed again."""
+        committed = self._registered().run.committed_step
+        self._resumed_step = max(self._resumed_step, -1 if committed is None else committed)
+        self.step, self._last_step = step, None
 
     def _release(self) -> None:
         if self._writer is not None:

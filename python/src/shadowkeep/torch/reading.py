@@ -37,6 +37,7 @@ class AverageReader:
     """Reads a run's averages for one model: of a sharded one only what is in this process's memory.
 
     Attributes:
+        run: the run's name.
         averages: the run's averages as far as they are known here, the first one is the default.
         policies: the policy of each tensor that the trainer sends. None: this process does not know them, so everything
             is read, and must be there.
@@ -46,7 +47,7 @@ class AverageReader:
         self.averages: Sequence[Average] = ()
         self.policies: Mapping[str, PolicyName] | None = None
         self._client = client
-        self._run = run
+        self.run = run
         self._model = model
 
     def read(self, average: str | None, step: int | None, min_step: int | None, timeout: float) -> Pairs:
@@ -61,7 +62,7 @@ class AverageReader:
         tensors = self._wanted()
         rule = next((rule for rule in self.averages if average in (None, rule.name)), None)
         name = average if rule is None else rule.name
-        read = partial(self._client.get_shadow, self._run, name, step=step, min_step=min_step, timeout=timeout)
+        read = partial(self._client.get_shadow, self.run, name, step=step, min_step=min_step, timeout=timeout)
         held = [(named, piece, view) for named in tensors for piece, view in local_pieces(named)]
         if any(piece.extent != named.shape for named, piece, _ in held) or len(held) < len(tensors):
             return self._read_held(partial(read, dtype=read_dtype(tensors)), tensors, held, name)
@@ -74,7 +75,7 @@ class AverageReader:
         """Read just the boxes of a sharded model that are here; which ones the run has, it is asked for."""
         shapes = self._shapes(average)
         if self.policies is None:
-            check_names(self._run, list(shapes), tensors)
+            check_names(self.run, list(shapes), tensors)
         for named in tensors:
             if named.name in shapes:
                 check_shape(named, shapes[named.name])
@@ -86,7 +87,7 @@ class AverageReader:
 
     def _shapes(self, average: str | None) -> dict[str, Sequence[int]]:
         """Return the shapes of the tensors that an average (None: the only one) has."""
-        run = self._client.get_run(self._run)
+        run = self._client.get_run(self.run)
         rule = next((rule for rule in run.averages if average in (None, rule.name)), None)
         return {
             tensor.name: tensor.shape

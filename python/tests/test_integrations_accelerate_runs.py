@@ -1,0 +1,155 @@
+"""Which run a training with Accelerate has, and which average its evaluations use."""
+
+from __future__ import annotations
+
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch: Any = pytest.importorskip("torch", reason="torch is not installed: the integrations are not tested")
+accelerate: Any = pytest.importorskip("accelerate", reason="accelerate is not installed: its EMA is not tested")
+
+from integration_support import close_to  # noqa: E402
+from test_integrations_accelerate import DECAY, make_model  # noqa: E402
+
+from shadowkeep import Client, FailedPreconditionError, NotFoundError, Retention  # noqa: E402
+from shadowkeep.integrations.accelerate import AcceleratedEMA  # noqa: E402
+
+
+class Loop:
+    """A trainer that writes down its weights and its average after each step, and saves each step."""
+
+    def __init__(self, client: Client, run_name: str, directory: Path, **options: Any) -> None:
+        self.accelerator = accelerate.Accelerator(cpu=True)
+        self.directory = directory
+        model = make_model()
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        self.ema = AcceleratedEMA(self.accelerator, self.model, client, run=run_name, decay=DECAY, **options)
+        self.weights: dict[int, Any] = {}
+        self.averages: dict[int, Any] = {}
+
+    def present(self) -> Any:
+        return self.model.weight.detach().double().clone()
+
+    def train(self, first: int, last: int) -> list[bool]:
+        pushed = []
+        for step in range(first, last + 1):
+            before = self.averages.get(step - 1, self.present())
+            self.accelerator.backward(self.model(torch.full((4, 6), 1.0 + step)).square().mean())
+            self.optimizer.step()
+            self.optimizer.zero_grad()
+            pushed.append(self.ema.update())
+            self.weights[step] = self.present()
+            self.averages[step] = DECAY * before + (1 - DECAY) * self.weights[step]
+            self.accelerator.save_state(str(self.directory / str(step)))
+        return pushed
+
+    def load(self, step: int) -> None:
+        self.accelerator.load_state(str(self.directory / str(step)))
+
+
+def numbers(client: Client, run: str) -> Any:
+    return client.get_shadow(run).tensors["weight"]
+
+
+def test_each_training_that_begins_has_a_run_of_its_own(client: Client, run_name: str, tmp_path: Path) -> None:
+    for number, name in enumerate((run_name, f"{run_name}-2")):
+        loop = Loop(client, run_name, tmp_path)
+        with warnings.catch_warnings(record=True) as caught, loop.ema:
+            warnings.simplefilter("always")
+            loop.ema.register()
+            assert loop.train(1, 3) == [True] * 3
+        said = [str(w.message) for w in caught if "shadowkeep" in str(w.message)]
+        assert [name in text for text in said] == [True] * number
+        assert loop.ema.run == name
+        assert close_to(numbers(client, name), loop.averages[3])
+    explicit = Loop(client, run_name, tmp_path)
+    with pytest.raises(FailedPreconditionError, match="RUN_HAS_COMMITS"):
+        explicit.ema.register(0)
+    explicit.ema.abandon()
+
+
+def test_a_restored_training_goes_on_in_its_checkpoints_run(client: Client, run_name: str, tmp_path: Path) -> None:
+    with Loop(client, run_name, tmp_path).ema as other:
+        other.register()
+        other.update()
+    first = Loop(client, run_name, tmp_path)
+    with first.ema:
+        first.ema.register()
+        first.train(1, 7)
+    second = Loop(client, run_name, tmp_path)
+    second.load(5)
+    with second.ema:
+        with pytest.warns(RuntimeWarning, match="committed step 7, the trainer comes back from step 5"):
+            second.ema.register()
+        assert second.ema.run == f"{run_name}-2"
+        assert second.train(6, 9) == [False, False, True, True]
+    run = client.get_run(second.ema.run)
+    assert (run.committed_step, run.states[0].num_updates) == (9, 9)
+
+
+@pytest.mark.parametrize("is_retained", [True, False])
+def test_a_loaded_checkpoint_is_evaluated_with_its_own_average(
+    client: Client, run_name: str, tmp_path: Path, is_retained: bool
+) -> None:
+    retain = Retention(1, 16) if is_retained else None
+    loop = Loop(client, run_name, tmp_path, retain=retain)
+    with loop.ema:
+        loop.ema.register()
+        loop.train(1, 6)
+    other = Loop(client, run_name, tmp_path, retain=retain)
+    for step in (2, 4):
+        other.load(step)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with other.ema.average_parameters():
+                seen = other.present()
+        assert close_to(seen, loop.averages[step] if is_retained else loop.weights[step])
+        assert close_to(other.present(), loop.weights[step])
+        said = [str(w.message) for w in caught if "shadowkeep" in str(w.message)]
+        assert [f"step {step} of run {run_name!r}" in text for text in said] == ([] if is_retained else [True])
+        if not is_retained:
+            with pytest.raises(NotFoundError, match="VERSION_NOT_FOUND"):
+                other.ema.apply_shadow()
+            assert not other.ema.applied
+    other.load(6)
+    with other.ema.average_parameters():
+        assert close_to(other.present(), loop.averages[6])
+
+
+def test_a_training_that_goes_back_pushes_no_step_twice(client: Client, run_name: str, tmp_path: Path) -> None:
+    loop = Loop(client, run_name, tmp_path)
+    with loop.ema:
+        loop.ema.register()
+        loop.train(1, 6)
+        with pytest.warns(RuntimeWarning, match="gone back to step 4"):
+            loop.load(4)
+        assert loop.train(5, 8) == [False, False, True, True]
+    assert client.get_run(run_name).states[0].num_updates == 8
+
+
+def test_a_checkpoint_without_a_place(client: Client, run_name: str, tmp_path: Path) -> None:
+    loop = Loop(client, run_name, tmp_path)
+    loop.accelerator.save_state(str(tmp_path / "0"))
+    loop.load(0)
+    with pytest.warns(RuntimeWarning, match="does not say of which step"), loop.ema.average_parameters():
+        assert close_to(loop.present(), make_model().weight.detach())
+    with loop.ema:
+        with pytest.warns(RuntimeWarning, match="does not say which run"):
+            loop.ema.register()
+        assert loop.train(1, 1) == [True]
+
+
+def test_before_the_training_the_models_own_weights_are_evaluated(
+    client: Client, run_name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    loop = Loop(client, run_name, tmp_path)
+    with caplog.at_level(logging.INFO, "shadowkeep"), loop.ema.average_parameters():
+        assert close_to(loop.present(), make_model().weight.detach())
+    assert any("register() was not called yet" in message for message in caplog.messages)
+    loop.ema.abandon()
+    assert not loop.accelerator._save_model_state_pre_hook

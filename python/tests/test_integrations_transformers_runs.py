@@ -1,0 +1,151 @@
+"""Which run a training of the real `Trainer` has, and which average its evaluations use."""
+
+from __future__ import annotations
+
+import json
+import logging
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch: Any = pytest.importorskip("torch", reason="torch is not installed: the integrations are not tested")
+transformers: Any = pytest.importorskip(
+    "transformers", reason="transformers is not installed: its callback is not tested"
+)
+pytest.importorskip("accelerate", reason="accelerate is not installed, Trainer needs it: its callback is not tested")
+
+from integration_support import close_to, pulled, textbook  # noqa: E402
+from test_integrations_transformers import DECAY, Regression, Trajectory, trainer  # noqa: E402
+
+from shadowkeep import Client, Retention  # noqa: E402
+from shadowkeep.integrations.transformers import ShadowkeepCallback  # noqa: E402
+
+STEPWISE: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
+
+
+def train(
+    directory: Path, callback: ShadowkeepCallback, resume: str | None = None, **options: Any
+) -> tuple[Any, Regression, list[Any]]:
+    model = Regression()
+    trajectory = Trajectory(model)
+    made = trainer(directory, model, [trajectory, callback], **options)
+    callback.evaluate_with_average(made)
+    made.train(resume_from_checkpoint=resume)
+    return made, model, trajectory.weights
+
+
+def said(caught: list[warnings.WarningMessage]) -> list[str]:
+    return [str(w.message) for w in caught if "shadowkeep" in str(w.message)]
+
+
+def test_each_training_that_begins_has_a_run_of_its_own(client: Client, run_name: str, tmp_path: Path) -> None:
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY)
+    for number, name in enumerate((run_name, f"{run_name}-2")):
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            made, model, weights = train(tmp_path, callback, max_steps=3 + number)
+        assert callback.run == name
+        assert [name in text for text in said(caught)] == [True] * number
+        assert close_to(pulled(client, name), textbook(weights, DECAY))
+        made.evaluate()
+        assert close_to(model.seen[-1], textbook(weights, DECAY))
+    made.train()
+    assert callback.run == f"{run_name}-3", "the same Trainer from its first step"
+
+
+def test_a_restored_training_goes_on_in_its_checkpoints_run(client: Client, run_name: str, tmp_path: Path) -> None:
+    train(tmp_path / "other", ShadowkeepCallback(client, run=run_name, decay=DECAY), max_steps=2)
+    first = train(tmp_path, ShadowkeepCallback(client, run=run_name, decay=DECAY), max_steps=6, **STEPWISE)
+    state = json.loads((tmp_path / "checkpoint-4" / "trainer_state.json").read_text())
+    assert state["stateful_callbacks"][f"shadowkeep:{run_name}"] == {"run": f"{run_name}-2", "step": 4}
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY)
+    with pytest.warns(RuntimeWarning, match="committed step 6, the trainer comes back from step 4"):
+        train(
+            tmp_path,
+            callback,
+            str(tmp_path / "checkpoint-4"),
+            max_steps=8,
+            restore_callback_states_from_checkpoint=True,
+            **STEPWISE,
+        )
+    assert callback.run == f"{run_name}-2"
+    run = client.get_run(callback.run)
+    assert (run.committed_step, run.states[0].num_updates) == (8, 8)
+    assert len(first[2]) == 7
+
+
+@pytest.mark.parametrize("is_retained", [True, False])
+def test_the_best_checkpoint_is_evaluated_with_its_own_average(
+    client: Client, run_name: str, tmp_path: Path, is_retained: bool
+) -> None:
+    retain = Retention(1, 16) if is_retained else None
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY, retain=retain)
+    made, model, weights = train(
+        tmp_path,
+        callback,
+        max_steps=6,
+        **STEPWISE,
+        eval_strategy="steps",
+        eval_steps=1,
+        load_best_model_at_end=True,
+        metric_for_best_model="one_loss",
+        greater_is_better=True,
+    )
+    best = made.state.best_global_step
+    assert best < 6, "the losses fall, so that the first one is the largest"
+    assert close_to(model.weights(), weights[best])
+    for evaluate in (made.evaluate, lambda: made.predict(made.eval_dataset["one"])):
+        model.seen.clear()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            evaluate()
+        expected = textbook(weights[: best + 1], DECAY) if is_retained else weights[best]
+        assert all(close_to(seen, expected) for seen in model.seen)
+        assert [f"step {best} of run {run_name!r}" in text for text in said(caught)] == ([] if is_retained else [True])
+    assert close_to(model.weights(), weights[best])
+
+
+def test_before_the_first_training_the_models_own_weights_are_evaluated(
+    client: Client, run_name: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    model = Regression()
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY)
+    made = trainer(tmp_path, model, [callback], max_steps=2, eval_on_start=True, eval_strategy="steps", eval_steps=2)
+    callback.evaluate_with_average(made)
+    start = model.weights()
+    with caplog.at_level(logging.INFO, "shadowkeep"):
+        made.evaluate()
+    assert len([message for message in caplog.messages if "has no average yet" in message]) == 1
+    made.train()
+    assert all(close_to(seen, start) for seen in model.seen[:4]), "before the training, and at its start"
+    assert not close_to(model.seen[-1], start)
+
+
+def test_a_model_of_which_nothing_is_known_says_what_it_is_evaluated_with(
+    client: Client, run_name: str, tmp_path: Path
+) -> None:
+    _, _, weights = train(tmp_path, ShadowkeepCallback(client, run=run_name, decay=DECAY), max_steps=2)
+    model = Regression()
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY)
+    made = trainer(tmp_path, model, [callback])
+    callback.evaluate_with_average(made)
+    with pytest.warns(RuntimeWarning, match=f"average of step 2 of run '{run_name}', the newest"):
+        made.evaluate()
+    assert close_to(model.seen[-1], textbook(weights, DECAY))
+
+
+def test_a_failed_training_is_abandoned_by_the_next(client: Client, run_name: str, tmp_path: Path) -> None:
+    class Failing(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 2:
+                raise ArithmeticError("as if")
+
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY)
+    with pytest.raises(ArithmeticError):
+        trainer(tmp_path, Regression(), [callback, Failing()], max_steps=3).train()
+    assert callback.ema is not None
+    _, _, weights = train(tmp_path, callback, max_steps=3)
+    assert callback.run == f"{run_name}-2"
+    assert close_to(pulled(client, callback.run), textbook(weights, DECAY))
