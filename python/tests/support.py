@@ -20,8 +20,10 @@ import shadowkeep
 ROOT = Path(__file__).resolve().parents[2]
 PROTO_DIR = ROOT / "proto"
 PROTOS = (
-    "shadowkeep/v1/types.proto", "shadowkeep/v1/shadow_weights.proto",
-    "google/rpc/status.proto", "google/rpc/error_details.proto",
+    "shadowkeep/v1/types.proto",
+    "shadowkeep/v1/shadow_weights.proto",
+    "google/rpc/status.proto",
+    "google/rpc/error_details.proto",
 )
 START_SECONDS_MAX = 60.0
 

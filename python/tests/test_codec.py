@@ -61,8 +61,13 @@ def test_fields_are_those_of_the_proto(stubs: Stubs, message: type[codec.Message
 @pytest.mark.parametrize(
     ("prefix", "ours"),
     {
-        "DTYPE": wire.DType, "POLICY": wire.Policy, "START": wire.Start, "DELAY_MODE": wire.DelayMode,
-        "DECAY_UNIT": wire.DecayUnit, "INDEX_UNIT": wire.IndexUnit, "NON_FINITE": wire.NonFinite,
+        "DTYPE": wire.DType,
+        "POLICY": wire.Policy,
+        "START": wire.Start,
+        "DELAY_MODE": wire.DelayMode,
+        "DECAY_UNIT": wire.DecayUnit,
+        "INDEX_UNIT": wire.IndexUnit,
+        "NON_FINITE": wire.NonFinite,
         "STEP_STATE": wire.StepState,
     }.items(),
 )
