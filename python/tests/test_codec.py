@@ -172,6 +172,8 @@ def random_scalar(rng: random.Random, message: type[codec.Message], name: str, r
         "tensor_count",
         "count_max",
         "left_out",
+        "tensor_order",
+        "first_tensor",
     )
     small = name in small_names or name.endswith("_connected")
     choices: dict[str, list[Any]] = {

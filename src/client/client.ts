@@ -9,6 +9,7 @@ import type {
 } from '../wire/index.js';
 import { createStub } from './channel.js';
 import { ClientError, protocolError, toFailure } from './errors.js';
+import { allRuns, sendOpenRun, wholeRun } from './layout-calls.js';
 import { toRunEvent, toRunInfo } from './messages.js';
 import { type OpenRunCalls, openRun } from './open-run.js';
 import type { ReadOptions, Shadow, ShadowRead } from './read-types.js';
@@ -71,7 +72,7 @@ export class ShadowkeepClient {
       stub: () => this.#calls(),
       openRun: (request) =>
         this.#unary<OpenRunResponse__Output>((callback) =>
-          this.#calls().OpenRun(request, this.#callOptions(), callback),
+          sendOpenRun(this.#calls(), request, this.#callOptions(), callback),
         ),
     };
     return await openRun(calls, options);
@@ -108,14 +109,20 @@ export class ShadowkeepClient {
   /** State, sizes and rates of a run. Rejects with RUN_NOT_FOUND. */
   async getRun(run: string): Promise<RunInfo> {
     return toRunInfo(
-      await this.#unary<Run__Output>((callback) => this.#calls().GetRun({ run }, this.#callOptions(), callback)),
+      await wholeRun((first_tensor) =>
+        this.#unary<Run__Output>((callback) =>
+          this.#calls().GetRun({ run, first_tensor }, this.#callOptions(), callback),
+        ),
+      ),
     );
   }
 
-  /** All runs in the order of their names, without their tensors. */
+  /** All runs in the order of their names, without their tensors and the patterns of their averages. */
   async listRuns(): Promise<RunInfo[]> {
-    const { runs } = await this.#unary<ListRunsResponse__Output>((callback) =>
-      this.#calls().ListRuns({}, this.#callOptions(), callback),
+    const runs = await allRuns((after) =>
+      this.#unary<ListRunsResponse__Output>((callback) =>
+        this.#calls().ListRuns({ after }, this.#callOptions(), callback),
+      ),
     );
     return runs.map(toRunInfo);
   }

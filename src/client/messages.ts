@@ -144,6 +144,7 @@ function toMemory(memory: Memory__Output | null): RunMemory {
     pinnedBytes: memory.pinned_bytes,
     freeBytes: memory.free_bytes,
     snapshotBytes: memory.snapshot_bytes,
+    layoutBytes: memory.layout_bytes,
     budgetBytes: memory.budget_bytes,
     budgetFreeBytes: memory.budget_free_bytes,
   };

@@ -2,7 +2,7 @@ import { CHUNK_BYTES } from '../common/index.js';
 import type { OpenRunRequest, OpenRunResponse__Output, ShadowWeightsClient, Snapshots, Tensor } from '../wire/index.js';
 import { protocolError } from './errors.js';
 import { RunHandle } from './run-handle.js';
-import { boxMessages, spaceBytes, stepLayout, withoutLeftOut } from './step-layout.js';
+import { openingBoxes, spaceBytes, stepLayout, withoutLeftOut } from './step-layout.js';
 import { StepSender } from './step-sender.js';
 import type { OpenRunOptions, SnapshotOptions, TensorSpec } from './types.js';
 import { UpdateStream } from './update-stream.js';
@@ -25,7 +25,7 @@ export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Pro
     run,
     generation,
     writer,
-    boxes: boxMessages(options),
+    boxes: openingBoxes(options, opened.tensor_order),
     wire_dtype: options.wireDtype ?? 'DTYPE_UNSPECIFIED',
   } as const;
   const sender = new StepSender(

@@ -37,6 +37,8 @@ export interface RunMemory {
   /** Free inside the run's arenas. */
   freeBytes: number;
   snapshotBytes: number;
+  /** Of the layout and the averages' patterns themselves. */
+  layoutBytes: number;
   /** The server's budget and what is left of it. */
   budgetBytes: number;
   budgetFreeBytes: number;

@@ -3,6 +3,7 @@ import type {
   GetShadowRequest,
   GetShadowResponse__Output,
   ShadowChunk__Output,
+  ShadowHeader__Output,
   ShadowWeightsClient,
 } from '../wire/index.js';
 import { Backoff } from './backoff.js';
@@ -117,8 +118,9 @@ export class ShadowStream {
     this.#reader = reader;
     try {
       const first = await reader.next();
-      if (first?.message === 'header' && first.header) return toShadowHeader(first.header);
-      throw protocolError('a read that does not begin with its header');
+      if (first?.message !== 'header' || !first.header)
+        throw protocolError('a read that does not begin with its header');
+      return toShadowHeader(await withAllTensors(first.header, reader));
     } catch (error) {
       reader.cancel();
       throw error;
@@ -129,6 +131,22 @@ export class ShadowStream {
     if (this.#backoff === undefined || this.#signal.aborted) return false;
     return (error instanceof ShadowkeepError || error instanceof ClientError) && isDisconnect(error);
   }
+}
+
+/** A header with the tensors that did not fit into it. */
+async function withAllTensors(
+  header: ShadowHeader__Output,
+  reader: ResponseReader<GetShadowResponse__Output>,
+): Promise<ShadowHeader__Output> {
+  const { tensors, tensor_count: count } = header;
+  while (tensors.length < count) {
+    const response = await reader.next();
+    if (response?.message !== 'tensors' || !response.tensors?.tensors.length) {
+      throw protocolError(`a header of ${count} tensors that ends after ${tensors.length}`);
+    }
+    tensors.push(...response.tensors.tensors);
+  }
+  return header;
 }
 
 function checkChunk(chunk: ShadowChunk__Output, received: number, totalBytes: number, checksums: boolean): void {

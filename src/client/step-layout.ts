@@ -1,6 +1,7 @@
 import { DTYPE_BYTES, elementCount, isFloatDType, namePattern } from '../common/index.js';
-import { layOut } from '../wire/index.js';
+import { type Box as BoxMessage, layOut } from '../wire/index.js';
 import { boxMessage, invalidBox, placeBoxes } from './boxes.js';
+import { protocolError } from './errors.js';
 import type { OpenRunOptions, StepPart, TensorPolicy, TensorSpec } from './types.js';
 
 /** What of the request decides over the bytes of a step. */
@@ -44,9 +45,20 @@ export function spaceBytes(parts: readonly StepPart[]): number {
   return layOut(parts.map(({ bytes }) => bytes)).totalBytes;
 }
 
-/** The boxes as the stream declares them. */
-export function boxMessages({ boxes = [], tensors }: LayoutOptions) {
-  return placeBoxes(boxes, tensors).map(boxMessage);
+/**
+ * The boxes as the stream declares them. `order` is where in the run each of our tensors is, when that has them in another
+ * order: then a writer of the whole layout declares each tensor as a box, and its steps stay as they are.
+ */
+export function openingBoxes(options: LayoutOptions, order: readonly number[]): BoxMessage[] {
+  const { boxes, tensors, writers = 1 } = options;
+  if (order.length > 0 && order.length !== tensors.length) {
+    throw protocolError(`an order of ${order.length} tensors, of ${tensors.length}`);
+  }
+  const isWhole = boxes === undefined && writers === 1;
+  if (isWhole && order.length === 0) return [];
+  const declared = isWhole ? resolveTensors(options).filter(({ policy }) => policy !== 'IGNORE') : undefined;
+  const placed = placeBoxes(declared?.map(({ name }) => ({ tensor: name })) ?? boxes ?? [], tensors);
+  return placed.map((box) => boxMessage({ ...box, tensorIndex: order[box.tensorIndex] ?? box.tensorIndex }));
 }
 
 type ResolvedTensor = TensorSpec & { policy: TensorPolicy };

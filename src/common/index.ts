@@ -13,7 +13,9 @@ export {
 export { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError, type StatusName } from './errors.js';
 export * from './limits.js';
 export { createLogger, LOG_LEVELS, type Logger, type LogLevel } from './log.js';
-export { checkAverageName, checkRunName, checkTensorName, namePattern, quote } from './names.js';
+export { matchAll, NamePatterns } from './name-patterns.js';
+export { checkAverageName, checkPrintable, checkRunName, checkTensorName, namePattern, quote } from './names.js';
 export { escapeUnprintable, isPrintable } from './printable.js';
 export { alignedBytes, elementCount, roundUp } from './shape.js';
+export { toEnd } from './slices.js';
 export { createWaiter, type Waiter } from './waiter.js';

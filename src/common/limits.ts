@@ -17,8 +17,17 @@ export const CHUNK_BYTES = 1 << 20;
 /** Largest chunk taken: under gRPC's default limit of 4 MiB a message, header included. */
 export const CHUNK_BYTES_MAX = 4 * (1 << 20) - 4096;
 
-/** Largest request: a layout of TENSOR_COUNT_MAX tensors with names of 100 bytes fits, a flood does not. */
+/** Largest message: an opening of BOX_COUNT_MAX boxes fits, and what is larger comes in parts. */
 export const MESSAGE_BYTES_MAX = 8 * (1 << 20);
+
+/** Largest request that is decoded in one go, which holds the event loop: a GetShadow with a box for each of many tensors. */
+export const REQUEST_BYTES_MAX = 1 << 20;
+
+/** Layouts travel in messages of about this size, both ways: one is encoded and decoded in milliseconds. */
+export const LAYOUT_PART_BYTES = 1 << 20;
+
+/** A whole layout on the wire: TENSOR_COUNT_MAX tensors with the longest names and four dimensions fit. */
+export const LAYOUT_BYTES_MAX = 48 * (1 << 20);
 
 /** Ten times the tensors of the largest open models; bounds the memory of one layout to tens of MiB. */
 export const TENSOR_COUNT_MAX = 65_536;
@@ -61,8 +70,18 @@ export const WAIT_MS_MAX = 3_600_000;
 /** Longest incarnation id; a UUID has 36. */
 export const INCARNATION_CHARS_MAX = 128;
 
-/** Name patterns in one read; each is matched against each tensor. */
+/** Name patterns in one list: of a read, of an average's include, of the policies. */
 export const PATTERN_COUNT_MAX = 1_024;
+
+/** Those of a run's averages and policies together, and their characters: they are kept, and compiled in one go. */
+export const PATTERN_SUM_COUNT_MAX = 8_192;
+export const PATTERN_SUM_CHARS_MAX = 1 << 20;
+
+/** Of those in one matcher that have stars, the characters: each is a node of an automaton, of about 60 bytes. */
+export const PATTERN_STAR_CHARS_MAX = 1 << 17;
+
+/** What one request's patterns may cost, in characters looked at: about two seconds, in slices. */
+export const PATTERN_WORK_MAX = 2 ** 27;
 
 /** Longest text of the preset that an average was expanded from. */
 export const PRESET_BYTES_MAX = 512;
@@ -80,5 +99,10 @@ assert(CHUNK_BYTES % CHUNK_CUT_BYTES === 0, 'chunks are cut on multiples of CHUN
 assert(CHUNK_BYTES <= CHUNK_BYTES_MAX, 'the default chunk is legal');
 assert(CHUNK_BYTES_MAX % CHUNK_CUT_BYTES === 0, 'the largest chunk can be cut');
 assert(CHUNK_BYTES_MAX < MESSAGE_BYTES_MAX, 'a chunk fits in a message');
+assert(
+  TENSOR_COUNT_MAX * (TENSOR_NAME_BYTES_MAX + 64) <= LAYOUT_BYTES_MAX,
+  'the most tensors with the longest names and four dimensions fit together',
+);
+assert(2 * TENSOR_COUNT_MAX * TENSOR_NAME_BYTES_MAX <= PATTERN_WORK_MAX, 'a few patterns over any layout are allowed');
 assert(ALIGNMENT_BYTES % CHUNK_CUT_BYTES === 0, 'a box starts where a cut may fall');
 assert(ELEMENT_COUNT_MAX * 8 <= Number.MAX_SAFE_INTEGER + 1, 'byte offsets are exact');

@@ -1,10 +1,8 @@
 import { ShadowkeepError } from './errors.js';
 import { AVERAGE_NAME_CHARS_MAX, RUN_NAME_CHARS_MAX, TENSOR_NAME_BYTES_MAX } from './limits.js';
-import { escapeUnprintable } from './printable.js';
+import { escapeUnprintable, firstUnprintable } from './printable.js';
 
 const IDENTIFIER = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
-// biome-ignore lint/suspicious/noControlCharactersInRegex: they are what is refused
-const CONTROL = /[\u0000-\u001f\u007f]/;
 /** What a careless reader would turn into something else: a prototype, or safetensors' own metadata entry. */
 const RESERVED = new Set(['__proto__', '__metadata__']);
 const QUOTED_CHARS_MAX = 80;
@@ -39,9 +37,15 @@ export function checkTensorName(name: string, field: string): void {
   if (bytes < 1 || bytes > TENSOR_NAME_BYTES_MAX) {
     throw invalid(field, name, `has ${bytes} bytes, 1 to ${TENSOR_NAME_BYTES_MAX} are allowed`);
   }
-  if (CONTROL.test(name)) throw invalid(field, name, 'contains a control character');
+  checkPrintable(name, field);
   if (name.includes('..')) throw invalid(field, name, 'contains ".."');
   if (RESERVED.has(name)) throw invalid(field, name, 'is reserved');
+}
+
+/** A text that a person will see: names of tensors, incarnations, presets. Throws INVALID_NAME. */
+export function checkPrintable(text: string, field: string): void {
+  const found = firstUnprintable(text);
+  if (found !== undefined) throw invalid(field, text, `contains U+${found}, which cannot be shown as it is`);
 }
 
 function invalid(field: string, name: string, problem: string): ShadowkeepError {

@@ -12,6 +12,12 @@ export function isPrintable(text: string): boolean {
   return !UNPRINTABLE.test(text);
 }
 
+/** The first character of a text that cannot be shown as it is, in hexadecimal; undefined: all can. */
+export function firstUnprintable(text: string): string | undefined {
+  const found = UNPRINTABLE.exec(text)?.[0].codePointAt(0);
+  return found?.toString(16).toUpperCase().padStart(4, '0');
+}
+
 /** A text as it may reach a person or a terminal: each unprintable character as `\u001b`. JSON stays the same JSON. */
 export function escapeUnprintable(text: string): string {
   return text.replace(EACH_UNPRINTABLE, (character) => SHORT_ESCAPES[character] ?? escapeUnits(character));

@@ -4,7 +4,7 @@ import type { Layout, PlacedTensor } from './layout.js';
 import type { Page } from './page-pool.js';
 import type { SnapshotPlan } from './post-hoc/index.js';
 import { copyElements } from './read.js';
-import { tensorsOf } from './tables.js';
+import { choiceOf, isFiltered } from './tensor-filter.js';
 import type { AverageState, Shadow, Version } from './version.js';
 import { planWire, type WirePlan } from './wire-plan.js';
 
@@ -31,9 +31,9 @@ export interface Exchange {
 }
 
 /** Which averages fold a tensor, a bit for each by its index. */
-function averagesOfTensor(layout: Layout, shadows: readonly Shadow[]): (tensor: PlacedTensor) => number {
-  const takers = shadows.map(({ spec }) => new Set(tensorsOf(layout, spec)));
-  return (tensor) => takers.reduce((bits, taken, index) => (taken.has(tensor) ? bits | (1 << index) : bits), 0);
+function averagesOfTensor(layout: Layout, shadows: readonly Shadow[]): (tensor: PlacedTensor, at: number) => number {
+  const takers = shadows.map(({ spec }) => choiceOf(layout.tensors, spec));
+  return (_, at) => takers.reduce((bits, isTaken, index) => (isTaken(at) ? bits | (1 << index) : bits), 0);
 }
 
 /**
@@ -58,13 +58,13 @@ export class FoldPlans {
   /** The writer's own plan, unless averages or tensors are left out. */
   planFor(own: WirePlan, shadows: readonly Shadow[], { skipped, advances }: CommitPlan): WirePlan {
     const specs = shadows.map(({ spec }) => spec);
-    const isWhole = specs.every(({ include, exclude }) => include.length === 0 && exclude.length === 0);
+    const isWhole = !specs.some(isFiltered);
     if (isWhole && skipped.size === 0) return own;
     if (skipped.size > 0) {
       const averagesOf = averagesOfTensor(this.#layout, shadows);
       const beginning = beginningAverages(shadows, advances);
-      return planWire(this.#layout, own.wireDType, (tensor) =>
-        skipped.has(tensor) ? averagesOf(tensor) & beginning : averagesOf(tensor),
+      return planWire(this.#layout, own.wireDType, (tensor, at) =>
+        skipped.has(tensor) ? averagesOf(tensor, at) & beginning : averagesOf(tensor, at),
       );
     }
     const last = this.#last;

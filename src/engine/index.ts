@@ -21,7 +21,8 @@ export {
   type TensorSpec,
   wireDTypeOf,
 } from './layout.js';
-export type { Ledger } from './ledger.js';
+export { tensorHeapBytes, textHeapBytes } from './layout-memory.js';
+export { HeapLease, type Ledger } from './ledger.js';
 export type { Movement } from './movement.js';
 export type { NonFinitePolicy } from './non-finite.js';
 export type { Plane } from './plane.js';
@@ -43,6 +44,7 @@ export {
   readBytes,
   readElements,
   type Selection,
+  servedBy,
   writeElements,
 } from './read.js';
 export { Run } from './run.js';
@@ -57,6 +59,7 @@ export type {
 } from './run-spec.js';
 export { RunTable } from './run-table.js';
 export { copiedTensorsOf, tensorsOf } from './tables.js';
+export { choiceOf, chooseTensors, idlePatternOf, isFiltered } from './tensor-filter.js';
 export type { AverageState, Reader, Shadow, Version } from './version.js';
 export { planWire, type WirePlan } from './wire-plan.js';
 export { type Box, BoxList } from './world/index.js';

@@ -10,6 +10,7 @@ import {
   roundUp,
   ShadowkeepError,
 } from '../common/index.js';
+import { shareChoices } from './tensor-filter.js';
 
 export type Policy = 'AVERAGE' | 'COPY' | 'COPY_ONCE' | 'IGNORE';
 
@@ -64,6 +65,7 @@ export function placeTensors(specs: readonly TensorSpec[]): Layout {
     averagedElements += count;
     return { ...placed, flat };
   });
+  shareChoices(specs, tensors);
   return { tensors, averagedLength, copiedLength: next.COPY_ONCE, copiedEachStepLength, averagedElements };
 }
 
@@ -84,25 +86,88 @@ export function wireDTypeOf(tensor: PlacedTensor, wireDType: FloatDType | undefi
   return tensor.policy === 'AVERAGE' && wireDType !== undefined ? wireDType : tensor.dtype;
 }
 
-/** Throws LAYOUT_MISMATCH with the first difference between a run's tensors and the ones of a request. */
-export function checkSameTensors(run: string, ours: readonly TensorSpec[], theirs: readonly TensorSpec[]): void {
-  const mismatch = (problem: string, tensor: string): ShadowkeepError => {
-    return new ShadowkeepError('LAYOUT_MISMATCH', `run ${quote(run)}: ${problem}`, { metadata: { run, tensor } });
-  };
-  for (const [index, our] of ours.entries()) {
-    const their = theirs[index];
-    if (their === undefined) throw mismatch(`tensor ${index} ${quote(our.name)} is missing in the request`, our.name);
-    const where = `tensor ${index} ${quote(our.name)}`;
-    if (our.name !== their.name) throw mismatch(`${where} is ${quote(their.name)} in the request`, our.name);
-    if (our.dtype !== their.dtype)
-      throw mismatch(`${where} has dtype ${our.dtype}, ${their.dtype} in the request`, our.name);
-    if (our.shape.join() !== their.shape.join()) {
-      throw mismatch(`${where} has shape [${our.shape}], [${their.shape}] in the request`, our.name);
-    }
-    if (our.policy !== their.policy) {
-      throw mismatch(`${where} has policy ${our.policy}, ${their.policy} in the request`, our.name);
-    }
+/** Tensors between two yields: under a millisecond. */
+const SLICE_TENSORS = 1_024;
+
+/**
+ * Compares a run's tensors with those of a request, which may have them in another order: then it is said where in the run
+ * each of them is. Yields between slices. Throws LAYOUT_MISMATCH with the first difference.
+ */
+export function* compareTensors(
+  run: string,
+  ours: readonly TensorSpec[],
+  theirs: readonly TensorSpec[],
+): Generator<void, Uint32Array | undefined> {
+  if (ours === theirs) return undefined;
+  const order = yield* orderOf(run, ours, theirs);
+  for (const [index, their] of theirs.entries()) {
+    if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
+    checkSameTensor(
+      run,
+      order === undefined ? index : order[index]!,
+      ours[order === undefined ? index : order[index]!]!,
+      their,
+    );
   }
-  const extra = theirs[ours.length];
-  if (extra !== undefined) throw mismatch(`tensor ${ours.length} ${quote(extra.name)} is not in the run`, extra.name);
+  return order;
+}
+
+/** Where in the run each tensor of a request is; undefined: they are in the run's order. */
+function* orderOf(
+  run: string,
+  ours: readonly TensorSpec[],
+  theirs: readonly TensorSpec[],
+): Generator<void, Uint32Array | undefined> {
+  const count = Math.max(ours.length, theirs.length);
+  let first = 0;
+  while (first < count && ours[first]?.name === theirs[first]?.name) {
+    first += 1;
+    if (first % SLICE_TENSORS === 0) yield;
+  }
+  if (first === count) return undefined;
+  const places = new Map<string, number>();
+  for (const [index, { name }] of ours.entries()) {
+    if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
+    places.set(name, index);
+  }
+  const order = new Uint32Array(theirs.length);
+  for (const [index, { name }] of theirs.entries()) {
+    if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
+    const place = places.get(name);
+    if (place === undefined || ours.length !== theirs.length) {
+      for (let at = 0; at < first; at++) checkSameTensor(run, at, ours[at]!, theirs[at]!);
+      throw otherNames(run, first, ours[first], theirs[first]);
+    }
+    order[index] = place;
+  }
+  return order;
+}
+
+/** Of tensors that are not the same ones, the first that differ. */
+function otherNames(
+  run: string,
+  index: number,
+  our: TensorSpec | undefined,
+  their: TensorSpec | undefined,
+): ShadowkeepError {
+  if (our === undefined) return mismatch(run, `tensor ${index} ${quote(their?.name ?? '')} is not in the run`, their);
+  const what = their === undefined ? 'missing' : quote(their.name);
+  return mismatch(run, `tensor ${index} ${quote(our.name)} is ${what} in the request`, our);
+}
+
+function checkSameTensor(run: string, index: number, our: TensorSpec, their: TensorSpec): void {
+  const where = `tensor ${index} ${quote(our.name)}`;
+  if (our.dtype !== their.dtype)
+    throw mismatch(run, `${where} has dtype ${our.dtype}, ${their.dtype} in the request`, our);
+  const isSameShape =
+    our.shape.length === their.shape.length && our.shape.every((extent, dim) => extent === their.shape[dim]);
+  if (!isSameShape) throw mismatch(run, `${where} has shape [${our.shape}], [${their.shape}] in the request`, our);
+  if (our.policy !== their.policy) {
+    throw mismatch(run, `${where} has policy ${our.policy}, ${their.policy} in the request`, our);
+  }
+}
+
+function mismatch(run: string, problem: string, tensor: TensorSpec | undefined): ShadowkeepError {
+  const metadata = { run, tensor: tensor?.name ?? '' };
+  return new ShadowkeepError('LAYOUT_MISMATCH', `run ${quote(run)}: ${problem}`, { metadata });
 }

@@ -9,15 +9,20 @@ import {
   ShadowkeepError,
 } from '../common/index.js';
 import { SCRATCH_BYTES } from './arena.js';
+import type { AverageSpec } from './averages/index.js';
 import { lastFrom } from './last-from.js';
 import type { Layout, PlacedTensor } from './layout.js';
 import type { PageTable, Plane } from './plane.js';
-import { copiedTensorsOf, pageAt, tensorsOf } from './tables.js';
+import { pageAt } from './tables.js';
+import { choiceOf, type TensorFilter } from './tensor-filter.js';
 import type { Shadow, Version } from './version.js';
 import { type BoxList, type Rows, rowsOf, visitRows } from './world/index.js';
 
-/** What a reader wants: the tensors of some names, whole, or boxes. */
-export type Selection = ((name: string) => boolean) | BoxList;
+/** What a reader wants: all tensors, some by their index in the layout, or boxes. */
+export type Selection = 'ALL' | ((index: number) => boolean) | BoxList;
+
+/** Tensors or boxes between two yields while a read is planned: under a millisecond. */
+const SLICE_TENSORS = 1_024;
 
 /** A part of a tensor. */
 export interface ReadBox {
@@ -47,28 +52,65 @@ export interface ReadPlan {
   readonly copied: ElementSource;
 }
 
-/** Plans the read of one average of a version and of its copied tensors; averaged ones are cast to `dtype`. */
-export function planRead(
+/** Plans the read of one average of a version and of its copied tensors; averaged ones are cast to `dtype`. Yields between slices. */
+export function* planRead(
   layout: Layout,
   version: Version,
   { spec, plane, table }: Shadow,
   selection: Selection,
   dtype: FloatDType = plane.dtype,
-): ReadPlan {
+): Generator<void, ReadPlan> {
   const averaged: ElementSource = (flat, target) => readElements(table, plane, flat, dtype, target);
-  return planFrom(layout, version, tensorsOf(layout, spec), selection, dtype, averaged);
+  return yield* planFrom(layout, version, spec, selection, dtype, averaged);
 }
 
-/** Plans a read of `averagedTensors` from any source, and of the copied tensors of the version. Throws INVALID_FIELD. */
-export function planFrom(
+/**
+ * Plans a read of the tensors that `average` takes from any source, and of the copied tensors of the version. Yields between
+ * slices. Throws INVALID_FIELD.
+ */
+export function* planFrom(
   layout: Layout,
   { copied }: Version,
-  averagedTensors: readonly PlacedTensor[],
+  average: AverageSpec,
   selection: Selection,
   dtype: FloatDType,
   averaged: ElementSource,
-): ReadPlan {
-  const served = new Set([...averagedTensors, ...copiedTensorsOf(layout)]);
+): Generator<void, ReadPlan> {
+  const places = yield* placeSelection(layout, average, selection, dtype);
+  const source: ElementSource = (flat, target) => readElements(copied.table, copied.plane, flat, undefined, target);
+  return { ...places, averaged, copied: source };
+}
+
+/** The tensors of a read, and the length of its byte space. */
+type Places = Pick<ReadPlan, 'tensors' | 'totalBytes'>;
+
+/** The last whole read of each average: all readers of it have the same list. */
+const wholeReads = new WeakMap<
+  AverageSpec,
+  { readonly layout: Layout; readonly dtype: FloatDType; readonly places: Places }
+>();
+
+function* placeSelection(
+  layout: Layout,
+  average: AverageSpec,
+  selection: Selection,
+  dtype: FloatDType,
+): Generator<void, Places> {
+  if (selection !== 'ALL') return yield* placeTensorsOf(layout, average, selection, dtype);
+  const last = wholeReads.get(average);
+  if (last?.layout === layout && last.dtype === dtype) return last.places;
+  const places = yield* placeTensorsOf(layout, average, () => true, dtype);
+  wholeReads.set(average, { layout, dtype, places });
+  return places;
+}
+
+function* placeTensorsOf(
+  layout: Layout,
+  average: AverageSpec,
+  selection: Exclude<Selection, 'ALL'>,
+  dtype: FloatDType,
+): Generator<void, Places> {
+  const isServed = servedBy(layout, average);
   let offset = 0;
   const tensors: ReadTensor[] = [];
   const add = (tensor: PlacedTensor, count: number, box: ReadBox | undefined): void => {
@@ -78,20 +120,30 @@ export function planFrom(
     offset += alignedBytes(bytes);
   };
   if (typeof selection === 'function') {
-    for (const tensor of layout.tensors) {
-      if (served.has(tensor) && selection(tensor.name)) add(tensor, tensor.count, undefined);
+    for (const [index, tensor] of layout.tensors.entries()) {
+      if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
+      if (isServed(index) && selection(index)) add(tensor, tensor.count, undefined);
     }
   } else {
     for (let index = 0; index < selection.count; index++) {
+      if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
       const tensor = layout.tensors[selection.tensor[index]!];
-      if (tensor === undefined || !served.has(tensor)) throw notServed(index, tensor);
+      if (tensor === undefined || !isServed(selection.tensor[index]!)) throw notServed(index, tensor);
       const { offset: from, extent } = selection.place(index, tensor);
       const rows = rowsOf(tensor.shape, selection, index);
       add(tensor, rows.rowLength * rows.rowCount, { offset: Array.from(from), extent: Array.from(extent), rows });
     }
   }
-  const source: ElementSource = (flat, target) => readElements(copied.table, copied.plane, flat, undefined, target);
-  return { tensors, totalBytes: offset, averaged, copied: source };
+  return { tensors, totalBytes: offset };
+}
+
+/** Whether a read of an average has a tensor, by its index in the layout: those that it takes, and the copied ones. */
+export function servedBy({ tensors }: Layout, average: TensorFilter): (index: number) => boolean {
+  const isTaken = choiceOf(tensors, average);
+  return (index) => {
+    const policy = tensors[index]?.policy;
+    return policy === 'AVERAGE' ? isTaken(index) : policy === 'COPY' || policy === 'COPY_ONCE';
+  };
 }
 
 /**

@@ -1,6 +1,7 @@
 import type { StepDigest } from './assembly/index.js';
 import type { AverageSpec } from './averages/index.js';
 import type { TensorSpec } from './layout.js';
+import type { HeapLease } from './ledger.js';
 import type { LineageState } from './lineage.js';
 import type { NonFinitePolicy } from './non-finite.js';
 import type { Snapshot, SnapshotsSpec } from './post-hoc/index.js';
@@ -45,6 +46,8 @@ export interface TrainerRequest {
 export interface RunOptions {
   /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
   readonly nextVersionId?: () => number;
+  /** Where what the layout takes is reserved. */
+  readonly heap?: HeapLease;
   /** The averages of a run that is restored, where some were added or removed. */
   readonly averages?: readonly AverageSpec[];
   /** These have their defaults where they are used; tests make them small to have many pages, arenas and slices. */
@@ -70,6 +73,8 @@ export interface RunMemory {
   readonly snapshotBytes: number;
   readonly pinnedBytes: number;
   readonly freeBytes: number;
+  /** Of the layout and the patterns themselves. */
+  readonly layoutBytes: number;
 }
 
 /** What became of a step. */

@@ -1,11 +1,17 @@
-import { quote, RUN_COUNT_MAX, ShadowkeepError } from '../common/index.js';
+import { quote, RUN_COUNT_MAX, ShadowkeepError, toEnd } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
 import { type AverageSpec, checkSameAverages, firstDifference } from './averages/index.js';
-import { checkSameTensors } from './layout.js';
-import { Ledger } from './ledger.js';
+import { compareTensors } from './layout.js';
+import { HeapLease, Ledger } from './ledger.js';
 import { Run } from './run.js';
 import type { RunRequest } from './run-spec.js';
 import { countFrom } from './run-versions.js';
+
+export interface OpenedRun {
+  readonly run: Run;
+  readonly created: boolean;
+  readonly order: Uint32Array | undefined;
+}
 
 /** All runs of one server, and the ledger that they share. */
 export class RunTable {
@@ -14,11 +20,14 @@ export class RunTable {
   readonly #nextVersionId: () => number;
   readonly #runs = new Map<string, Run>();
   /** Layouts that are that of a run: a thousand ranks ask with the same one. */
-  readonly #proved = new WeakMap<RunRequest['tensors'], Run>();
+  readonly #proved = new WeakMap<
+    RunRequest['tensors'],
+    { readonly run: Run; readonly order: Uint32Array | undefined }
+  >();
 
-  /** `firstVersionId` is past every id of an earlier table with the same runs. */
-  constructor(budgetBytes: number, mode: KernelMode, firstVersionId = 1) {
-    this.ledger = new Ledger(budgetBytes);
+  /** `firstVersionId` is past every id of an earlier table with the same runs; `heapBudgetBytes` is for layouts. */
+  constructor(budgetBytes: number, mode: KernelMode, firstVersionId = 1, heapBudgetBytes = budgetBytes) {
+    this.ledger = new Ledger(budgetBytes, heapBudgetBytes);
     this.#mode = mode;
     this.#nextVersionId = countFrom(firstVersionId);
   }
@@ -41,19 +50,25 @@ export class RunTable {
     return run;
   }
 
+  /** Compares a request with the run of its name, if there is one, so that `open` need not. Yields between slices. Throws LAYOUT_MISMATCH. */
+  *compare({ name, tensors }: RunRequest): Generator<void> {
+    const run = this.#runs.get(name);
+    if (run === undefined || this.#proved.get(tensors)?.run === run) return;
+    const order = yield* compareTensors(name, run.spec.tensors, tensors);
+    this.#proved.set(tensors, { run, order });
+  }
+
   /**
-   * Makes the run, or finds it and proves that it is the same one: LAYOUT_MISMATCH, AVERAGES_MISMATCH. `averages` are the
-   * present ones of a run that is restored; default: those of the spec.
+   * Makes the run, or finds it and proves that it is the same one: LAYOUT_MISMATCH, AVERAGES_MISMATCH. `order`: where in the
+   * run each tensor of the request is, when they are not in the run's order. `averages` are the present ones of a run that
+   * is restored; default: those of the spec.
    */
-  open(request: RunRequest, averages?: readonly AverageSpec[]): { run: Run; created: boolean } {
+  open(request: RunRequest, averages?: readonly AverageSpec[]): OpenedRun {
     const existing = this.#runs.get(request.name);
     if (existing !== undefined) {
-      if (this.#proved.get(request.tensors) !== existing) {
-        checkSameTensors(request.name, existing.spec.tensors, request.tensors);
-        this.#proved.set(request.tensors, existing);
-      }
+      toEnd(this.compare(request));
       checkSameRules(existing, request);
-      return { run: existing, created: false };
+      return { run: existing, created: false, order: this.#proved.get(request.tensors)?.order };
     }
     if (this.#runs.size >= RUN_COUNT_MAX) {
       throw new ShadowkeepError(
@@ -61,11 +76,12 @@ export class RunTable {
         `the server holds ${this.#runs.size} runs, at most ${RUN_COUNT_MAX} are allowed`,
       );
     }
-    const options = { nextVersionId: this.#nextVersionId, ...(averages && { averages }) };
+    const heap = new HeapLease(this.ledger, `the layout of run ${quote(request.name)}`);
+    const options = { nextVersionId: this.#nextVersionId, heap, ...(averages && { averages }) };
     const spec = { ...request, nonFinite: request.nonFinite ?? 'REJECT_STEP' } as const;
     const run = new Run(spec, this.ledger, this.#mode, options);
     this.#runs.set(spec.name, run);
-    return { run, created: true };
+    return { run, created: true, order: undefined };
   }
 
   /** Returns the bytes that the ledger got back. */

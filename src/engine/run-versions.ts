@@ -8,7 +8,8 @@ import type { FoldAhead } from './fold-ahead.js';
 import { allocateTargets } from './fold-targets.js';
 import { History } from './history.js';
 import { type Layout, type PlacedTensor, placeTensors } from './layout.js';
-import type { Ledger } from './ledger.js';
+import { averageHeapBytes, layoutHeapBytes } from './layout-memory.js';
+import type { HeapLease, Ledger } from './ledger.js';
 import type { LineageState } from './lineage.js';
 import { openContent, openShadow } from './open-shadows.js';
 import { type Page, PagePool, type PageWant } from './page-pool.js';
@@ -27,35 +28,40 @@ export class RunVersions {
   /** Length of a step in the layout's own dtypes, bytes: without the tensors that are sent once, and with them. */
   readonly stepBytes: number;
   readonly firstStepBytes: number;
-  readonly #spec: RunSpec;
+  readonly spec: RunSpec;
   readonly #owner: string;
   readonly #shape: PlaneShape;
   readonly #foldPlans: FoldPlans;
+  readonly #heap: HeapLease | undefined;
   readonly #snapshots: SnapshotKeeper | undefined;
   readonly #yieldElements: number | undefined;
 
   /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
   constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions) {
-    this.#spec = spec;
     this.#owner = `run ${quote(spec.name)}`;
     this.#yieldElements = options.yieldElements;
+    const averages = options.averages ?? spec.averages;
+    this.#heap = options.heap;
+    this.#heap?.take(layoutHeapBytes(spec.tensors, averages));
     this.layout = placeTensors(spec.tensors);
+    // One list of tensors, not two.
+    this.spec = { ...spec, tensors: this.layout.tensors };
     this.#foldPlans = new FoldPlans(this.layout);
     const { stepBytes, firstStepBytes } = planWire(this.layout, undefined);
     this.stepBytes = stepBytes;
     this.firstStepBytes = firstStepBytes;
-    const averages = options.averages ?? spec.averages;
-    if (spec.snapshots !== undefined) checkSnapshotBytes(spec.snapshots, this.layout, averages);
     const pageBytes = pageBytesFor(this.layout.averagedLength, this.layout.copiedLength, options.pageBytesMax);
     const precisions = averages.map((average) => average.precision);
     this.#shape = new PlaneShape(precisions, pageBytes, options.arenaBytesMax);
     this.pool = new PagePool(pageBytes, ledger, mode, this.#owner, options.arenaBytesMax);
     this.#snapshots = spec.snapshots && new SnapshotKeeper(spec.snapshots, this.layout, this.pool, this.#shape);
     try {
+      if (spec.snapshots !== undefined) checkSnapshotBytes(spec.snapshots, this.layout, averages);
       const content = openContent(this.pool, this.#shape, this.layout, averages, firstStepBytes, ledger, this.#owner);
       this.history = new History(this.pool, options.nextVersionId ?? countFrom(1), content, spec.retain);
     } catch (error) {
       this.pool.close();
+      this.#heap?.release();
       throw error;
     }
   }
@@ -76,7 +82,7 @@ export class RunVersions {
     const shadowBytes = tables.reduce((sum, table) => sum + pageCountOf(table) * pageBytes, 0);
     const snapshotBytes = bytesOf(snapshots);
     const pinnedBytes = used * pageBytes - shadowBytes - stagingBytes - snapshotBytes;
-    return { shadowBytes, stagingBytes, snapshotBytes, pinnedBytes, freeBytes };
+    return { shadowBytes, stagingBytes, snapshotBytes, pinnedBytes, freeBytes, layoutBytes: this.#heap?.bytes ?? 0 };
   }
 
   /** Decides what a commit of `step` does, and takes the pages that it needs. */
@@ -144,28 +150,38 @@ export class RunVersions {
   /** Throws INVALID_AVERAGE, MEMORY_EXHAUSTED; without an open writer a step in flight has to fit besides. */
   addAverage(spec: AverageSpec, hasWriter: boolean): void {
     const { shadows, step } = this.head;
-    if (this.#spec.snapshots !== undefined) {
-      checkSnapshotBytes(this.#spec.snapshots, this.layout, [...shadows.map((shadow) => shadow.spec), spec]);
+    if (this.spec.snapshots !== undefined) {
+      checkSnapshotBytes(this.spec.snapshots, this.layout, [...shadows.map((shadow) => shadow.spec), spec]);
     }
     const plane = this.#shape.plane(spec.precision, this.layout.averagedLength);
     const added = usedPageCount(plane, tensorsOf(this.layout, spec));
     const staging = hasWriter ? 0 : Math.ceil(this.stepBytes / this.pool.pageBytes);
     this.pool.check(added + staging, `average ${quote(spec.name)} of ${this.#owner} with one step in flight`);
-    this.history.replace({ shadows: [...shadows, openShadow(this.pool, this.#shape, this.layout, spec, step)] });
+    const heapBytes = averageHeapBytes(spec, this.layout.tensors.length);
+    this.#heap?.take(heapBytes);
+    try {
+      this.history.replace({ shadows: [...shadows, openShadow(this.pool, this.#shape, this.layout, spec, step)] });
+    } catch (error) {
+      this.#heap?.give(heapBytes);
+      throw error;
+    }
   }
 
   removeAverage(name: string): void {
-    const shadows = this.head.shadows.filter(({ spec }) => spec.name !== name);
-    assert(shadows.length > 0, 'a run keeps an average');
+    const removed = this.head.shadows.find(({ spec }) => spec.name === name);
+    const shadows = this.head.shadows.filter((shadow) => shadow !== removed);
+    assert(removed !== undefined && shadows.length > 0, 'a run keeps an average');
     const snapshots = this.head.snapshots.filter((snapshot) => snapshot.average !== name);
     this.history.replace({ shadows, snapshots });
+    this.#heap?.give(averageHeapBytes(removed.spec, this.layout.tensors.length));
   }
 
   /** Ends every reader and gives the memory back. */
   delete(): number {
     this.history.evictAll();
-    const freedBytes = this.pool.reservedBytes;
+    const freedBytes = this.pool.reservedBytes + (this.#heap?.bytes ?? 0);
     this.pool.close();
+    this.#heap?.release();
     return freedBytes;
   }
 
@@ -191,7 +207,7 @@ export class RunVersions {
     });
     const snapshots = state.snapshots.map(({ average, gamma, step, time }) => {
       const spec = shadows.find((shadow) => shadow.spec.name === average)?.spec;
-      const dtype = this.#spec.snapshots?.dtype;
+      const dtype = this.spec.snapshots?.dtype;
       assert(spec !== undefined && dtype !== undefined, 'a snapshot is of an average of the run');
       return allocateSnapshot(this.pool, this.#shape, this.layout, dtype, { spec, gamma, time }, step);
     });

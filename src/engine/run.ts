@@ -31,6 +31,8 @@ import type { Reader, Version } from './version.js';
  */
 export class Run {
   readonly spec: RunSpec;
+  /** That of its first version: as those, it never comes again. */
+  readonly id: number;
   readonly #ledger: Ledger;
   readonly #versions: RunVersions;
   readonly #lineage: Lineage;
@@ -42,13 +44,14 @@ export class Run {
 
   /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
   constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions = {}) {
-    this.spec = spec;
     this.#ledger = ledger;
     this.#lineage = new Lineage(spec.name);
     this.#versions = new RunVersions(spec, ledger, mode, options);
+    this.spec = this.#versions.spec;
+    this.id = this.head.id;
     const lineage = this.#lineage;
     const gone = (): ShadowkeepError | undefined => (this.#isDeleted ? this.deletedError() : undefined);
-    this.#committer = new Committer(spec, this.#versions, {
+    this.#committer = new Committer(this.spec, this.#versions, {
       get generation() {
         return lineage.generation;
       },

@@ -4,15 +4,15 @@ import type { AverageSpec } from './averages/index.js';
 import type { Layout, PlacedTensor, TensorSpec } from './layout.js';
 import type { Page, PagePool, PageWant } from './page-pool.js';
 import { homeOfPage, type PageTable, type Plane } from './plane.js';
-import { selectTensors } from './tensor-filter.js';
+import { choiceOf } from './tensor-filter.js';
 
 /** The tensors of a layout that an average takes. */
 export function tensorsOf<Tensor extends TensorSpec>(
   layout: { readonly tensors: readonly Tensor[] },
   average: Pick<AverageSpec, 'include' | 'exclude'>,
 ): Tensor[] {
-  const isTaken = selectTensors(average);
-  return layout.tensors.filter(({ name, policy }) => policy === 'AVERAGE' && isTaken(name));
+  const isTaken = choiceOf(layout.tensors, average);
+  return layout.tensors.filter((_, index) => isTaken(index));
 }
 
 /** The tensors of a layout that are kept as they came. */

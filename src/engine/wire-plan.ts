@@ -43,7 +43,7 @@ const ALL_AVERAGES = -1;
 export function planWire(
   layout: Layout,
   wireDType: FloatDType | undefined,
-  averagesOf: (tensor: PlacedTensor) => number = () => ALL_AVERAGES,
+  averagesOf: (tensor: PlacedTensor, index: number) => number = () => ALL_AVERAGES,
 ): WirePlan {
   const boxes: WireBox[] = [];
   const offsets = new Float64Array(layout.tensors.length);
@@ -60,7 +60,7 @@ export function planWire(
         flat: tensor.flat,
         count: isAveraged ? tensor.count : bytes,
         dtype: isAveraged ? dtype : undefined,
-        averages: isAveraged ? averagesOf(tensor) : ALL_AVERAGES,
+        averages: isAveraged ? averagesOf(tensor, index) : ALL_AVERAGES,
       });
       boxes.push({ tensor, wireOffset, bytes });
       offsets[index] = wireOffset;

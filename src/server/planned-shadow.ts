@@ -1,13 +1,12 @@
 import { quote, ShadowkeepError } from '../common/index.js';
 import {
-  copiedTensorsOf,
   planCombination,
   planRead,
   type ReadPlan,
   type Run,
   type Selection,
   type Shadow,
-  tensorsOf,
+  servedBy,
   type Version,
 } from '../engine/index.js';
 import { type GetShadow, type GetShadowResponse, movementMessage, readBoxes, selectNames } from '../wire/index.js';
@@ -24,11 +23,36 @@ export interface PlannedShadow {
   >;
 }
 
-/** Plans a read. Throws AVERAGE_NOT_FOUND, INVALID_FIELD (a name pattern, a box), NOTHING_TO_COMBINE, VERSION_NOT_FOUND. */
-export function planShadow(run: Run, version: Version, request: GetShadow): PlannedShadow {
+/**
+ * What a read wants of a run, which no commit changes. Yields between slices. Throws AVERAGE_NOT_FOUND, INVALID_FIELD: a
+ * pattern that matches nothing, a box that is none.
+ */
+export function* selectShadow(run: Run, request: GetShadow): Generator<void, Selection> {
+  const { layout } = run;
+  const shadow = request.gamma === undefined ? findAverage(run, run.head, request.average) : undefined;
+  if (request.boxes.length > 0) {
+    const boxes = yield* readBoxes(request.boxes, layout.tensors);
+    // The rest of what can be wrong with a box.
+    if (shadow !== undefined) yield* planRead(layout, run.head, shadow, boxes);
+    return boxes;
+  }
+  const isServed =
+    shadow === undefined
+      ? (index: number) => layout.tensors[index]!.policy !== 'IGNORE'
+      : servedBy(layout, shadow.spec);
+  return yield* selectNames(request.names, layout.tensors, isServed);
+}
+
+/** Plans a read. Yields between slices. Throws AVERAGE_NOT_FOUND, INVALID_FIELD (a box), NOTHING_TO_COMBINE, VERSION_NOT_FOUND. */
+export function* planShadow(
+  run: Run,
+  version: Version,
+  request: GetShadow,
+  selection: Selection,
+): Generator<void, PlannedShadow> {
   return request.gamma === undefined
-    ? planAverage(run, version, request)
-    : planCombined(run, version, request, request.gamma);
+    ? yield* planAverage(run, version, request, selection)
+    : yield* planCombined(run, version, request, selection, request.gamma);
 }
 
 /**
@@ -43,20 +67,28 @@ export function isReadable(run: Run, version: Version, request: GetShadow): bool
   return held !== undefined && held.state.weight !== undefined;
 }
 
-function planAverage(run: Run, version: Version, request: GetShadow): PlannedShadow {
+function* planAverage(
+  run: Run,
+  version: Version,
+  request: GetShadow,
+  selection: Selection,
+): Generator<void, PlannedShadow> {
   const shadow = findAverage(run, version, request.average);
-  const names = [...tensorsOf(run.layout, shadow.spec), ...copiedTensorsOf(run.layout)].map(({ name }) => name);
-  const plan = planRead(run.layout, version, shadow, selectionOf(run, request, names), request.dtype);
+  const plan = yield* planRead(run.layout, version, shadow, selection, request.dtype);
   const { numUpdates, weight = 0, movement } = shadow.state;
   const header = { average: shadow.spec.name, step: version.step ?? 0, num_updates: numUpdates, weight };
   return { plan, header: movement === undefined ? header : { ...header, movement: movementMessage(movement) } };
 }
 
-function planCombined(run: Run, version: Version, request: GetShadow, gamma: number): PlannedShadow {
-  const names = run.layout.tensors.filter(({ policy }) => policy !== 'IGNORE').map(({ name }) => name);
-  const selection = selectionOf(run, request, names);
+function* planCombined(
+  run: Run,
+  version: Version,
+  request: GetShadow,
+  selection: Selection,
+  gamma: number,
+): Generator<void, PlannedShadow> {
   const step = request.wish.kind === 'step' ? request.wish.step : undefined;
-  const combination = planCombination(run.spec.name, run.layout, version, gamma, step, selection, request.dtype);
+  const combination = yield* planCombination(run.spec.name, run.layout, version, gamma, step, selection, request.dtype);
   const { plan, contributions, fitError } = combination;
   return {
     plan,
@@ -69,10 +101,6 @@ function planCombined(run: Run, version: Version, request: GetShadow, gamma: num
       fit_error: fitError,
     },
   };
-}
-
-function selectionOf({ layout }: Run, { names, boxes }: GetShadow, served: readonly string[]): Selection {
-  return boxes.length > 0 ? readBoxes(boxes, layout.tensors) : selectNames(names, served);
 }
 
 function findAverage(run: Run, version: Version, name: string): Shadow {

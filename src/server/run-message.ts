@@ -1,4 +1,5 @@
-import { type Run, snapshotBytes, type WriterState } from '../engine/index.js';
+import { quote, ShadowkeepError } from '../common/index.js';
+import { type AverageSpec, type Run, snapshotBytes, type WriterState } from '../engine/index.js';
 import {
   averageMessage,
   averageStateMessages,
@@ -6,14 +7,18 @@ import {
   retentionMessage,
   snapshotsMessage,
   stepFields,
-  tensorMessage,
+  tensorMessages,
   type WriterState as WriterStateMessage,
 } from '../wire/index.js';
 import type { RunActivity } from './run-activity.js';
 import type { Service } from './service.js';
 
-/** What GetRun and ListRuns say of a run. */
-export function runMessage(service: Service, run: Run, withTensors: boolean): RunMessage {
+/**
+ * What GetRun and ListRuns say of a run: with its tensors from `firstTensor` on, or, in a listing, without what may be long.
+ * Throws INVALID_FIELD.
+ */
+export function runMessage(service: Service, run: Run, firstTensor: number | undefined): RunMessage {
+  const isListing = firstTensor === undefined;
   const activity = service.activity(run);
   const { commitsPerSecond, receivedBytesPerSecond } = activity.rates;
   const { memory, staging } = run;
@@ -22,10 +27,11 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     run: run.spec.name,
     generation: run.generation,
     ...stepFields(run.committedStep, activity.durableStep),
-    tensors: withTensors ? run.spec.tensors.map(tensorMessage) : [],
-    averages: run.averages.map(averageMessage),
+    run_id: run.id,
+    tensors: isListing ? [] : tensorMessages(run.layout.tensors, checkedFirst(run, firstTensor)),
+    averages: run.averages.map(isListing ? listedAverage : averageMessage),
     states: averageStateMessages(run.head),
-    tensor_count: run.spec.tensors.length,
+    tensor_count: run.layout.tensors.length,
     averaged_elements: run.layout.averagedElements,
     memory: {
       shadow_bytes: memory.shadowBytes,
@@ -33,6 +39,7 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
       pinned_bytes: memory.pinnedBytes,
       free_bytes: memory.freeBytes,
       snapshot_bytes: memory.snapshotBytes,
+      layout_bytes: memory.layoutBytes,
       budget_bytes: ledger.budgetBytes,
       budget_free_bytes: ledger.freeBytes,
     },
@@ -48,7 +55,7 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     non_finite_steps: run.nonFiniteSteps,
     non_finite: run.spec.nonFinite,
     writers: run.writerCount,
-    writer_states: withTensors ? run.writerStates.map((state) => writerMessage(state, activity)) : [],
+    writer_states: isListing ? [] : run.writerStates.map((state) => writerMessage(state, activity)),
     retained_steps: run.retainedSteps,
     ...(run.retain === undefined ? {} : { retain: retentionMessage(run.retain) }),
     ...presentSnapshots(run),
@@ -59,6 +66,18 @@ export function runMessage(service: Service, run: Run, withTensors: boolean): Ru
     })),
     ...(activity.sinceCommitMs === undefined ? {} : { since_commit_ms: activity.sinceCommitMs }),
   };
+}
+
+function checkedFirst({ layout, spec }: Run, firstTensor: number): number {
+  const count = layout.tensors.length;
+  if (firstTensor <= count) return firstTensor;
+  const problem = `must be at most ${count}, the tensors of run ${quote(spec.name)}, got ${firstTensor}`;
+  throw new ShadowkeepError('INVALID_FIELD', `first_tensor ${problem}`, { metadata: { field: 'first_tensor' } });
+}
+
+/** Without its patterns. */
+function listedAverage(average: AverageSpec): ReturnType<typeof averageMessage> {
+  return averageMessage({ ...average, include: [], exclude: [] });
 }
 
 function writerMessage(state: WriterState, activity: RunActivity): WriterStateMessage {

@@ -1,6 +1,8 @@
+import { getHeapStatistics } from 'node:v8';
 import type { Logger } from '../common/index.js';
 import { ShadowkeepError } from '../common/index.js';
 import { type Run, RunTable } from '../engine/index.js';
+import { Openings } from './opening.js';
 import type { ServerOptions } from './options.js';
 import { ReadTurns } from './read-turns.js';
 import { RunActivity } from './run-activity.js';
@@ -13,6 +15,9 @@ import { StepTimer } from './step-timer.js';
  */
 const VERSION_IDS_PER_MS = 1_000;
 
+/** Share of V8's heap that layouts may take; the rest is for requests at work, messages and the program. */
+const LAYOUTS_HEAP_SHARE = 1 / 2;
+
 /** What all handlers share. */
 export class Service {
   readonly options: ServerOptions;
@@ -21,6 +26,7 @@ export class Service {
   /** Undefined: memory only. */
   readonly files: RunFiles | undefined;
   readonly readTurns = new ReadTurns();
+  readonly openings: Openings;
   readonly #activities = new WeakMap<Run, RunActivity>();
   readonly #stepTimers = new WeakMap<Run, StepTimer>();
   /** Ways to end the streams that are open, for a stop. */
@@ -31,7 +37,9 @@ export class Service {
     this.options = options;
     this.log = log;
     this.files = files;
-    this.table = new RunTable(options.memoryBytes, options.kernels, Date.now() * VERSION_IDS_PER_MS);
+    const heapBudgetBytes = Math.floor(getHeapStatistics().heap_size_limit * LAYOUTS_HEAP_SHARE);
+    this.table = new RunTable(options.memoryBytes, options.kernels, Date.now() * VERSION_IDS_PER_MS, heapBudgetBytes);
+    this.openings = new Openings(this.table.ledger);
   }
 
   activity(run: Run): RunActivity {

@@ -1,12 +1,15 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
+import type { ServerDuplexStream, ServerReadableStream } from '@grpc/grpc-js';
+
+/** A call whose requests are a stream. */
+type InputCall<Message> = ServerDuplexStream<Message, never> | ServerReadableStream<Message, never>;
 
 /**
- * The messages of a bidirectional call, one at a time: the next one is taken from the stream when the last one is done
+ * The messages of a call, one at a time: the next one is taken from the stream when the last one is done
  * with, so HTTP/2's window is the only buffer. (Node's own async iterator destroys the stream when it ends, and the
  * status with it: https://github.com/grpc/grpc-node/issues/1839.)
  */
 export class StreamInput<Message> {
-  readonly #call: ServerDuplexStream<Message, never>;
+  readonly #call: InputCall<Message>;
   #hasEnded = false;
   #failure: unknown;
   #wake: (() => void) | undefined;
@@ -16,7 +19,7 @@ export class StreamInput<Message> {
   /** Resolves when the peer is gone: it may be so after its half-close too. */
   readonly cancelled: Promise<void>;
 
-  constructor(call: ServerDuplexStream<Message, never>) {
+  constructor(call: InputCall<Message>) {
     this.#call = call;
     this.cancelled = new Promise((resolve) => call.on('cancelled', resolve));
     call.on('readable', () => this.#wake?.());

@@ -1,6 +1,6 @@
 import { BOX_COUNT_MAX, RANK_MAX } from '../common/index.js';
 import { BoxList } from '../engine/index.js';
-import { integer } from './fields.js';
+import { integer, invalidField } from './fields.js';
 import { readVarint32, readVarint64, valueAt, WIRE_TYPE } from './protobuf-fields.js';
 
 /*
@@ -20,6 +20,9 @@ const GROUP_FIELD = 4;
 /** From here on a length has more than one byte. */
 const LONG = 0x80;
 
+/** Fields beside the boxes: there are six. */
+const FIELD_COUNT_MAX = 1_024;
+
 const UINT32_MAX = 2 ** 32 - 1;
 
 /** An UpdateOpen without its boxes, and these; undefined: it has none. Throws RangeError for bytes that are no message. */
@@ -28,7 +31,9 @@ export function takeBoxes(open: Uint8Array): { readonly rest: Uint8Array; readon
   let count = 0;
   forEachField(open, (isBox, start, end) => {
     if (isBox) count += 1;
-    else rest.push(open.subarray(start, end));
+    else if (rest.push(open.subarray(start, end)) > FIELD_COUNT_MAX) {
+      throw invalidField('open', `has more than ${FIELD_COUNT_MAX} fields beside its boxes`);
+    }
   });
   if (count === 0) return { rest: open, boxes: undefined };
   integer('open.boxes length', count, 0, BOX_COUNT_MAX);

@@ -3,6 +3,7 @@ import {
   AVERAGE_COUNT_MAX,
   type ErrorReason,
   PATTERN_COUNT_MAX,
+  REQUEST_BYTES_MAX,
   ShadowkeepError,
   TENSOR_COUNT_MAX,
 } from '../common/index.js';
@@ -32,11 +33,6 @@ const AVERAGE_BOUNDS: EntryBounds = {
  * over the bound of a repeated message is refused before it is decoded.
  */
 const ENTRY_BOUNDS: Readonly<Partial<Record<string, EntryBounds>>> = {
-  OpenRunRequest: {
-    2: { field: 'tensors', countMax: TENSOR_COUNT_MAX, reason: 'TOO_MANY_TENSORS' },
-    3: { field: 'averages', countMax: AVERAGE_COUNT_MAX, reason: 'INVALID_AVERAGE', inside: AVERAGE_BOUNDS },
-    8: { field: 'policies', countMax: PATTERN_COUNT_MAX },
-  },
   // Two of them are one message, in pieces: each would have boxes.
   UpdateRequest: { 1: { field: 'open', countMax: 1 } },
   AddAverageRequest: { 2: { field: 'average', countMax: ONCE, inside: AVERAGE_BOUNDS } },
@@ -45,6 +41,15 @@ const ENTRY_BOUNDS: Readonly<Partial<Record<string, EntryBounds>>> = {
     8: { field: 'boxes', countMax: TENSOR_COUNT_MAX },
   },
 };
+
+/** Of an OpenRunRequest without its tensors. */
+export const OPEN_RUN_BOUNDS: EntryBounds = {
+  3: { field: 'averages', countMax: AVERAGE_COUNT_MAX, reason: 'INVALID_AVERAGE', inside: AVERAGE_BOUNDS },
+  8: { field: 'policies', countMax: PATTERN_COUNT_MAX },
+};
+
+/** Fields of a message of an Update stream beside its boxes: there are a few, and each that nobody knows takes time too. */
+const UPDATE_FIELD_COUNT_MAX = 1_024;
 
 /** The tag of UpdateRequest.open. */
 const OPEN_TAG = 0x0a;
@@ -62,26 +67,25 @@ interface Method<Request> {
 export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer) => Request | ShadowkeepError {
   const { name } = method.requestType.type as { name: string };
   const bounds = ENTRY_BOUNDS[name] ?? {};
-  const decode = (bytes: Buffer): Request | ShadowkeepError => {
+  return (bytes) => {
     try {
+      if (name === 'UpdateRequest') {
+        checkEntries(bytes, bounds, UPDATE_FIELD_COUNT_MAX);
+        return decodeUpdate(method, bytes);
+      }
+      integer(`bytes of ${name}`, bytes.length, 0, REQUEST_BYTES_MAX);
       // Of every message: protobufjs takes a string that ends past its message's end for a shorter string.
       checkEntries(bytes, bounds);
-      return name === 'UpdateRequest' ? decodeUpdate(method, bytes) : method.requestDeserialize(bytes);
+      return method.requestDeserialize(bytes);
     } catch (error) {
-      if (error instanceof ShadowkeepError) return error;
-      return invalidField('message', `is no shadowkeep.v1.${name}: ${(error as Error).message}`);
+      return error instanceof ShadowkeepError ? error : messageError(name, error);
     }
   };
-  return name === 'OpenRunRequest' ? rememberingLast(decode) : decode;
 }
 
-/** The same answer for the same bytes as the last time: a thousand ranks ask with one layout of ten thousand tensors. */
-function rememberingLast<Answer>(decode: (bytes: Buffer) => Answer): (bytes: Buffer) => Answer {
-  let last: { readonly bytes: Buffer; readonly answer: Answer } | undefined;
-  return (bytes) => {
-    if (last?.bytes.equals(bytes) !== true) last = { bytes, answer: decode(bytes) };
-    return last.answer;
-  };
+/** What is said of bytes that are no message. */
+export function messageError(name: string, error: unknown): ShadowkeepError {
+  return invalidField('message', `is no shadowkeep.v1.${name}: ${(error as Error).message}`);
 }
 
 /** A message of an Update stream; the boxes of an opening come in columns, wherever it stands among fields that nobody knows. */
@@ -112,10 +116,12 @@ function decodeOpen<Request>(
   return Object.assign(request as object, { boxList: boxes }) as Request;
 }
 
-function checkEntries(bytes: Uint8Array, bounds: EntryBounds): void {
+/** Counts what repeats, without decoding it. Throws RangeError for bytes that are no message. */
+export function checkEntries(bytes: Uint8Array, bounds: EntryBounds, fieldCountMax = Number.POSITIVE_INFINITY): void {
   const counts = new Map<number, number>();
   let at = 0;
-  while (at < bytes.length) {
+  for (let fields = 1; at < bytes.length; fields++) {
+    if (fields > fieldCountMax) throw invalidField('message', `has more than ${fieldCountMax} fields`);
     const tag = readVarint32(bytes, at);
     const number = tag.value >>> 3;
     const value = valueAt(bytes, tag.end, tag.value & 7);

@@ -1,5 +1,6 @@
 export { averageMessage } from './average-message.js';
 export { type ByteChunk, type ByteSpace, ChunkCutter, ChunkScatter, layOut, type TensorPiece } from './chunking.js';
+export { checkLayoutBytes, decodeOpenRun } from './decode-open-run.js';
 export { requestDecoder } from './decode-request.js';
 export {
   completeOpenRun,
@@ -43,21 +44,23 @@ export type { UpdateRequest, UpdateRequest__Output } from './gen/shadowkeep/v1/U
 export type { UpdateResponse, UpdateResponse__Output } from './gen/shadowkeep/v1/UpdateResponse.js';
 export type { WatchRunRequest__Output } from './gen/shadowkeep/v1/WatchRunRequest.js';
 export type { WriterState, WriterState__Output } from './gen/shadowkeep/v1/WriterState.js';
+export { partsOf, tensorEntryBytes } from './layout-parts.js';
 export { decodeErrorDetails, type ErrorDetails, encodeErrorDetails } from './status-details.js';
 export {
   averageStateMessages,
   movementMessage,
   retentionMessage,
-  shadowTensorMessages,
+  shadowTensorParts,
   snapshotsMessage,
   stepFields,
   tensorMessage,
+  tensorMessages,
 } from './to-proto.js';
 export { type AddAverage, checkAddition, validateAddAverage } from './validate-add-average.js';
 export { readBoxes, validateBoxes } from './validate-boxes.js';
 export { type GetShadow, selectNames, type VersionWish, validateGetShadow } from './validate-get-shadow.js';
-export { type OpenRun, validateOpenRun } from './validate-open-run.js';
-export { validateRunName, validateWatchRun } from './validate-run-name.js';
+export { type OpenRun, validateOpenRun, validatingOpenRun } from './validate-open-run.js';
+export { validateGetRun, validateRunName, validateWatchRun } from './validate-run-name.js';
 export {
   type DecodedUpdate,
   type UpdateMessage,

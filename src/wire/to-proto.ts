@@ -1,4 +1,12 @@
-import type { Movement, ReadPlan, RetentionSpec, SnapshotsSpec, TensorSpec, Version } from '../engine/index.js';
+import type {
+  Movement,
+  ReadPlan,
+  ReadTensor,
+  RetentionSpec,
+  SnapshotsSpec,
+  TensorSpec,
+  Version,
+} from '../engine/index.js';
 import type { AverageState as AverageStateMessage } from './gen/shadowkeep/v1/AverageState.js';
 import type { Movement as MovementMessage } from './gen/shadowkeep/v1/Movement.js';
 import type { Retention } from './gen/shadowkeep/v1/Retention.js';
@@ -6,10 +14,18 @@ import type { ShadowTensor } from './gen/shadowkeep/v1/ShadowTensor.js';
 import type { Snapshots } from './gen/shadowkeep/v1/Snapshots.js';
 import type { Tensor } from './gen/shadowkeep/v1/Tensor.js';
 
+import { partEnd, partsOf, tensorEntryBytes } from './layout-parts.js';
+
 /** Engine to proto, as average-message.ts is. */
 
 export function tensorMessage({ name, dtype, shape, policy }: TensorSpec): Tensor {
   return { name, dtype, shape: [...shape], policy };
+}
+
+/** The tensors of a layout from `first` on, as many as one answer has. */
+export function tensorMessages(tensors: readonly TensorSpec[], first: number): Tensor[] {
+  const end = partEnd(tensors, first, ({ name, shape }) => tensorEntryBytes(name, shape.length));
+  return tensors.slice(first, end).map(tensorMessage);
 }
 
 export function averageStateMessages({ shadows }: Version): AverageStateMessage[] {
@@ -35,16 +51,23 @@ export function retentionMessage({ everySteps, countMax }: RetentionSpec): Reten
   return { every_steps: everySteps, count_max: countMax };
 }
 
-/** The tensors of a read's header, with where their bytes start. */
-export function shadowTensorMessages(plan: ReadPlan): ShadowTensor[] {
-  return plan.tensors.map(({ tensor, dtype, offset, box }) => ({
+/** The tensors of a read's header with where their bytes start, in parts: those of the header, then messages of their own. */
+export function* shadowTensorParts(plan: ReadPlan): Generator<ShadowTensor[]> {
+  const parts = partsOf(plan.tensors, ({ tensor, box }) => {
+    return tensorEntryBytes(tensor.name, (box === undefined ? 1 : 3) * tensor.shape.length);
+  });
+  for (const part of parts) yield part.map(shadowTensorMessage);
+}
+
+function shadowTensorMessage({ tensor, dtype, offset, box }: ReadTensor): ShadowTensor {
+  return {
     name: tensor.name,
     dtype,
     shape: [...(box?.extent ?? tensor.shape)],
     offset,
     averaged: tensor.policy === 'AVERAGE',
     ...(box === undefined ? {} : { box_offset: [...box.offset], global_shape: [...tensor.shape] }),
-  }));
+  };
 }
 
 /** Fields that are absent until there is something to say. */

@@ -10,7 +10,7 @@ import type { AverageSpec, Run } from '../engine/index.js';
 import { invalidField } from './fields.js';
 import type { AddAverageRequest__Output } from './gen/shadowkeep/v1/AddAverageRequest.js';
 import { validateAverage } from './validate-average.js';
-import { checkFilters } from './validate-policies.js';
+import { checkFilters, checkPatternSum } from './validate-policies.js';
 
 export interface AddAverage {
   readonly run: string;
@@ -35,7 +35,8 @@ export function checkAddition(run: Run, average: AverageSpec): void {
   if (averages.some((present) => present.name === average.name)) {
     throw invalidField('average.name', `${quote(average.name)} is taken in run ${name}`, 'INVALID_AVERAGE');
   }
-  checkFilters('average', average, spec.tensors);
+  checkPatternSum([...averages, average].flatMap(({ include, exclude }) => [...include, ...exclude]));
+  checkFilters('average', average, run.layout.tensors);
   checkSnapshotCount(run, average);
   if (average.start !== 'INITIAL' || run.committedStep === undefined) return;
   throw new ShadowkeepError(

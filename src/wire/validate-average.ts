@@ -1,5 +1,5 @@
 import {
-  PATTERN_CHARS_MAX,
+  checkPrintable,
   PATTERN_COUNT_MAX,
   PRESET_BYTES_MAX,
   type Precision,
@@ -9,6 +9,7 @@ import {
 import type { AverageSpec } from '../engine/index.js';
 import { integer, invalidField, known } from './fields.js';
 import type { Average__Output } from './gen/shadowkeep/v1/Average.js';
+import { checkPattern } from './validate-policies.js';
 import { validateSchedule } from './validate-schedule.js';
 
 /** One average of a request whose name has been checked. */
@@ -67,13 +68,14 @@ function precisionOf(field: string, average: Average__Output): Precision {
 function patterns(field: string, values: readonly string[]): readonly string[] {
   integer(`${field} length`, values.length, 0, PATTERN_COUNT_MAX, 'INVALID_AVERAGE');
   for (const [index, pattern] of values.entries()) {
-    integer(`${field}[${index}] length`, pattern.length, 1, PATTERN_CHARS_MAX, 'INVALID_AVERAGE');
+    checkPattern(`${field}[${index}]`, pattern, 'INVALID_AVERAGE');
   }
   return values;
 }
 
 function presetOf(field: string, preset: string): string {
   integer(`${field}.preset bytes`, Buffer.byteLength(preset), 0, PRESET_BYTES_MAX, 'INVALID_AVERAGE');
+  checkPrintable(preset, `${field}.preset`);
   return preset;
 }
 

@@ -5,8 +5,7 @@ import {
   checkRunName,
   type FloatDType,
   isFloatDType,
-  namePattern,
-  PATTERN_CHARS_MAX,
+  matchAll,
   PATTERN_COUNT_MAX,
   quote,
   WAIT_MS_MAX,
@@ -14,6 +13,7 @@ import {
 import { integer, invalidField, nonNegative } from './fields.js';
 import type { Box__Output } from './gen/shadowkeep/v1/Box.js';
 import type { GetShadowRequest__Output } from './gen/shadowkeep/v1/GetShadowRequest.js';
+import { checkPattern } from './validate-policies.js';
 import { validateWidth } from './validate-schedule.js';
 
 export type VersionWish =
@@ -45,7 +45,7 @@ export function validateGetShadow(request: GetShadowRequest__Output): GetShadow 
   }
   integer('names length', request.names.length, 0, PATTERN_COUNT_MAX);
   for (const [index, pattern] of request.names.entries()) {
-    integer(`names[${index}] length`, pattern.length, 1, PATTERN_CHARS_MAX);
+    checkPattern(`names[${index}]`, pattern);
   }
   const { dtype } = request;
   if (dtype !== 'DTYPE_UNSPECIFIED' && !isFloatDType(dtype)) {
@@ -65,21 +65,26 @@ export function validateGetShadow(request: GetShadowRequest__Output): GetShadow 
   };
 }
 
-/** A test for the tensors that a read wants; each pattern must match one of `names`. */
-export function selectNames(patterns: readonly string[], names: readonly string[]): (name: string) => boolean {
-  if (patterns.length === 0) return () => true;
-  const all = new Set(names);
-  const exact = new Set<string>();
-  const tests: ((name: string) => boolean)[] = [];
-  for (const [index, pattern] of patterns.entries()) {
-    // A whole layout named one by one is looked up, not compared: that would be the square of it.
-    const matches = pattern.includes('*') ? namePattern(pattern) : undefined;
-    if (matches === undefined) exact.add(pattern);
-    else tests.push(matches);
-    const isMatched = matches === undefined ? all.has(pattern) : names.some(matches);
-    if (!isMatched) throw invalidField(`names[${index}]`, `${quote(pattern)} matches no tensor of the run`);
-  }
-  return (name) => exact.has(name) || tests.some((matches) => matches(name));
+/**
+ * Which tensors of a layout a read wants, by their index; each pattern must match one that `isServed`. Yields between slices.
+ * Throws INVALID_FIELD.
+ */
+export function* selectNames(
+  patterns: readonly string[],
+  tensors: readonly { readonly name: string }[],
+  isServed: (index: number) => boolean,
+): Generator<void, 'ALL' | ((index: number) => boolean)> {
+  if (patterns.length === 0) return 'ALL';
+  const hasMatched = new Uint8Array(patterns.length);
+  const isWanted = new Uint8Array(tensors.length);
+  yield* matchAll(patterns, tensors, 'names', (tensor, pattern) => {
+    if (!isServed(tensor)) return;
+    isWanted[tensor] = 1;
+    hasMatched[pattern] = 1;
+  });
+  const idle = hasMatched.indexOf(0);
+  if (idle >= 0) throw invalidField(`names[${idle}]`, `${quote(patterns[idle]!)} matches no tensor of the run`);
+  return (index) => isWanted[index] === 1;
 }
 
 /** A combination is of several averages, so it names none. */

@@ -1,6 +1,7 @@
 import {
   AVERAGE_COUNT_MAX,
   checkAverageName,
+  checkPrintable,
   checkRunName,
   checkTensorName,
   DTYPE_BYTES,
@@ -16,16 +17,18 @@ import {
   ShadowkeepError,
   SNAPSHOT_COUNT_MAX,
   TENSOR_COUNT_MAX,
+  toEnd,
   WRITER_COUNT_MAX,
 } from '../common/index.js';
-import type {
-  AverageSpec,
-  Policy,
-  RetentionSpec,
-  RunRequest,
-  SnapshotsSpec,
-  TensorSpec,
-  TrainerRequest,
+import {
+  type AverageSpec,
+  chooseTensors,
+  type Policy,
+  type RetentionSpec,
+  type RunRequest,
+  type SnapshotsSpec,
+  type TensorSpec,
+  type TrainerRequest,
 } from '../engine/index.js';
 import { integer, invalidField, known, nonNegative } from './fields.js';
 import type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
@@ -33,7 +36,7 @@ import type { Retention__Output } from './gen/shadowkeep/v1/Retention.js';
 import type { Snapshots__Output } from './gen/shadowkeep/v1/Snapshots.js';
 import type { Tensor__Output } from './gen/shadowkeep/v1/Tensor.js';
 import { validateAverage } from './validate-average.js';
-import { checkFilters, policyOf, validatePolicies } from './validate-policies.js';
+import { checkFilters, checkPatternSum, policyOf, validatePolicies } from './validate-policies.js';
 
 const NON_FINITE = ['NON_FINITE_UNSPECIFIED', 'ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'] as const;
 
@@ -45,24 +48,21 @@ export interface OpenRun {
   readonly trainer: TrainerRequest;
 }
 
-/** What requests were found to be: the decoder gives the same object for the same bytes. */
-const validated = new WeakMap<OpenRunRequest__Output, OpenRun>();
+/** Tensors between two yields: under a millisecond. */
+const SLICE_TENSORS = 512;
 
-/** Checks a whole OpenRunRequest before anything is allocated for it. */
-export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
-  const before = validated.get(request);
-  if (before !== undefined) return before;
-  const openRun = validate(request);
-  validated.set(request, openRun);
-  return openRun;
-}
-
-function validate(request: OpenRunRequest__Output): OpenRun {
+/** Checks a whole OpenRunRequest before anything is allocated for it. Yields between slices. */
+export function* validatingOpenRun(request: OpenRunRequest__Output): Generator<void, OpenRun> {
   checkRunName(request.run);
   const nonFinite = known('non_finite', request.non_finite, NON_FINITE);
   const trainer = validateTrainer(request);
-  const tensors = validateTensors(request);
-  const averages = validateAverages(request, tensors);
+  const averages = validateAverages(request);
+  const tensors = yield* validateTensors(request);
+  yield* chooseTensors(tensors, averages);
+  for (const [index, average] of averages.entries()) {
+    checkFilters(`averages[${index}]`, average, tensors);
+    yield;
+  }
   return {
     spec: {
       name: request.run,
@@ -76,8 +76,14 @@ function validate(request: OpenRunRequest__Output): OpenRun {
   };
 }
 
+/** The same in one go, where nobody waits. */
+export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
+  return toEnd(validatingOpenRun(request));
+}
+
 function validateTrainer({ incarnation, writers, resume_step, trainer_step }: OpenRunRequest__Output): TrainerRequest {
   integer('incarnation length', incarnation.length, 0, INCARNATION_CHARS_MAX);
+  checkPrintable(incarnation, 'incarnation');
   if (resume_step !== undefined && incarnation === '') {
     throw invalidField('resume_step', 'needs an incarnation: it acts once for each life of the trainer');
   }
@@ -96,26 +102,26 @@ function validateRetention({ every_steps, count_max }: Retention__Output): Reten
   };
 }
 
-function validateTensors({ tensors, policies }: OpenRunRequest__Output): TensorSpec[] {
+function* validateTensors({ tensors, policies }: OpenRunRequest__Output): Generator<void, TensorSpec[]> {
   const reason = tensors.length > TENSOR_COUNT_MAX ? 'TOO_MANY_TENSORS' : 'INVALID_FIELD';
   integer('tensors length', tensors.length, 1, TENSOR_COUNT_MAX, reason);
-  const ruled = validatePolicies(
-    policies,
-    tensors.map(({ name }) => name),
-  );
+  const ruled = yield* validatePolicies(policies, tensors);
   const names = new Set<string>();
+  const specs: TensorSpec[] = [];
   let total = 0;
-  return tensors.map((tensor, index) => {
+  for (const [index, tensor] of tensors.entries()) {
+    if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
     const field = `tensors[${index}]`;
     checkTensorName(tensor.name, `${field}.name`);
     if (names.has(tensor.name)) throw invalidTensor(field, tensor.name, 'is declared twice');
     names.add(tensor.name);
-    const spec = validateTensor(field, tensor, ruled(tensor.name));
+    const spec = validateTensor(field, tensor, ruled(index));
     total += elementCount(spec.shape) ?? 0;
     if (total > ELEMENT_COUNT_MAX)
       throw invalidTensor(field, tensor.name, `brings the run over ${ELEMENT_COUNT_MAX} elements`);
-    return spec;
-  });
+    specs.push(spec);
+  }
+  return specs;
 }
 
 function validateTensor(field: string, tensor: Tensor__Output, ruled: Policy | undefined): TensorSpec {
@@ -139,8 +145,12 @@ function tensorPolicy(field: string, tensor: Tensor__Output, dtype: DType, ruled
   return policy;
 }
 
-function validateAverages({ averages }: OpenRunRequest__Output, tensors: readonly TensorSpec[]): AverageSpec[] {
+function validateAverages({ averages, policies }: OpenRunRequest__Output): AverageSpec[] {
   integer('averages length', averages.length, 1, AVERAGE_COUNT_MAX, 'INVALID_AVERAGE');
+  checkPatternSum([
+    ...policies.map(({ pattern }) => pattern),
+    ...averages.flatMap(({ include, exclude }) => [...include, ...exclude]),
+  ]);
   const names = new Set<string>();
   return averages.map((average, index) => {
     const field = `averages[${index}]`;
@@ -148,9 +158,7 @@ function validateAverages({ averages }: OpenRunRequest__Output, tensors: readonl
     if (names.has(average.name))
       throw invalidField(field, `${quote(average.name)} is declared twice`, 'INVALID_AVERAGE');
     names.add(average.name);
-    const spec = validateAverage(field, average);
-    checkFilters(field, spec, tensors);
-    return spec;
+    return validateAverage(field, average);
   });
 }
 

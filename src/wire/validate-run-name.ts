@@ -1,11 +1,17 @@
 import { checkRunName } from '../common/index.js';
 import { nonNegative } from './fields.js';
+import type { GetRunRequest__Output } from './gen/shadowkeep/v1/GetRunRequest.js';
 import type { WatchRunRequest__Output } from './gen/shadowkeep/v1/WatchRunRequest.js';
 
 /** For the requests that only name a run. */
 export function validateRunName(request: { readonly run: string }): string {
   checkRunName(request.run);
   return request.run;
+}
+
+/** `first_tensor` is compared with the run's tensors where that is known. */
+export function validateGetRun(request: GetRunRequest__Output): { run: string; firstTensor: number } {
+  return { run: validateRunName(request), firstTensor: nonNegative('first_tensor', request.first_tensor) };
 }
 
 export function validateWatchRun(request: WatchRunRequest__Output): { run: string; every: number } {

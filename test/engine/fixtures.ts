@@ -1,5 +1,4 @@
-import type { ErrorReason, FloatDType } from '../../src/common/index.js';
-import { ShadowkeepError } from '../../src/common/index.js';
+import { type ErrorReason, type FloatDType, ShadowkeepError, toEnd } from '../../src/common/index.js';
 import {
   AVERAGE_DEFAULTS,
   type AverageSpec,
@@ -141,7 +140,8 @@ export function planOf(
   isWanted: (name: string) => boolean = () => true,
   dtype?: FloatDType,
 ): ReadPlan {
-  return planRead(run.layout, version, version.shadows[average]!, isWanted, dtype);
+  const selection = (index: number): boolean => isWanted(run.layout.tensors[index]!.name);
+  return toEnd(planRead(run.layout, version, version.shadows[average]!, selection, dtype));
 }
 
 /** Packed numbers, padded to 64 bytes as a byte space has them. */

@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS } from '../../src/common/index.js';
+import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS, toEnd } from '../../src/common/index.js';
 import { type Box, BoxList, planRead, readBytes, readElements, writeElements } from '../../src/engine/index.js';
 import { randomBits } from '../kernels/elements.js';
 import { nearestCode, rounded } from '../kernels/oracle.js';
@@ -99,7 +99,7 @@ test('a selection has its own byte space, in the order of the layout', async () 
 
 describe('a read of boxes', () => {
   const boxesOf = (run: Awaited<ReturnType<typeof makeRead>>, boxes: readonly Box[], dtype?: FloatDType) =>
-    planRead(run.layout, run.head, run.head.shadows[0]!, BoxList.of(boxes), dtype);
+    toEnd(planRead(run.layout, run.head, run.head.shadows[0]!, BoxList.of(boxes), dtype));
 
   test(`has their elements in the order of the boxes, whichever piece is read, seed ${SEED}`, async () => {
     const run = await makeRead('F32');

@@ -1,10 +1,11 @@
 import { expect, test } from 'vitest';
 import { SERVICE_NAME, shadowWeightsDefinition } from '../../src/wire/index.js';
 
-test('the service has its nine methods under its full name', () => {
+test('the service has its ten methods under its full name', () => {
   expect(Object.values(shadowWeightsDefinition).map((method) => method.path)).toEqual(
     [
       'OpenRun',
+      'OpenRunInParts',
       'Update',
       'GetShadow',
       'WatchRun',

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { toEnd } from '../../src/common/index.js';
 import { BoxList, type TensorSpec } from '../../src/engine/index.js';
 import { readBoxes, validateBoxes } from '../../src/wire/index.js';
 import { arrived, refused } from './requests.js';
@@ -20,20 +21,22 @@ interface Box {
 
 const written = (boxes: Box[]) =>
   refused(() =>
-    validateBoxes(
-      'open.boxes',
-      BoxList.of(
-        boxes.map(({ tensor = 0, offset = [], extent = [], replica_group = 0 }) => ({
-          tensor,
-          offset: offset.map(Number),
-          extent: extent.map(Number),
-          replicaGroup: replica_group,
-        })),
+    toEnd(
+      validateBoxes(
+        'open.boxes',
+        BoxList.of(
+          boxes.map(({ tensor = 0, offset = [], extent = [], replica_group = 0 }) => ({
+            tensor,
+            offset: offset.map(Number),
+            extent: extent.map(Number),
+            replicaGroup: replica_group,
+          })),
+        ),
+        TENSORS,
       ),
-      TENSORS,
     ),
   );
-const readList = (boxes: Box[]): BoxList => readBoxes(arrived('GetShadow', { run: 'r', boxes }).boxes, TENSORS);
+const readList = (boxes: Box[]): BoxList => toEnd(readBoxes(arrived('GetShadow', { run: 'r', boxes }).boxes, TENSORS));
 const read = (boxes: Box[]) => refused(() => readList(boxes));
 
 /** Cuts into so many of the ten dimensions, from inside. */

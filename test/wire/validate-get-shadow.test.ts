@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { CHUNK_BYTES, CHUNK_BYTES_MAX, PATTERN_COUNT_MAX, WAIT_MS_MAX } from '../../src/common/index.js';
+import { CHUNK_BYTES, CHUNK_BYTES_MAX, PATTERN_COUNT_MAX, toEnd, WAIT_MS_MAX } from '../../src/common/index.js';
 import { selectNames, validateGetShadow } from '../../src/wire/index.js';
 import { arrived, refused } from './requests.js';
 
@@ -90,21 +90,28 @@ describe('a GetShadowRequest', () => {
 });
 
 describe('a selection by names', () => {
-  const names = ['a.weight', 'a.bias', 'b.weight'];
+  const tensors = ['a.weight', 'a.bias', 'b.weight', 'a.ignored'].map((name) => ({ name }));
+  const select = (patterns: string[]) => toEnd(selectNames(patterns, tensors, (index) => index < 3));
+  const selected = (patterns: string[]): string[] => {
+    const selection = select(patterns);
+    if (selection === 'ALL') throw new Error('it is everything');
+    return tensors.filter((_, index) => selection(index)).map(({ name }) => name);
+  };
 
   test('without patterns is everything', () => {
-    expect(names.filter(selectNames([], names))).toEqual(names);
+    expect(select([])).toBe('ALL');
   });
 
-  test('is what any pattern matches', () => {
-    expect(names.filter(selectNames(['*.bias', 'b*'], names))).toEqual(['a.bias', 'b.weight']);
-    expect(names.filter(selectNames(['a.weight'], names))).toEqual(['a.weight']);
-    expect(names.filter(selectNames(['a.weight', '*bias', 'a.weight'], names))).toEqual(['a.weight', 'a.bias']);
+  test('is what any pattern matches and the average has', () => {
+    expect(selected(['*.bias', 'b*'])).toEqual(['a.bias', 'b.weight']);
+    expect(selected(['a.weight'])).toEqual(['a.weight']);
+    expect(selected(['a.weight', '*bias', 'a.weight'])).toEqual(['a.weight', 'a.bias']);
+    expect(selected(['a.*'])).toEqual(['a.weight', 'a.bias']);
   });
 
   test('with a pattern that matches nothing is refused, a starred one and a plain one alike', () => {
-    for (const pattern of ['c*', 'a.weights']) {
-      expect(refused(() => selectNames(['a*', pattern], names))).toEqual({
+    for (const pattern of ['c*', 'a.weights', 'a.i*', 'a.ignored']) {
+      expect(refused(() => select(['a*', pattern]))).toEqual({
         reason: 'INVALID_FIELD',
         message: `names[1] "${pattern}" matches no tensor of the run`,
         field: 'names[1]',

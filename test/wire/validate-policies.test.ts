@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { toEnd } from '../../src/common/index.js';
 import { AVERAGE_DEFAULTS, type AverageSpec, type TensorSpec } from '../../src/engine/index.js';
 import { validateOpenRun } from '../../src/wire/index.js';
 import { checkFilters, validatePolicies } from '../../src/wire/validate-policies.js';
@@ -6,7 +7,10 @@ import { arrived, refused } from './requests.js';
 
 const NAMES = ['conv.weight', 'bn.weight', 'bn.running_mean', 'bn.num_batches_tracked'];
 
-const rulesOf = (policies: object[]) => validatePolicies(arrived('OpenRun', { policies }).policies, NAMES);
+const rulesOf = (policies: object[]) => {
+  const tensors = NAMES.map((name) => ({ name }));
+  return toEnd(validatePolicies(arrived('OpenRun', { policies }).policies, tensors));
+};
 
 describe('policies by name', () => {
   test('say nothing of what no pattern matches; the last one that matches wins', () => {
@@ -16,8 +20,8 @@ describe('policies by name', () => {
       { pattern: 'bn.weight', policy: 'COPY_ONCE' },
       { pattern: 'bn.weight', policy: 'AVERAGE' },
     ]);
-    expect(NAMES.map(policy)).toEqual([undefined, 'AVERAGE', 'COPY', 'IGNORE']);
-    expect(NAMES.map(rulesOf([]))).toEqual(NAMES.map(() => undefined));
+    expect(NAMES.map((_, index) => policy(index))).toEqual([undefined, 'AVERAGE', 'COPY', 'IGNORE']);
+    expect(NAMES.map((_, index) => rulesOf([])(index))).toEqual(NAMES.map(() => undefined));
   });
 
   test.each<[string, object[], string, string]>([

@@ -15,10 +15,11 @@ from .catalog import Catalog
 from .checksums import find_checksum
 from .connection import Answer, Connection
 from .dtypes import FloatName, float_dtype
-from .errors import ShadowkeepError
+from .errors import InternalError, ShadowkeepError
 from .layout import Layout, PolicyName, TensorSpecs
 from .link import Link
 from .not_copied import NotCopied
+from .parts import all_runs, whole_run
 from .progress import Progress
 from .reads import Reception, read_shadow, watch_run
 from .retention import Retention
@@ -166,8 +167,8 @@ class Client(NotCopied):
         opened = self._calls.call(lambda stub: stub.open_run(request), patience)
         progress = Progress(opened.committed_step, opened.durable_step)
         opening = wire.UpdateOpen(opened.run, opened.generation, writer, [], layout.wire_dtype)
-        if declared is not None:
-            opening.boxes = to_messages(declared, {tensor.name: i for i, tensor in enumerate(layout.tensors)})
+        if declared is not None or opened.tensor_order:
+            opening.boxes = _opening_boxes(layout, declared, opened.tensor_order)
         # The stream opens when the last writer has come; the service says so when one does not.
         step_seconds = opened.limits.step_timeout_ms / 1000 if writers > 1 and opened.limits else 0
         link = Link(
@@ -244,7 +245,8 @@ class Client(NotCopied):
             gamma=None if gamma is None else not_negative("gamma", gamma),
         )
         if boxes is not None:
-            request.boxes = self._catalog.to_messages(name, run.layout if isinstance(run, Run) else None, boxes)
+            known = run.layout if isinstance(run, Run) and not run.is_reordered else None
+            request.boxes = self._catalog.to_messages(name, known, boxes)
         reception = Reception(self._checksum, reuse)
         try:
             shadow = read_shadow(self._calls, request, reception, self._patience(reconnect_timeout))
@@ -264,11 +266,11 @@ class Client(NotCopied):
 
     def get_run(self, name: str) -> wire.RunInfo:
         """Return a run's state, sizes and rates. Raises NotFoundError."""
-        return self._call(lambda stub: stub.get_run(wire.GetRunRequest(name)))
+        return self._call(lambda stub: whole_run(name, stub.get_run))
 
     def list_runs(self) -> list[wire.RunInfo]:
-        """Return all runs in the order of their names, without their tensors."""
-        return self._call(lambda stub: stub.list_runs(wire.ListRunsRequest())).runs
+        """Return all runs in the order of their names, without their tensors and the patterns of their averages."""
+        return self._call(lambda stub: all_runs(stub.list_runs))
 
     def add_average(self, run: str | Run, average: Average) -> int | None:
         """Give a run another average, which starts with the next step.
@@ -330,6 +332,20 @@ def _declared(layout: Layout, writers: int, boxes: Sequence[Box] | None) -> tupl
     if writers == 1 and not boxes:
         raise ValueError("boxes is empty, and the only writer of a run sends the whole layout: leave it out")
     return checked_boxes(layout, boxes)
+
+
+def _opening_boxes(layout: Layout, declared: Sequence[Box] | None, order: Sequence[int]) -> list[wire.Box]:
+    """Return a writer's boxes as they travel.
+
+    `order` is where in the run each of our tensors is, when that has them in another order: then a writer of the whole
+    layout declares each tensor as a box, and its steps stay as they are.
+    """
+    if order and len(order) != len(layout.tensors):
+        raise InternalError(f"the run has an order of {len(order)} tensors, the layout has {len(layout.tensors)}")
+    indices = {tensor.name: order[i] if order else i for i, tensor in enumerate(layout.tensors)}
+    if declared is None:
+        declared = [Box(tensor.name) for tensor in layout.tensors if tensor.policy != wire.Policy.IGNORE]
+    return to_messages(declared, indices)
 
 
 def _name_of(run: str | Run) -> str:

@@ -14,6 +14,7 @@ from . import wire
 from .connection import Connection, Patience
 from .dtypes import item_bytes
 from .errors import DataLossError, InternalError, ShadowkeepError
+from .parts import take_header
 from .shadow import Shadow
 from .stub import Stub
 
@@ -34,10 +35,7 @@ class Reception:
 
     def take(self, responses: Iterator[wire.GetShadowResponse]) -> Shadow:
         """Take what a stream brings; return the shadow when it is whole."""
-        first = next(responses, None)
-        if first is None or first.header is None:
-            raise InternalError("the read does not begin with a header")
-        shadow = self._begin(first.header)
+        shadow = self._begin(take_header(responses))
         for response in responses:
             if response.chunk is not None:
                 self._take_chunk(shadow, response.chunk)

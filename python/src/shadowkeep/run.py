@@ -44,6 +44,7 @@ class Run(NotCopied):
         writer: the number of this one, from 0 on.
         boxes: the parts of tensors that it has declared, in order; None: it sends the whole layout.
         retained_steps: steps that `resume_step` could have named when the run was opened, rising.
+        is_reordered: whether the run has the tensors in another order than `layout`.
     """
 
     def __init__(
@@ -65,6 +66,7 @@ class Run(NotCopied):
         self.writer = writer
         self.boxes = boxes
         self.retained_steps = tuple(opened.retained_steps)
+        self.is_reordered = len(opened.tensor_order) > 0
         limits = opened.limits or wire.Limits()
         self._chunk_bytes = min(limits.chunk_bytes or CHUNK_BYTES, limits.chunk_bytes_max or CHUNK_BYTES)
         self._link = link

@@ -10,6 +10,7 @@ import grpc.experimental
 
 from . import wire
 from .errors import ShadowkeepError, from_rpc
+from .parts import open_run_parts
 from .proxies import host_of, is_loopback, proxy_of
 
 SERVICE = "/shadowkeep.v1.ShadowWeights/"
@@ -63,7 +64,7 @@ class Stub:
         # A proxy's "this machine" is another one.
         own = (("grpc.enable_http_proxy", 0),) if is_loopback(target) else ()
         self._channel = channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS + own)
-        self.open_run = self._unary("OpenRun", wire.OpenRunRequest, wire.OpenRunResponse)
+        self._open_run = self._unary("OpenRun", wire.OpenRunRequest, wire.OpenRunResponse)
         self.get_run = self._unary("GetRun", wire.GetRunRequest, wire.RunInfo)
         self.list_runs = self._unary("ListRuns", wire.ListRunsRequest, wire.ListRunsResponse)
         self.delete_run = self._unary("DeleteRun", wire.DeleteRunRequest, wire.DeleteRunResponse)
@@ -71,6 +72,11 @@ class Stub:
         self.remove_average = self._unary("RemoveAverage", wire.RemoveAverageRequest, wire.RemoveAverageResponse)
         self._get_shadow = self._server_stream("GetShadow", wire.GetShadowResponse)
         self._watch_run = self._server_stream("WatchRun", wire.RunEvent)
+        self._open_run_in_parts = channel.stream_unary(
+            SERVICE + "OpenRunInParts",
+            request_serializer=wire.OpenRunRequest.encode,
+            response_deserializer=wire.OpenRunResponse.decode,
+        )
         self._update = channel.stream_stream(
             SERVICE + "Update",
             request_serializer=_identity,
@@ -94,6 +100,17 @@ class Stub:
                 f"no_proxy={host_of(self._target)} goes round it"
             )
         return type(failure)(f"{failure.message or failure.code.lower()} ({place})", code=failure.code)
+
+    def open_run(self, request: wire.OpenRunRequest) -> wire.OpenRunResponse:
+        """Open a run; a layout that is too large for one message goes in parts."""
+        parts = list(open_run_parts(request))
+        if len(parts) == 1:
+            return self._open_run(request)
+        try:
+            response: wire.OpenRunResponse = self._open_run_in_parts(iter(parts), timeout=self._timeout)
+        except grpc.RpcError as error:
+            raise self.failure(error) from None
+        return response
 
     def get_shadow(self, request: wire.GetShadowRequest) -> StreamCall:
         """Start a read; the call yields GetShadowResponse."""

@@ -3,7 +3,7 @@ import { SCRATCH_BYTES } from '../arena.js';
 import type { Layout } from '../layout.js';
 import type { PageTable, Plane } from '../plane.js';
 import { type ElementSource, planFrom, type ReadPlan, readElements, type Selection } from '../read.js';
-import { pageAt, tensorsOf } from '../tables.js';
+import { pageAt } from '../tables.js';
 import type { Shadow, Version } from '../version.js';
 import { type Fit, fitProfiles } from './fit.js';
 import { powerAverage } from './snapshots.js';
@@ -41,9 +41,9 @@ const RESULT_ADDRESS = 2 * SOURCE_ADDRESS;
 /**
  * The weights that an average of exponent `gamma` would have at `step` (undefined: the version's own), from the snapshots
  * and averages that the version holds: a read of it, tile by tile, rounded once. Throws NOTHING_TO_COMBINE,
- * VERSION_NOT_FOUND when nothing was kept at that step.
+ * VERSION_NOT_FOUND when nothing was kept at that step. Yields between slices.
  */
-export function planCombination(
+export function* planCombination(
   run: string,
   layout: Layout,
   version: Version,
@@ -51,7 +51,7 @@ export function planCombination(
   wantedStep: number | undefined,
   selection: Selection,
   dtype: FloatDType = 'F32',
-): Combination {
+): Generator<void, Combination> {
   const lead = leadAverage(run, version);
   const { inputs, kept } = inputsLike(lead, version);
   const step = wantedStep ?? version.step ?? 0;
@@ -66,7 +66,7 @@ export function planCombination(
   }
   const used = inputs.filter((input) => input.time <= time);
   const fit = fitProfiles(used, { gamma, time });
-  const plan = planFrom(layout, version, tensorsOf(layout, lead.spec), selection, dtype, combined(used, fit, dtype));
+  const plan = yield* planFrom(layout, version, lead.spec, selection, dtype, combined(used, fit, dtype));
   const contributions = used.map((input, index) => ({
     average: input.average,
     step: input.step,

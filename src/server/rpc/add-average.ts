@@ -1,9 +1,11 @@
+import { chooseTensors } from '../../engine/index.js';
 import {
   type AddAverageRequest__Output,
   type AddAverageResponse,
   checkAddition,
   validateAddAverage,
 } from '../../wire/index.js';
+import { inTurns } from '../in-slices.js';
 import type { Service } from '../service.js';
 
 /** Adds an average to a run that is under way: it starts with the next step, and knows nothing of those before. */
@@ -11,6 +13,8 @@ export async function addAverage(service: Service, request: AddAverageRequest__O
   service.checkServing();
   const { run: name, average } = validateAddAverage(request);
   const run = service.table.get(name);
+  // Before no fold may begin: its patterns may take a while.
+  await inTurns(chooseTensors(run.layout.tensors, [average]));
   const step = await run.whenSettled(() => {
     if (run.isDeleted) throw run.deletedError();
     checkAddition(run, average);

@@ -6,7 +6,9 @@ import type { Service } from '../service.js';
 export async function deleteRun(service: Service, request: DeleteRunRequest__Output): Promise<DeleteRunResponse> {
   service.checkServing();
   const name = validateRunName(request);
+  const run = service.table.get(name);
   const freedBytes = service.table.delete(name);
+  service.openings.forget(run);
   await service.files?.delete(name);
   collectSoon();
   service.log.info({ run: name, freedBytes }, 'run deleted');

@@ -6,15 +6,16 @@ import {
   type GetShadow,
   type GetShadowRequest__Output,
   type GetShadowResponse,
-  shadowTensorMessages,
+  shadowTensorParts,
   stepFields,
   type VersionWish,
   validateGetShadow,
 } from '../../wire/index.js';
 import { callSignal } from '../call-signal.js';
 import { findVersion } from '../find-version.js';
+import { inTurns, nextTurn } from '../in-slices.js';
 import { PacedWriter } from '../paced-writer.js';
-import { isReadable, type PlannedShadow, planShadow } from '../planned-shadow.js';
+import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../planned-shadow.js';
 import type { Service } from '../service.js';
 
 /** Chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
@@ -31,12 +32,12 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
   service.readTurns.readerCount += 1;
   try {
     // What is wrong with the request is said before the wait; a combination depends on what the version holds.
-    if (request.gamma === undefined) planShadow(run, run.head, request);
+    const selection = await inTurns(selectShadow(run, request));
     const reader = await findVersion(run, wishFor(request), request.waitMs, signal, (version) =>
       isReadable(run, version, request),
     );
     try {
-      const shadow = planShadow(run, reader.version, request);
+      const shadow = await inTurns(planShadow(run, reader.version, request, selection));
       await sendVersion(service, call, run, reader, shadow, request, firstOffsetOf(request, shadow.plan), signal);
       reader.release();
     } catch (error) {
@@ -90,7 +91,12 @@ async function sendVersion(
   };
   const activity = service.activity(run);
   const { totalBytes } = shadow.plan;
-  await send({ header: headerOf(run, reader, shadow, activity.durableStep) });
+  let header: GetShadowResponse['header'] = headerOf(run, reader, shadow, activity.durableStep);
+  for (const tensors of shadowTensorParts(shadow.plan)) {
+    await send(header === undefined ? { tensors: { tensors } } : { header: { ...header, tensors } });
+    header = undefined;
+    if (tensors.length < shadow.plan.tensors.length) await nextTurn();
+  }
   for (let offset = firstOffset; offset < totalBytes; ) {
     const bytes = Math.min(request.chunkBytes, totalBytes - offset);
     await service.readTurns.turn(bytes);
@@ -117,7 +123,7 @@ function headerOf(
     ...header,
     generation: version.generation,
     version: version.id,
-    tensors: shadowTensorMessages(plan),
+    tensor_count: plan.tensors.length,
     total_bytes: plan.totalBytes,
     ...stepFields(undefined, durableStep),
   };

@@ -1,4 +1,4 @@
-import type { handleUnaryCall, UntypedServiceImplementation } from '@grpc/grpc-js';
+import type { handleUnaryCall, sendUnaryData, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { ShadowkeepError } from '../../common/index.js';
 import { requestDecoder, shadowWeightsDefinition } from '../../wire/index.js';
 import { PeerGone } from '../call-signal.js';
@@ -11,14 +11,15 @@ import { deleteRun } from './delete-run.js';
 import { getRun } from './get-run.js';
 import { type GetShadowCall, getShadow } from './get-shadow.js';
 import { listRuns } from './list-runs.js';
-import { openRun } from './open-run.js';
+import { openRun, openRunInParts } from './open-run.js';
 import { removeAverage } from './remove-average.js';
 import { type UpdateCall, update } from './update.js';
 import { type WatchRunCall, watchRun } from './watch-run.js';
 
 /** The service's methods: a request is its error when it cannot be decoded, an answer of GetShadow may be encoded already. */
 export const definition = {
-  OpenRun: decoding(shadowWeightsDefinition.OpenRun),
+  OpenRun: undecoded(shadowWeightsDefinition.OpenRun),
+  OpenRunInParts: undecoded(shadowWeightsDefinition.OpenRunInParts),
   GetRun: decoding(shadowWeightsDefinition.GetRun),
   ListRuns: decoding(shadowWeightsDefinition.ListRuns),
   AddAverage: decoding(shadowWeightsDefinition.AddAverage),
@@ -37,10 +38,16 @@ function decoding<Request, Method extends Parameters<typeof requestDecoder<Reque
   return { ...method, requestDeserialize: requestDecoder(method) };
 }
 
+/** Its requests come as their bytes. */
+function undecoded<Method>(method: Method) {
+  return { ...method, requestDeserialize: (bytes: Buffer) => bytes };
+}
+
 /** Each handler throws or returns; here is the one place that turns both into a status. */
 export function handlers(service: Service): UntypedServiceImplementation {
   return {
     OpenRun: unary(service, openRun),
+    OpenRunInParts: clientStreaming(service, openRunInParts),
     GetRun: unary(service, getRun),
     ListRuns: unary(service, listRuns),
     AddAverage: unary(service, addAverage),
@@ -60,6 +67,20 @@ function unary<Request, Response>(
     answer(call, () => handle(service, call.request)).then(
       (response) => callback(null, response),
       (error) => callback(toStatus(error, service.log)),
+    );
+  };
+}
+
+function clientStreaming<Call extends object, Response>(
+  service: Service,
+  handle: (service: Service, call: Call) => Promise<Response>,
+): (call: Call, callback: sendUnaryData<Response>) => void {
+  return (call, callback) => {
+    handle(service, call).then(
+      (response) => callback(null, response),
+      (error) => {
+        if (!(error instanceof PeerGone)) callback(toStatus(error, service.log));
+      },
     );
   };
 }

@@ -1,8 +1,26 @@
+import { LAYOUT_PART_BYTES } from '../../common/index.js';
+import type { Run } from '../../engine/index.js';
 import type { ListRunsRequest__Output, ListRunsResponse } from '../../wire/index.js';
 import { runMessage } from '../run-message.js';
 import type { Service } from '../service.js';
 
-/** All runs in the order of their names, without their tensors. */
-export async function listRuns(service: Service, _request: ListRunsRequest__Output): Promise<ListRunsResponse> {
-  return { runs: service.table.list().map((run) => runMessage(service, run, false)) };
+/** About how many bytes a run takes in a listing, and each of its averages and snapshots: presets and names are bounded. */
+const RUN_BYTES = 1_024;
+const AVERAGE_BYTES = 1_024;
+const SNAPSHOT_BYTES = 128;
+
+/** Runs in the order of their names, without their tensors, as many as one answer has. */
+export async function listRuns(service: Service, { after }: ListRunsRequest__Output): Promise<ListRunsResponse> {
+  const runs = service.table.list().filter(({ spec }) => spec.name > after);
+  let bytes = 0;
+  const end = runs.findIndex((run, index) => {
+    bytes += bytesOf(run);
+    return bytes > LAYOUT_PART_BYTES && index > 0;
+  });
+  const listed = end < 0 ? runs : runs.slice(0, end);
+  return { runs: listed.map((run) => runMessage(service, run, undefined)), more: listed.length < runs.length };
+}
+
+function bytesOf({ averages, head }: Run): number {
+  return RUN_BYTES + averages.length * AVERAGE_BYTES + head.snapshots.length * SNAPSHOT_BYTES;
 }

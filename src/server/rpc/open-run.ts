@@ -1,12 +1,51 @@
-import { CHUNK_BYTES, CHUNK_BYTES_MAX } from '../../common/index.js';
-import { type OpenRunRequest__Output, type OpenRunResponse, stepFields, validateOpenRun } from '../../wire/index.js';
+import type { ServerReadableStream } from '@grpc/grpc-js';
+import { CHUNK_BYTES, CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, ShadowkeepError } from '../../common/index.js';
+import { checkLayoutBytes, type OpenRun, type OpenRunResponse, stepFields } from '../../wire/index.js';
+import { PeerGone } from '../call-signal.js';
+import { inTurns } from '../in-slices.js';
 import type { Service } from '../service.js';
+import { StreamInput } from '../stream-input.js';
+
+/** Requests come as their bytes: they are decoded in slices. */
+export type OpenRunInPartsCall = ServerReadableStream<Buffer, OpenRunResponse>;
+
+/** The largest layout in parts of a twentieth of what they should have: who sends smaller ones has a bug. */
+const PART_COUNT_MAX = 1_024;
 
 /** Creates a run or attaches to it, and issues a generation. */
-export async function openRun(service: Service, request: OpenRunRequest__Output): Promise<OpenRunResponse> {
+export async function openRun(service: Service, request: Buffer): Promise<OpenRunResponse> {
   service.checkServing();
-  const { spec, trainer } = validateOpenRun(request);
-  const { run, created } = service.table.open(spec);
+  return await service.openings.open([request], (opening, order) => attach(service, opening, order));
+}
+
+/** The same for a request in parts. */
+export async function openRunInParts(service: Service, call: OpenRunInPartsCall): Promise<OpenRunResponse> {
+  service.checkServing();
+  const { ledger } = service.table;
+  const input = new StreamInput(call);
+  const parts: Buffer[] = [];
+  let bytes = 0;
+  try {
+    for await (const part of input) {
+      // Each has a few bytes beside its tensors.
+      checkLayoutBytes(bytes + part.length - MESSAGE_BYTES_MAX);
+      ledger.reserve(part.length, 'a layout in parts');
+      bytes += part.length;
+      if (parts.push(part) > PART_COUNT_MAX) {
+        throw new ShadowkeepError('INVALID_FIELD', `a request comes in at most ${PART_COUNT_MAX} parts`);
+      }
+    }
+    if (call.cancelled) throw new PeerGone();
+    return await service.openings.open(parts, (opening, order) => attach(service, opening, order));
+  } finally {
+    ledger.release(bytes);
+  }
+}
+
+async function attach(service: Service, { spec, trainer }: OpenRun, knownOrder: Uint32Array | undefined) {
+  await inTurns(service.table.compare(spec));
+  service.checkServing();
+  const { run, created, order = knownOrder } = service.table.open(spec);
   const generation = await run.whenSettled(() => {
     const attached = run.attach(trainer);
     // A trainer that is refused changes nothing.
@@ -14,7 +53,7 @@ export async function openRun(service: Service, request: OpenRunRequest__Output)
     return attached;
   });
   if (created) service.log.info({ run: spec.name, ...run.memory }, 'run created');
-  return {
+  const answer = {
     run: spec.name,
     generation,
     created,
@@ -29,7 +68,9 @@ export async function openRun(service: Service, request: OpenRunRequest__Output)
     first_step_bytes: run.firstStepBytes,
     writers: run.writerCount,
     retained_steps: run.retainedSteps,
-  };
+    tensor_order: order === undefined ? [] : [...order],
+  } satisfies OpenRunResponse;
+  return { run, order, answer };
 }
 
 /**

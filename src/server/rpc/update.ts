@@ -13,6 +13,7 @@ import {
 } from '../../wire/index.js';
 import { PeerGone } from '../call-signal.js';
 import { driveFold } from '../drive-fold.js';
+import { inTurns } from '../in-slices.js';
 import type { RunActivity } from '../run-activity.js';
 import type { Service } from '../service.js';
 import type { StepTimer } from '../step-timer.js';
@@ -87,7 +88,7 @@ class UpdateSession {
   ): Promise<UpdateSession> {
     const request = validateUpdateOpen(message);
     const run = service.table.get(request.run);
-    if (request.boxes !== undefined) validateBoxes('open.boxes', request.boxes, run.layout.tensors);
+    if (request.boxes !== undefined) await inTurns(validateBoxes('open.boxes', request.boxes, run.layout.tensors));
     const writer = await run.whenSettled(() => run.openWriter(request, (error) => input.fail(error)));
     return new UpdateSession(service, call, input, run, writer);
   }

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { toEnd } from '../../../src/common/index.js';
 import {
   AVERAGE_DEFAULTS,
   type AverageSpec,
@@ -39,7 +40,7 @@ const stepsOf = (run: Run, average = 'a'): number[] =>
   run.head.snapshots.filter((snapshot) => snapshot.average === average).map(({ step }) => step);
 
 function combine(run: Run, sigmaRel: number, step?: number) {
-  const combination = planCombination('r', run.layout, run.head, gammaOf(sigmaRel), step, () => true, 'F64');
+  const combination = toEnd(planCombination('r', run.layout, run.head, gammaOf(sigmaRel), step, 'ALL', 'F64'));
   const bytes = Buffer.alloc(combination.plan.totalBytes);
   readBytes(combination.plan, 0, bytes);
   return { ...combination, values: f64At(bytes, 2) };
@@ -186,7 +187,7 @@ describe('a combination', () => {
     const { run } = makeRun([tensor('w', [1])], [mean('m')]);
     attach(run);
     await push(run, 1, space(f32(1)));
-    expect(() => planCombination('r', run.layout, run.head, 7, undefined, () => true)).toThrow(
+    expect(() => toEnd(planCombination('r', run.layout, run.head, 7, undefined, 'ALL'))).toThrow(
       expect.toSatisfy(refusal('NOTHING_TO_COMBINE', /run "r" has no power-function average/)),
     );
   });
@@ -220,14 +221,8 @@ describe('a combination', () => {
         ),
       );
     }
-    const { plan } = planCombination(
-      'r',
-      run.layout,
-      run.head,
-      gammaOf(0.07),
-      undefined,
-      (name) => name === 'w',
-      'F32',
+    const { plan } = toEnd(
+      planCombination('r', run.layout, run.head, gammaOf(0.07), undefined, (index) => index === 1, 'F32'),
     );
     const whole = Buffer.alloc(plan.totalBytes);
     readBytes(plan, 0, whole);

@@ -1,3 +1,4 @@
+import { toEnd } from '../../../src/common/index.js';
 import { type Box, BoxList, planRead, type Reader, type RetentionSpec, type Run } from '../../../src/engine/index.js';
 import { checkRead, checkVersion, same, sameAll } from '../model/compare.js';
 import { countOf, type NaiveRun, type NaiveVersion } from '../model/naive-run.js';
@@ -105,13 +106,13 @@ export class Versions {
   private checkBoxes(version: NaiveVersion): void {
     const { run, naive, random } = this;
     const average = random.below(naive.spec.averages.length);
-    const plan = planRead(run.layout, run.head, run.head.shadows[average]!, () => true);
+    const plan = toEnd(planRead(run.layout, run.head, run.head.shadows[average]!, () => true));
     const served = new Set(plan.tensors.map(({ tensor }) => tensor.name));
     const boxes = dealBoxes(random, naive.spec.tensors, random.between(1, 3))[0]!.filter(({ tensor }) => {
       return served.has(naive.spec.tensors[tensor]!.name);
     });
     const dtype = random.oneIn(3) ? random.pick(['F32', 'F64'] as const) : undefined;
-    const read = planRead(run.layout, run.head, run.head.shadows[average]!, BoxList.of(boxes), dtype);
+    const read = toEnd(planRead(run.layout, run.head, run.head.shadows[average]!, BoxList.of(boxes), dtype));
     const expected = Buffer.concat(boxes.map((box) => this.bytesOf(box, version, average, dtype)));
     checkRead(read, expected, 16 * random.between(1, 100), version.step);
   }

@@ -36,14 +36,17 @@ describe('GetRun', () => {
     });
     for (const absent of ['committed_step', 'durable_step', 'staging_step', 'since_commit_ms'])
       expect(run).not.toHaveProperty(absent);
+    const { layout_bytes: layoutBytes = 0 } = run.memory!;
+    expect(layoutBytes).toBeGreaterThan(0);
     expect(run.memory).toEqual({
+      layout_bytes: layoutBytes,
       shadow_bytes: 8_192,
       staging_bytes: 0,
       pinned_bytes: 0,
       free_bytes: 0,
       snapshot_bytes: 0,
       budget_bytes: 64 << 20,
-      budget_free_bytes: (64 << 20) - 2 * 8_192,
+      budget_free_bytes: (64 << 20) - 2 * 8_192 - layoutBytes,
     });
   });
 

@@ -17,6 +17,7 @@ describe('OpenRun', () => {
       first_step_bytes: 64,
       writers: 1,
       retained_steps: [],
+      tensor_order: [],
     });
   });
 

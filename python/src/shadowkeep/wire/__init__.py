@@ -24,6 +24,7 @@ from .reads import (
     ShadowEnd,
     ShadowHeader,
     ShadowTensor,
+    ShadowTensors,
 )
 from .runs import (
     AddAverageRequest,
@@ -73,6 +74,6 @@ __all__ = [
     "ListRunsRequest", "ListRunsResponse", "Mean", "Memory", "Message", "Movement", "NonFinite", "OpenRunRequest",
     "OpenRunResponse", "Policy", "PolicyRule", "PowerFunction", "RatioWarmup", "RemoveAverageRequest",
     "RemoveAverageResponse", "Resume", "Retention", "RunEvent", "RunInfo", "ShadowChunk", "ShadowEnd", "ShadowHeader",
-    "ShadowTensor", "Snapshot", "Snapshots", "Start", "Status", "StepState", "Tensor", "UpdateOpen", "UpdateOpened",
-    "UpdateRequest", "UpdateResponse", "WatchRunRequest", "WriterState", "chunk_message",
+    "ShadowTensor", "ShadowTensors", "Snapshot", "Snapshots", "Start", "Status", "StepState", "Tensor", "UpdateOpen",
+    "UpdateOpened", "UpdateRequest", "UpdateResponse", "WatchRunRequest", "WriterState", "chunk_message",
 ]  # fmt: skip

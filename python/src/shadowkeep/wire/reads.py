@@ -76,6 +76,14 @@ class ShadowHeader(Message):
     movement: Movement | None = field(11, "message", Movement)
     contributions: list[Contribution] = field(12, "message", Contribution, repeated=True)
     fit_error: float | None = field(13, "double", optional=True)
+    tensor_count: int = field(14, "uint64")
+
+
+@dataclass(slots=True)
+class ShadowTensors(Message):
+    """More of a header's tensors."""
+
+    tensors: list[ShadowTensor] = field(1, "message", ShadowTensor, repeated=True)
 
 
 @dataclass(slots=True)
@@ -96,8 +104,9 @@ class ShadowEnd(Message):
 
 @dataclass(slots=True)
 class GetShadowResponse(Message):
-    """What a reader gets: one of the three."""
+    """What a reader gets: one of the four."""
 
     header: ShadowHeader | None = field(1, "message", ShadowHeader)
     chunk: ShadowChunk | None = field(2, "message", ShadowChunk)
     end: ShadowEnd | None = field(3, "message", ShadowEnd)
+    tensors: ShadowTensors | None = field(4, "message", ShadowTensors)

@@ -44,11 +44,14 @@ class GetRunRequest(Message):
     """Describe one run."""
 
     run: str = field(1, "string")
+    first_tensor: int = field(2, "uint64")
 
 
 @dataclass(slots=True)
 class ListRunsRequest(Message):
-    """List all runs."""
+    """List the runs after one."""
+
+    after: str = field(1, "string")
 
 
 @dataclass(slots=True)
@@ -104,6 +107,7 @@ class Memory(Message):
     budget_bytes: int = field(5, "uint64")
     budget_free_bytes: int = field(6, "uint64")
     snapshot_bytes: int = field(7, "uint64")
+    layout_bytes: int = field(8, "uint64")
 
 
 @dataclass(slots=True)
@@ -161,10 +165,12 @@ class RunInfo(Message):
     writer_states: list[WriterState] = field(26, "message", WriterState, repeated=True)
     retained_steps: list[int] = field(27, "uint64", repeated=True)
     retain: Retention | None = field(28, "message", Retention)
+    run_id: int = field(31, "uint64")
 
 
 @dataclass(slots=True)
 class ListRunsResponse(Message):
-    """All runs, in the order of their names."""
+    """Runs, in the order of their names."""
 
     runs: list[RunInfo] = field(1, "message", RunInfo, repeated=True)
+    more: bool = field(2, "bool")

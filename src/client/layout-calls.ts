@@ -1,0 +1,54 @@
+import type { CallOptions, ClientUnaryCall, requestCallback } from '@grpc/grpc-js';
+import {
+  type ListRunsResponse__Output,
+  type OpenRunRequest,
+  type OpenRunResponse__Output,
+  partsOf,
+  type Run__Output,
+  type ShadowWeightsClient,
+  tensorEntryBytes,
+} from '../wire/index.js';
+import { protocolError } from './errors.js';
+
+/** What carries a layout and may be too large for one message: it goes and comes in parts. */
+
+/** Sends a request to open a run: in one message, or with its tensors in several. */
+export function sendOpenRun(
+  stub: ShadowWeightsClient,
+  request: OpenRunRequest,
+  options: CallOptions,
+  callback: requestCallback<OpenRunResponse__Output>,
+): ClientUnaryCall {
+  const parts = partsOf(request.tensors ?? [], ({ name = '', shape = [] }) => tensorEntryBytes(name, shape.length));
+  const [first = [], ...more] = parts;
+  if (more.length === 0) return stub.OpenRun(request, options, callback);
+  const call = stub.OpenRunInParts(options, callback);
+  // A refusal that comes before the last part is told by the callback.
+  call.on('error', () => undefined);
+  call.write({ ...request, tensors: first });
+  for (const tensors of more) call.write({ tensors });
+  call.end();
+  return call;
+}
+
+/** A run with all its tensors; one that is opened anew while they are asked for is asked for again. */
+export async function wholeRun(ask: (firstTensor: number) => Promise<Run__Output>): Promise<Run__Output> {
+  let run = await ask(0);
+  while (run.tensors.length < run.tensor_count) {
+    const next = await ask(run.tensors.length);
+    if (next.run_id !== run.run_id) run = await ask(0);
+    else if (next.tensors.length === 0) throw protocolError(`${run.tensors.length} of ${run.tensor_count} tensors`);
+    else run.tensors.push(...next.tensors);
+  }
+  return run;
+}
+
+export async function allRuns(ask: (after: string) => Promise<ListRunsResponse__Output>): Promise<Run__Output[]> {
+  const runs: Run__Output[] = [];
+  for (;;) {
+    const answer = await ask(runs.at(-1)?.run ?? '');
+    runs.push(...answer.runs);
+    if (!answer.more) return runs;
+    if (answer.runs.length === 0) throw protocolError('a listing that has more runs and names none');
+  }
+}

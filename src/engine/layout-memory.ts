@@ -1,0 +1,41 @@
+import type { AverageSpec } from './averages/index.js';
+import type { TensorSpec } from './layout.js';
+
+/*
+ * What a layout takes of JavaScript's heap, which no arena counts: measured (test/engine/layout-memory.test.ts), rounded up.
+ */
+
+/** A tensor: as declared and placed, in the byte space of a step, in the list of a read, and its place in lists by index. */
+export const TENSOR_HEAP_BYTES = 448;
+
+/** One extent of a shape. */
+export const EXTENT_HEAP_BYTES = 8;
+
+/** A text beside its characters, which take one byte each, or two when one of them is not Latin-1. */
+export const TEXT_HEAP_BYTES = 24;
+
+/** An average beside its patterns: its rule, its state and its plans. */
+const AVERAGE_HEAP_BYTES = 4_096;
+
+// biome-ignore lint/suspicious/noControlCharactersInRegex: all characters that V8 stores in one byte
+const LATIN1 = /^[\u0000-\u00ff]*$/;
+
+export function textHeapBytes(text: string): number {
+  return TEXT_HEAP_BYTES + text.length * (LATIN1.test(text) ? 1 : 2);
+}
+
+export function tensorHeapBytes({ name, shape }: Pick<TensorSpec, 'name' | 'shape'>): number {
+  return TENSOR_HEAP_BYTES + shape.length * EXTENT_HEAP_BYTES + textHeapBytes(name);
+}
+
+/** Of an average, its patterns and which tensors they choose. */
+export function averageHeapBytes({ include, exclude }: AverageSpec, tensorCount: number): number {
+  const patterns = [...include, ...exclude];
+  const chosen = patterns.length === 0 ? 0 : tensorCount;
+  return patterns.reduce((sum, pattern) => sum + textHeapBytes(pattern) + 8, AVERAGE_HEAP_BYTES + chosen);
+}
+
+export function layoutHeapBytes(tensors: readonly TensorSpec[], averages: readonly AverageSpec[]): number {
+  const ofAverages = averages.reduce((sum, average) => sum + averageHeapBytes(average, tensors.length), 0);
+  return tensors.reduce((sum, tensor) => sum + tensorHeapBytes(tensor), ofAverages);
+}
