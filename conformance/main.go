@@ -11,6 +11,7 @@ import (
 	"fmt"
 	"log"
 	"math"
+	"slices"
 	"sync"
 	"time"
 
@@ -37,6 +38,11 @@ var layout = []*pb.Tensor{
 	{Name: "steps", Dtype: pb.Dtype_DTYPE_I64, Shape: []uint64{2}}, // Integers are copied, not averaged.
 }
 
+var averages = []*pb.Average{
+	{Name: "ema", Start: pb.Start_START_INITIAL, Schedule: &pb.Average_Constant{Constant: &pb.ConstantDecay{Decay: decay}}},
+	{Name: "mean", Start: pb.Start_START_FIRST, Schedule: &pb.Average_Mean{Mean: &pb.Mean{}}},
+}
+
 // The boxes of each writer, in the order of its byte space: the rows of the matrix are shared, the rest is not.
 var shares = [][]*pb.Box{
 	{{Tensor: 1}, {Tensor: 0, Offset: []uint64{0, 0}, Extent: []uint64{250, 700}}},
@@ -51,11 +57,7 @@ func main() {
 	service := dial(*target)
 
 	opened, err := service.OpenRun(ctx, &pb.OpenRunRequest{
-		Run: run, Tensors: layout, Writers: uint32(len(shares)), Incarnation: "first life",
-		Averages: []*pb.Average{
-			{Name: "ema", Start: pb.Start_START_INITIAL, Schedule: &pb.Average_Constant{Constant: &pb.ConstantDecay{Decay: decay}}},
-			{Name: "mean", Start: pb.Start_START_FIRST, Schedule: &pb.Average_Mean{Mean: &pb.Mean{}}},
-		},
+		Run: run, Tensors: layout, Averages: averages, Writers: uint32(len(shares)), Incarnation: "first life",
 	})
 	check(err)
 	fmt.Printf("opened run %s: created %v, %d bytes a step, chunks of at most %d\n",
@@ -146,15 +148,18 @@ func compare(ctx context.Context, service pb.ShadowWeightsClient) {
 func checkErrors(ctx context.Context, service pb.ShadowWeightsClient, old *writer, generation uint64) {
 	_, err := service.GetRun(ctx, &pb.GetRunRequest{Run: "nobody"})
 	expectReason(err, "RUN_NOT_FOUND")
+	// Another life, whose checkpoint has the tensors in another order: the same model.
+	reversed := slices.Clone(layout)
+	slices.Reverse(reversed)
 	newer, err := service.OpenRun(ctx, &pb.OpenRunRequest{
-		Run: run, Tensors: layout, Averages: []*pb.Average{
-			{Name: "ema", Start: pb.Start_START_INITIAL, Schedule: &pb.Average_Constant{Constant: &pb.ConstantDecay{Decay: decay}}},
-			{Name: "mean", Start: pb.Start_START_FIRST, Schedule: &pb.Average_Mean{Mean: &pb.Mean{}}},
-		}, Incarnation: "second life", Writers: 1,
+		Run: run, Tensors: reversed, Averages: averages, Writers: 1, Incarnation: "second life",
 	})
 	check(err)
 	if newer.Generation <= generation || newer.GetCommittedStep() != stepCount-1 {
 		log.Fatalf("generation %d at step %d follows generation %d", newer.Generation, newer.GetCommittedStep(), generation)
+	}
+	if !slices.Equal(newer.TensorOrder, []uint32{4, 3, 2, 1, 0}) {
+		log.Fatalf("the order of the run's tensors is %v", newer.TensorOrder)
 	}
 	_, err = old.stream.Recv()
 	expectReason(err, "GENERATION_FENCED")

@@ -42,6 +42,8 @@ func readUntil(ctx context.Context, service pb.ShadowWeightsClient, request *pb.
 		switch message := answer.Message.(type) {
 		case *pb.GetShadowResponse_Header:
 			header = message.Header
+		case *pb.GetShadowResponse_Tensors:
+			header.Tensors = append(header.Tensors, message.Tensors.Tensors...)
 		case *pb.GetShadowResponse_Chunk:
 			chunk := message.Chunk
 			if chunk.Offset != uint64(len(data)) || chunk.GetCrc32C() != crc32.Checksum(chunk.Data, castagnoli) {
