@@ -186,7 +186,7 @@ def test_a_stream_that_was_replaced_does_not_come_back(server: Server, client: C
     weights: dict[str, F32] = {"w": np.ones(4, np.float32)}
     run = client.open_run(run_name, weights, MEAN, incarnation="one")
     push(run, 1, weights)
-    opening = wire.UpdateOpen(run_name, run.generation, takeover=True)
+    opening = replace(run._link._opening, takeover=True)
     stub = Stub(server.target, 60)
     other = UpdateStream(stub, opening, Progress(None, None))
     assert other.wait_opened(60).committed_step == 1

@@ -15,7 +15,7 @@ import { type OpenRunCalls, openRun } from './open-run.js';
 import type { ReadOptions, Shadow, ShadowRead } from './read-types.js';
 import { ResponseReader } from './response-reader.js';
 import type { RunHandle } from './run-handle.js';
-import type { RunEvent, RunInfo } from './run-types.js';
+import type { DamagedRun, RunEvent, RunInfo } from './run-types.js';
 import { getShadow, readShadow } from './shadow-read.js';
 import type { ReadCalls } from './shadow-stream.js';
 import type { AverageSpec, OpenRunOptions } from './types.js';
@@ -119,12 +119,13 @@ export class ShadowkeepClient {
 
   /** All runs in the order of their names, without their tensors and the patterns of their averages. */
   async listRuns(): Promise<RunInfo[]> {
-    const runs = await allRuns((after) =>
-      this.#unary<ListRunsResponse__Output>((callback) =>
-        this.#calls().ListRuns({ after }, this.#callOptions(), callback),
-      ),
-    );
+    const runs = await allRuns((after) => this.#listRuns(after));
     return runs.map(toRunInfo);
+  }
+
+  /** Runs that lie in the service's data directory and could not be loaded, with what is wrong. */
+  async listDamagedRuns(): Promise<DamagedRun[]> {
+    return (await this.#listRuns('')).damaged.map(({ run, problem }) => ({ run, problem }));
   }
 
   /**
@@ -173,6 +174,12 @@ export class ShadowkeepClient {
       stub: () => this.#calls(this.#reads),
       tensorsOf: async (run) => (await this.getRun(run)).tensors,
     };
+  }
+
+  #listRuns(after: string): Promise<ListRunsResponse__Output> {
+    return this.#unary<ListRunsResponse__Output>((callback) =>
+      this.#calls().ListRuns({ after }, this.#callOptions(), callback),
+    );
   }
 
   #callOptions() {

@@ -67,7 +67,7 @@ export type {
   ShadowTensor,
 } from './read-types.js';
 export type { RunHandle } from './run-handle.js';
-export type { AverageState, RunEvent, RunInfo, RunMemory, WriterState } from './run-types.js';
+export type { AverageState, DamagedRun, RunEvent, RunInfo, RunMemory, WriterState } from './run-types.js';
 export type { StepData } from './step-source.js';
 export type {
   Ack,

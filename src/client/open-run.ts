@@ -1,3 +1,4 @@
+import { randomUUID } from 'node:crypto';
 import { CHUNK_BYTES } from '../common/index.js';
 import type { OpenRunRequest, OpenRunResponse__Output, ShadowWeightsClient, Snapshots, Tensor } from '../wire/index.js';
 import { protocolError } from './errors.js';
@@ -27,6 +28,7 @@ export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Pro
     writer,
     boxes: openingBoxes(options, opened.tensor_order),
     wire_dtype: options.wireDtype ?? 'DTYPE_UNSPECIFIED',
+    session: randomUUID(),
   } as const;
   const sender = new StepSender(
     (listener, takeover) => {

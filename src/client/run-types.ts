@@ -99,3 +99,10 @@ export interface WriterState {
   lagSteps: number;
   lagMs: number;
 }
+
+/** A run that is on the service's disk and is not served. */
+export interface DamagedRun {
+  run: string;
+  /** What is wrong with it. */
+  problem: string;
+}

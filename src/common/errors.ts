@@ -43,6 +43,7 @@ export const ERROR_TABLE = {
   RUN_HAS_COMMITS: { code: 'FAILED_PRECONDITION', permanent: true },
   TRAINER_BEHIND: { code: 'FAILED_PRECONDITION', permanent: true },
   RUN_BEHIND: { code: 'FAILED_PRECONDITION', permanent: true },
+  RUN_DAMAGED: { code: 'DATA_LOSS', permanent: true },
   AVERAGES_MISMATCH: { code: 'FAILED_PRECONDITION', permanent: true },
   LAST_AVERAGE: { code: 'FAILED_PRECONDITION', permanent: true },
   NOTHING_TO_COMBINE: { code: 'FAILED_PRECONDITION', permanent: false },
@@ -59,6 +60,7 @@ export const ERROR_TABLE = {
   // The bytes, the machine, the clock.
   CRC_MISMATCH: { code: 'DATA_LOSS', permanent: false },
   MEMORY_EXHAUSTED: { code: 'RESOURCE_EXHAUSTED', permanent: false },
+  DISK_REFUSED: { code: 'FAILED_PRECONDITION', permanent: false },
   TOO_MANY_RUNS: { code: 'RESOURCE_EXHAUSTED', permanent: false },
   WRITERS_MISSING: { code: 'DEADLINE_EXCEEDED', permanent: false },
   STEP_TIMEOUT: { code: 'DEADLINE_EXCEEDED', permanent: false },

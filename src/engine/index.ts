@@ -23,6 +23,7 @@ export {
 } from './layout.js';
 export { tensorHeapBytes, textHeapBytes } from './layout-memory.js';
 export { HeapLease, type Ledger } from './ledger.js';
+export type { LineageState } from './lineage.js';
 export type { Movement } from './movement.js';
 export type { NonFinitePolicy } from './non-finite.js';
 export type { Plane } from './plane.js';

@@ -13,16 +13,19 @@ export interface LineageState {
 
 /**
  * Which life of the trainer may write: generations only rise, and the newest one is the only one that counts. It is the
- * fencing token that a trainer which was thought dead does not have.
+ * fencing token that a trainer which was thought dead does not have. No two are ever the same, of whichever run, server or
+ * restart: `issue` sees to that, so a number that is equal was issued to the present life.
  */
 export class Lineage {
   readonly #run: string;
+  readonly #issue: () => number;
   #generation = 0;
   #writers = 1;
   readonly #incarnations = new Map<string, number>();
 
-  constructor(run: string) {
+  constructor(run: string, issue: () => number) {
     this.#run = run;
+    this.#issue = issue;
   }
 
   get generation(): number {
@@ -41,6 +44,7 @@ export class Lineage {
   restore(state: LineageState): void {
     this.#generation = state.generation;
     this.#writers = state.writers;
+    this.#incarnations.clear();
     for (const [incarnation, generation] of state.incarnations) this.#incarnations.set(incarnation, generation);
   }
 
@@ -50,23 +54,20 @@ export class Lineage {
   }
 
   /**
-   * The generation of an incarnation: a new one opens the next generation with so many `writers` (0: as many as the one
-   * before), a known one gets its own again or GENERATION_FENCED, an empty one takes part in the present generation.
-   * Throws WRITERS_MISMATCH when that has another number of writers.
+   * What it is with an incarnation: a new one opens the next generation with so many `writers` (0: as many as the one
+   * before), a known one has its own or GENERATION_FENCED, an empty one takes part in the present generation. Throws
+   * WRITERS_MISMATCH when that has another number of writers. Undefined: it stays as it is.
    */
-  attach(incarnation: string, writers: number): number {
+  next(incarnation: string, writers: number): LineageState | undefined {
     if (!this.isNew(incarnation)) {
       this.check(this.#incarnations.get(incarnation) ?? this.#generation);
       if (writers !== 0 && writers !== this.#writers) throw this.#otherWriters(writers);
-      return this.#generation;
+      return undefined;
     }
-    this.#generation += 1;
-    if (writers !== 0) this.#writers = writers;
-    if (incarnation === '') return this.#generation;
-    this.#incarnations.set(incarnation, this.#generation);
-    const [oldest] = this.#incarnations.keys();
-    if (this.#incarnations.size > INCARNATION_COUNT_MAX && oldest !== undefined) this.#incarnations.delete(oldest);
-    return this.#generation;
+    const generation = Math.max(this.#issue(), this.#generation + 1);
+    const known = [...this.#incarnations].slice(1 - INCARNATION_COUNT_MAX);
+    const incarnations = incarnation === '' ? known : [...known, [incarnation, generation] as const];
+    return { generation, writers: writers === 0 ? this.#writers : writers, incarnations };
   }
 
   /** Throws unless `generation` is the newest one. */
@@ -78,7 +79,8 @@ export class Lineage {
       const problem = `generation ${generation} of run ${run} was fenced, ${this.#generation} is open`;
       throw new ShadowkeepError('GENERATION_FENCED', problem, { metadata });
     }
-    const problem = `run ${run} has no generation ${generation}, ${this.#generation} is open`;
+    const open = this.#generation === 0 ? 'none is open' : `${this.#generation} is open`;
+    const problem = `run ${run} has no generation ${generation}, ${open}: it is of another run of that name, or of another server`;
     throw new ShadowkeepError('GENERATION_UNKNOWN', problem, { metadata });
   }
 

@@ -48,6 +48,8 @@ export interface RunOptions {
   readonly nextVersionId?: () => number;
   /** Where what the layout takes is reserved. */
   readonly heap?: HeapLease;
+  /** Never the same twice, of whichever run: what a fenced trainer holds is of no use in any other. */
+  readonly nextGeneration?: () => number;
   /** The averages of a run that is restored, where some were added or removed. */
   readonly averages?: readonly AverageSpec[];
   /** These have their defaults where they are used; tests make them small to have many pages, arenas and slices. */

@@ -18,18 +18,31 @@ export class RunTable {
   readonly ledger: Ledger;
   readonly #mode: KernelMode;
   readonly #nextVersionId: () => number;
+  readonly #nextGeneration: () => number;
   readonly #runs = new Map<string, Run>();
+  /** Runs that are kept somewhere and cannot be served, and why. */
+  readonly #setAside = new Map<string, string>();
   /** Layouts that are that of a run: a thousand ranks ask with the same one. */
   readonly #proved = new WeakMap<
     RunRequest['tensors'],
     { readonly run: Run; readonly order: Uint32Array | undefined }
   >();
 
-  /** `firstVersionId` is past every id of an earlier table with the same runs; `heapBudgetBytes` is for layouts. */
-  constructor(budgetBytes: number, mode: KernelMode, firstVersionId = 1, heapBudgetBytes = budgetBytes) {
+  /**
+   * `firstVersionId` is past every id of an earlier table with the same runs, `nextGeneration` gives none a second time;
+   * `heapBudgetBytes` is for layouts.
+   */
+  constructor(
+    budgetBytes: number,
+    mode: KernelMode,
+    firstVersionId = 1,
+    heapBudgetBytes = budgetBytes,
+    nextGeneration = countFrom(1),
+  ) {
     this.ledger = new Ledger(budgetBytes, heapBudgetBytes);
     this.#mode = mode;
     this.#nextVersionId = countFrom(firstVersionId);
+    this.#nextGeneration = nextGeneration;
   }
 
   /** The run of that name, in the order of names. */
@@ -41,8 +54,19 @@ export class RunTable {
     return this.#runs.get(name);
   }
 
-  /** Throws RUN_NOT_FOUND. */
+  /** A run of that name is kept and cannot be served: nobody opens another one in its place. */
+  setAside(name: string, problem: string): void {
+    this.#setAside.set(name, problem);
+  }
+
+  /** Those that are, in the order of names. */
+  get damaged(): { readonly run: string; readonly problem: string }[] {
+    return [...this.#setAside].map(([run, problem]) => ({ run, problem })).sort((a, b) => (a.run < b.run ? -1 : 1));
+  }
+
+  /** Throws RUN_NOT_FOUND, RUN_DAMAGED. */
   get(name: string): Run {
+    this.#checkWhole(name);
     const run = this.#runs.get(name);
     if (run === undefined) {
       throw new ShadowkeepError('RUN_NOT_FOUND', `run ${quote(name)} does not exist`, { metadata: { run: name } });
@@ -59,11 +83,12 @@ export class RunTable {
   }
 
   /**
-   * Makes the run, or finds it and proves that it is the same one: LAYOUT_MISMATCH, AVERAGES_MISMATCH. `order`: where in the
-   * run each tensor of the request is, when they are not in the run's order. `averages` are the present ones of a run that
+   * Makes the run, or finds it and proves that it is the same one: LAYOUT_MISMATCH, AVERAGES_MISMATCH, RUN_DAMAGED.
+   * `order`: where in the run each tensor of the request is, when they are not in the run's order. `averages` are the present ones of a run that
    * is restored; default: those of the spec.
    */
   open(request: RunRequest, averages?: readonly AverageSpec[]): OpenedRun {
+    this.#checkWhole(request.name);
     const existing = this.#runs.get(request.name);
     if (existing !== undefined) {
       toEnd(this.compare(request));
@@ -77,18 +102,36 @@ export class RunTable {
       );
     }
     const heap = new HeapLease(this.ledger, `the layout of run ${quote(request.name)}`);
-    const options = { nextVersionId: this.#nextVersionId, heap, ...(averages && { averages }) };
+    const ids = { nextVersionId: this.#nextVersionId, nextGeneration: this.#nextGeneration };
+    const options = { ...ids, heap, ...(averages && { averages }) };
     const spec = { ...request, nonFinite: request.nonFinite ?? 'REJECT_STEP' } as const;
     const run = new Run(spec, this.ledger, this.#mode, options);
     this.#runs.set(spec.name, run);
     return { run, created: true, order: undefined };
   }
 
+  /** Throws RUN_NOT_FOUND: also a run that is set aside can be deleted. */
+  checkDeletable(name: string): void {
+    if (!this.#setAside.has(name)) this.get(name);
+  }
+
   /** Returns the bytes that the ledger got back. */
   delete(name: string): number {
+    if (this.#setAside.delete(name)) return 0;
     const run = this.get(name);
     this.#runs.delete(name);
     return run.delete();
+  }
+
+  #checkWhole(name: string): void {
+    const problem = this.#setAside.get(name);
+    if (problem === undefined) return;
+    throw new ShadowkeepError(
+      'RUN_DAMAGED',
+      `run ${quote(name)} cannot be served: ${problem}; nothing of it was changed: bring its files back, or remove the ` +
+        'damaged step folder to go on from the one before it, and start the service again; or delete the run',
+      { metadata: { run: name } },
+    );
   }
 }
 

@@ -12,7 +12,7 @@ import type { AverageSpec } from './averages/index.js';
 import { Committer } from './committer.js';
 import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
-import { Lineage } from './lineage.js';
+import { Lineage, type LineageState } from './lineage.js';
 import type {
   CommitOutcome,
   RetentionSpec,
@@ -22,7 +22,7 @@ import type {
   RunState,
   TrainerRequest,
 } from './run-spec.js';
-import { RunVersions } from './run-versions.js';
+import { countFrom, RunVersions } from './run-versions.js';
 import type { Reader, Version } from './version.js';
 
 /**
@@ -45,7 +45,7 @@ export class Run {
   /** Throws MEMORY_EXHAUSTED unless the shadows and one step in flight fit; takes the shadows' memory. */
   constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions = {}) {
     this.#ledger = ledger;
-    this.#lineage = new Lineage(spec.name);
+    this.#lineage = new Lineage(spec.name, options.nextGeneration ?? countFrom(1));
     this.#versions = new RunVersions(spec, ledger, mode, options);
     this.spec = this.#versions.spec;
     this.id = this.head.id;
@@ -172,24 +172,42 @@ export class Run {
   }
 
   /**
+   * The lineage that `attach` makes of one life of the trainer, for who keeps it before anybody is told of it; undefined: it
+   * stays as it is. Only `whenSettled`. Throws what `attach` throws.
+   */
+  planAttach(trainer: TrainerRequest): LineageState | undefined {
+    this.#rewindTarget(trainer);
+    return this.#lineage.next(trainer.incarnation, trainer.writers);
+  }
+
+  /**
    * The generation of one life of the trainer. A new incarnation opens a generation and fences the others: their streams
    * end, and what they had staged is freed. A known one gets its own again, or GENERATION_FENCED; an empty one takes part
    * in the present generation. A new generation goes on from an older version where that is asked for. Only
    * `whenSettled`: a step that has arrived whole is not torn from its writers. Throws WRITERS_MISMATCH, RUN_HAS_COMMITS,
    * TRAINER_BEHIND, RUN_BEHIND, VERSION_NOT_FOUND, and changes nothing then.
    */
-  attach({ incarnation, writers, resumeStep, trainerStep }: TrainerRequest): number {
-    this.#checkSettled();
-    const isNew = this.#lineage.isNew(incarnation);
-    const version = isNew && resumeStep !== undefined ? this.#versions.history.newestUntil(resumeStep) : undefined;
-    if (isNew || incarnation === '') this.#checkTrainer(resumeStep, trainerStep, version);
-    const generation = this.#lineage.attach(incarnation, writers);
+  attach(trainer: TrainerRequest, planned?: LineageState): number {
+    const version = this.#rewindTarget(trainer);
+    const next = planned ?? this.#lineage.next(trainer.incarnation, trainer.writers);
+    if (next !== undefined) this.#lineage.restore(next);
+    const { generation } = this;
     if (this.#writers === undefined || this.#writers.generation < generation) {
       this.#writers?.end(this.#lineage.fencedError());
       this.#writers = this.#newWriters();
     }
     if (version !== undefined && version !== this.head) this.#rewind(version, generation);
     return generation;
+  }
+
+  /** Which lives of the trainer it knows. */
+  get lineage(): LineageState {
+    return this.#lineage.state;
+  }
+
+  /** Puts a lineage that was kept in place of an older one. Before anybody writes. */
+  restoreLineage(state: LineageState): void {
+    this.#lineage.restore(state);
   }
 
   /**
@@ -311,6 +329,15 @@ export class Run {
   /** The writers of a stream's generation, unless a newer one has begun. */
   #writersOf({ generation }: Writer): Writers | undefined {
     return this.#writers?.generation === generation ? this.#writers : undefined;
+  }
+
+  /** The version that a new life goes on from where it says so. Throws when the life may not begin. */
+  #rewindTarget({ incarnation, resumeStep, trainerStep }: TrainerRequest): Version | undefined {
+    this.#checkSettled();
+    const isNew = this.#lineage.isNew(incarnation);
+    const version = isNew && resumeStep !== undefined ? this.#versions.history.newestUntil(resumeStep) : undefined;
+    if (isNew || incarnation === '') this.#checkTrainer(resumeStep, trainerStep, version);
+    return version;
   }
 
   #checkTrainer(resumeStep: number | undefined, trainerStep: number | undefined, version: Version | undefined): void {

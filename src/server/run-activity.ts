@@ -1,3 +1,5 @@
+import { OneAtATime } from './one-at-a-time.js';
+
 /** Time over which rates are taken. */
 const RATE_WINDOW_MS = 60_000;
 
@@ -8,6 +10,7 @@ export class RunActivity {
   commits = 0;
   bytesReceived = 0;
   bytesSent = 0;
+  readonly attaching = new OneAtATime();
   /** Newest step that a crash cannot take back. */
   durableStep: number | undefined;
   /** Steps that a writer has sent whole and others have not: since when. */

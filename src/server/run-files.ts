@@ -1,12 +1,17 @@
-import type { Logger } from '../common/index.js';
-import type { Run } from '../engine/index.js';
+import { type Logger, quote, ShadowkeepError } from '../common/index.js';
+import type { LineageState, Run } from '../engine/index.js';
 import {
   type DataDirLock,
   deleteRunFiles,
   listRuns,
   lockDataDir,
   openCheckpoint,
+  readLineage,
+  removeDeleted,
+  StorageError,
+  systemReason,
   writeCheckpoint,
+  writeLineage,
 } from '../storage/index.js';
 import { checkpointContent, restoreRun } from './run-checkpoint.js';
 import type { Service } from './service.js';
@@ -22,34 +27,36 @@ export class RunFiles {
   readonly #dataDir: string;
   readonly #lock: DataDirLock;
   readonly #log: Logger;
-  /** The version of each run that is on the disk. */
+  /** The version of each run that is on the disk; a crash forgets all others. */
   readonly #saved = new WeakMap<Run, { versionId: number; generation: number }>();
 
-  private constructor(dataDir: string, lock: DataDirLock, log: Logger) {
-    this.#dataDir = dataDir;
+  private constructor(lock: DataDirLock, log: Logger) {
+    this.#dataDir = lock.path;
     this.#lock = lock;
     this.#log = log;
   }
 
   /** Takes the directory for this process; throws StorageError LOCKED when another server has it. */
   static async open(dataDir: string, log: Logger): Promise<RunFiles> {
-    return new RunFiles(dataDir, await lockDataDir(dataDir), log);
+    return new RunFiles(await lockDataDir(dataDir), log);
   }
 
-  /** Restores every run into the service. Throws rather than guesses when a checkpoint is not what it was. */
+  /**
+   * Restores every run into the service. One that is not what it was is set aside rather than guessed at, and the others are
+   * served. Throws MEMORY_EXHAUSTED when they do not fit.
+   */
   async load(service: Service): Promise<LoadedRun[]> {
+    this.#warnOfRest(await removeDeleted(this.#dataDir));
     const loaded: LoadedRun[] = [];
     for (const name of await listRuns(this.#dataDir)) {
-      const checkpoint = await openCheckpoint(this.#dataDir, name);
-      if (checkpoint === undefined) continue;
       try {
-        const run = await restoreRun(service.table, name, checkpoint);
-        service.activity(run).durableStep = run.committedStep;
-        this.#remember(run);
-        loaded.push({ run: name, step: run.committedStep });
-        this.#log.info({ run: name, step: run.committedStep, path: checkpoint.path }, 'run loaded');
-      } finally {
-        await checkpoint.close();
+        const run = await this.#loadRun(service, name);
+        if (run !== undefined) loaded.push({ run: name, step: run.committedStep });
+      } catch (error) {
+        if (service.table.find(name) !== undefined) service.table.delete(name);
+        if (error instanceof ShadowkeepError && error.reason === 'MEMORY_EXHAUSTED') throw error;
+        this.#log.error({ run: name, err: error }, 'run not loaded: it is set aside, nothing of it is changed');
+        service.table.setAside(name, this.#problemOf(error));
       }
     }
     return loaded;
@@ -67,6 +74,8 @@ export class RunFiles {
         service.activity(run).durableStep = run.committedStep;
         this.#remember(run);
         this.#log.info({ run: name, step: run.committedStep, path, bytes }, 'run saved');
+        // Where a person goes back to an older checkpoint, the generations issued since stay fenced.
+        await writeLineage(this.#dataDir, name, run.lineage);
         if (cleanupError !== undefined) this.#log.warn({ run: name, err: cleanupError }, 'older checkpoints stay');
       } catch (error) {
         this.#log.error({ run: name, err: error }, 'run not saved');
@@ -77,8 +86,31 @@ export class RunFiles {
       throw new AggregateError(failures, `${failures.length} runs could not be saved: ${failures[0]}`);
   }
 
-  async delete(run: string): Promise<void> {
-    await deleteRunFiles(this.#dataDir, run);
+  /**
+   * Keeps a lineage that `run` is about to have, where a crash would bring the run back without it. Throws DISK_REFUSED.
+   */
+  async keepLineage(run: Run, lineage: LineageState): Promise<void> {
+    if (!this.#saved.has(run)) return;
+    const { name } = run.spec;
+    try {
+      await writeLineage(this.#dataDir, name, lineage);
+    } catch (error) {
+      if (run.isDeleted) throw run.deletedError();
+      throw refusedError(`a new generation of run ${quote(name)} could not be written, so it was not opened`, error);
+    }
+  }
+
+  /** Deletes the files of a run. Throws DISK_REFUSED: they are as they were. */
+  async delete(service: Service, name: string): Promise<void> {
+    try {
+      this.#warnOfRest(await deleteRunFiles(this.#dataDir, name));
+    } catch (error) {
+      // Whatever the disk has of it now, the next save writes it again.
+      const run = service.table.find(name);
+      const saved = run && this.#saved.get(run);
+      if (run && saved) this.#saved.set(run, { ...saved, versionId: 0 });
+      throw refusedError(`run ${quote(name)} was not deleted and goes on as it was`, error);
+    }
   }
 
   /** Gives the directory free. */
@@ -86,7 +118,43 @@ export class RunFiles {
     await this.#lock.release();
   }
 
+  async #loadRun(service: Service, name: string): Promise<Run | undefined> {
+    const checkpoint = await openCheckpoint(this.#dataDir, name);
+    if (checkpoint === undefined) return undefined;
+    try {
+      const lineage = (await readLineage(this.#dataDir, name)) as LineageState | undefined;
+      const run = await restoreRun(service.table, name, checkpoint);
+      if (lineage !== undefined && lineage.generation > run.generation) run.restoreLineage(lineage);
+      service.activity(run).durableStep = run.committedStep;
+      this.#remember(run);
+      this.#log.info({ run: name, step: run.committedStep, path: checkpoint.path }, 'run loaded');
+      return run;
+    } finally {
+      await checkpoint.close();
+    }
+  }
+
+  /** For a peer: files by their names in the data directory. */
+  #problemOf(error: unknown): string {
+    if (!(error instanceof StorageError)) return `its checkpoint cannot be restored (${error})`;
+    return error.message.replaceAll(`${this.#dataDir}/`, '');
+  }
+
+  #warnOfRest(error: StorageError | undefined): void {
+    if (error !== undefined) this.#log.warn({ err: error }, 'files of deleted runs still take room');
+  }
+
   #remember(run: Run): void {
     this.#saved.set(run, { versionId: run.head.id, generation: run.generation });
   }
+}
+
+/** A system's reason for a peer, which is told no paths; they are in the log. */
+function refusedError(what: string, cause: unknown): ShadowkeepError {
+  const reason = systemReason(cause);
+  return new ShadowkeepError(
+    'DISK_REFUSED',
+    `${what}: the data directory refuses it (${reason}); give it room or make it writable, and try again`,
+    { metadata: { reason }, cause },
+  );
 }

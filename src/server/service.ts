@@ -33,12 +33,14 @@ export class Service {
   readonly #streams = new Set<(error: ShadowkeepError) => void>();
   #isStopping = false;
 
-  constructor(options: ServerOptions, log: Logger, files: RunFiles | undefined) {
+  constructor(options: ServerOptions, log: Logger, files: RunFiles | undefined, nextGeneration: () => number) {
     this.options = options;
     this.log = log;
     this.files = files;
     const heapBudgetBytes = Math.floor(getHeapStatistics().heap_size_limit * LAYOUTS_HEAP_SHARE);
-    this.table = new RunTable(options.memoryBytes, options.kernels, Date.now() * VERSION_IDS_PER_MS, heapBudgetBytes);
+    const firstVersionId = Date.now() * VERSION_IDS_PER_MS;
+    const { memoryBytes, kernels } = options;
+    this.table = new RunTable(memoryBytes, kernels, firstVersionId, heapBudgetBytes, nextGeneration);
     this.openings = new Openings(this.table.ledger);
   }
 

@@ -5,6 +5,7 @@ import { createLogger, MESSAGE_BYTES_MAX } from '../common/index.js';
 import { SERVICE_NAME } from '../wire/index.js';
 import { Connections } from './connections.js';
 import { enlargeWindows } from './http2-windows.js';
+import { generationIssuer } from './issue-generation.js';
 import { compileServerOptions, parseListen, type ServerOptions } from './options.js';
 import { addReflection } from './reflection.js';
 import { definition, handlers } from './rpc/index.js';
@@ -29,15 +30,21 @@ const KEEPALIVE_TIMEOUT_MS = 20_000;
 /** Streams on one connection: a writer, and a few readers and followers each in a process of many. */
 const STREAM_COUNT_MAX = 128;
 
-/** Builds all parts, loads the runs, and listens. Throws ShadowkeepError for a bad option and Error for a port in use. */
-export async function startServer(options: Partial<ServerOptions> = {}): Promise<RunningServer> {
+/**
+ * Builds all parts, loads the runs, and listens. Throws ShadowkeepError for a bad option and Error for a port in use.
+ * `nextGeneration` issues the fencing tokens.
+ */
+export async function startServer(
+  options: Partial<ServerOptions> = {},
+  nextGeneration: () => number = generationIssuer(),
+): Promise<RunningServer> {
   const compiled = compileServerOptions(options);
   const log = createLogger(compiled.logLevel);
   tuneGarbageCollector();
   const { host, port } = parseListen(compiled.listen);
   await checkPortFree(host, port);
   const files = compiled.dataDir === 'none' ? undefined : await RunFiles.open(compiled.dataDir, log);
-  const service = new Service(compiled, log, files);
+  const service = new Service(compiled, log, files, nextGeneration);
   try {
     const loaded = (await files?.load(service)) ?? [];
     const health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });

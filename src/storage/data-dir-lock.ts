@@ -8,6 +8,8 @@ import { errnoOf, StorageError, storageError } from './errors.js';
 
 /** Held while a server uses a data directory. */
 export interface DataDirLock {
+  /** The directory's real path. */
+  readonly path: string;
   release(): Promise<void>;
 }
 
@@ -40,7 +42,7 @@ async function lockBySocket(path: string): Promise<DataDirLock> {
     server.listen({ path: `\0shadowkeep:${name}`, exclusive: true }, resolve);
   });
   server.unref();
-  return { release: () => new Promise((resolve) => server.close(() => resolve())) };
+  return { path, release: () => new Promise((resolve) => server.close(() => resolve())) };
 }
 
 /**
@@ -54,7 +56,7 @@ export async function lockByPidFile(path: string): Promise<DataDirLock> {
     await rm(file, { force: true });
     if (!(await createPidFile(file))) throw locked(path);
   }
-  return { release: () => rm(file, { force: true }) };
+  return { path, release: () => rm(file, { force: true }) };
 }
 
 async function createPidFile(file: string): Promise<boolean> {

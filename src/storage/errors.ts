@@ -69,6 +69,12 @@ export function errnoOf(error: unknown): string | undefined {
   return typeof error.code === 'string' ? error.code : undefined;
 }
 
+/** Why the system refused, without paths: "ENOSPC", or the code where there is no name. */
+export function systemReason(error: unknown): string {
+  if (!(error instanceof StorageError)) return errnoOf(error) ?? 'unknown';
+  return errnoOf(error.cause) ?? error.code;
+}
+
 function messageOf(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }

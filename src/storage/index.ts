@@ -1,12 +1,13 @@
 export { type AtomicFileOptions, type FileDigest, writeFileAtomic } from './atomic-file.js';
 export { listRuns } from './checkpoint/layout.js';
+export { readLineage, writeLineage } from './checkpoint/lineage.js';
 export {
   type CheckpointPartReader,
   type OpenCheckpointOptions,
   type OpenedCheckpoint,
   openCheckpoint,
 } from './checkpoint/open.js';
-export { deleteRunFiles } from './checkpoint/remove.js';
+export { deleteRunFiles, removeDeleted } from './checkpoint/remove.js';
 export {
   CHECKPOINTS_KEPT_MIN,
   type CheckpointContent,
@@ -15,7 +16,7 @@ export {
   writeCheckpoint,
 } from './checkpoint/write.js';
 export { type DataDirLock, lockDataDir } from './data-dir-lock.js';
-export { StorageError, type StorageErrorCode, StorageFatalError } from './errors.js';
+export { StorageError, type StorageErrorCode, StorageFatalError, systemReason } from './errors.js';
 export type { SafetensorsFile, SafetensorsTensor, TensorSpec } from './safetensors/format.js';
 export { readSafetensorsHeader, SafetensorsReader } from './safetensors/reader.js';
 export { SafetensorsWriter, type SafetensorsWriterOptions } from './safetensors/writer.js';

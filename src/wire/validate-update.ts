@@ -1,4 +1,11 @@
-import { checkRunName, crc32c, isFloatDType, ShadowkeepError, WRITER_COUNT_MAX } from '../common/index.js';
+import {
+  checkRunName,
+  crc32c,
+  INCARNATION_CHARS_MAX,
+  isFloatDType,
+  ShadowkeepError,
+  WRITER_COUNT_MAX,
+} from '../common/index.js';
 import type { BoxList, WriterRequest } from '../engine/index.js';
 import { integer, invalidField, nonNegative } from './fields.js';
 import type { Chunk__Output } from './gen/shadowkeep/v1/Chunk.js';
@@ -59,6 +66,7 @@ export function validateUpdateOpen({ open, boxes }: Extract<UpdateMessage, { kin
   if (wire !== 'DTYPE_UNSPECIFIED' && !isFloatDType(wire)) {
     throw invalidField('open.wire_dtype', `must be F16, BF16, F32 or F64, got ${wire}`);
   }
+  integer('open.session length', open.session.length, 0, INCARNATION_CHARS_MAX);
   return {
     run: open.run,
     generation: nonNegative('open.generation', open.generation),
@@ -66,5 +74,6 @@ export function validateUpdateOpen({ open, boxes }: Extract<UpdateMessage, { kin
     boxes,
     wireDType: wire === 'DTYPE_UNSPECIFIED' ? undefined : wire,
     takeover: open.takeover,
+    session: open.session,
   };
 }

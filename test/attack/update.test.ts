@@ -34,7 +34,12 @@ const OPEN: Attack<object>[] = [
   ['run __proto__', { run: '__proto__' }, 'INVALID_NAME', /^open\.run "__proto__" must match/],
   ['an unknown run', { run: 'constructor' }, 'RUN_NOT_FOUND', /^run "constructor" does not exist$/],
   ['generation 0', { generation: 0 }, 'GENERATION_FENCED', /^generation 0 of run "r" was fenced, 1 is open$/],
-  ['generation 2', { generation: 2 }, 'GENERATION_UNKNOWN', /^run "r" has no generation 2, 1 is open$/],
+  [
+    'generation 2',
+    { generation: 2 },
+    'GENERATION_UNKNOWN',
+    /^run "r" has no generation 2, 1 is open: it is of another run of that name, or of another server$/,
+  ],
   ...INEXACT.map(
     (generation): Attack<object> => [
       `generation ${generation}`,

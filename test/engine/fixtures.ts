@@ -84,7 +84,10 @@ export function openWriter(
   onFailure: (error: ShadowkeepError) => void = never,
   generation = run.generation === 0 ? attach(run) : run.generation,
 ): Writer {
-  return run.openWriter({ generation, writer: 0, boxes: undefined, wireDType, takeover: false }, onFailure);
+  return run.openWriter(
+    { generation, writer: 0, boxes: undefined, wireDType, takeover: false, session: '' },
+    onFailure,
+  );
 }
 
 /** A writer says that its part of a step is whole; default: an update. */

@@ -197,8 +197,8 @@ describe('a combination', () => {
 
 describe('snapshots', () => {
   test('thin out over the whole training when there are as many as may be', async () => {
-    await openRun(client, { ...RUN, run: 'long', snapshots: { every_steps: 2, count_max: 4 } });
-    const stream = new Upload(client).open(1, { run: 'long' });
+    const { generation } = await openRun(client, { ...RUN, run: 'long', snapshots: { every_steps: 2, count_max: 4 } });
+    const stream = new Upload(client).open(generation, { run: 'long' });
     for (let step = 1; step <= 40; step++) stream.push(step, stepOf(step));
     for (let step = 1; step <= 40; step++) await stream.ack();
     const held = (await ask(client, 'GetRun', { run: 'long' })).snapshots_held;
@@ -208,14 +208,14 @@ describe('snapshots', () => {
   });
 
   test('before any update there is nothing to combine', async () => {
-    await openRun(client, { ...RUN, run: 'new' });
+    const { generation } = await openRun(client, { ...RUN, run: 'new' });
     await expectError(
       read(client, { run: 'new', sigma_rel: 0.1 }),
       'FAILED_PRECONDITION',
       'NOTHING_COMMITTED',
       /^run "new": nothing is committed yet$/,
     );
-    await new Upload(client).open(1, { run: 'new' }).push(0, stepOf(0), { initial: true }).ack();
+    await new Upload(client).open(generation, { run: 'new' }).push(0, stepOf(0), { initial: true }).ack();
     await expectError(
       read(client, { run: 'new', sigma_rel: 0.1 }),
       'FAILED_PRECONDITION',

@@ -21,9 +21,25 @@ afterEach(async () => {
   for (const stop of stops.splice(0).reverse()) await stop();
 });
 
-/** A real server on a free port, stopped after the test. */
+/**
+ * A real server on a free port, stopped after the test. Its generations are 1, 2 … so that tests can name them; those of
+ * `serveReal` are what a real one issues.
+ */
 export async function serve(options: Partial<ServerOptions> = {}): Promise<RunningServer> {
-  const server = await startServer({
+  let issued = 0;
+  return await start(options, () => {
+    issued += 1;
+    return issued;
+  });
+}
+
+/** One whose generations are a real one's. */
+export async function serveReal(options: Partial<ServerOptions> = {}): Promise<RunningServer> {
+  return await start(options);
+}
+
+async function start(options: Partial<ServerOptions>, nextGeneration?: () => number): Promise<RunningServer> {
+  const defaults = {
     listen: '127.0.0.1:0',
     dataDir: 'none',
     logLevel: 'silent',
@@ -31,14 +47,17 @@ export async function serve(options: Partial<ServerOptions> = {}): Promise<Runni
     memoryBytes: 256 << 20,
     stopGraceMs: 100,
     reconnectGraceMs: 0,
-    ...options,
-  });
+  } as const;
+  const server = await startServer({ ...defaults, ...options }, nextGeneration);
   stops.push(() => server.stop());
   return server;
 }
 
 /** A bare client made from the proto: it sends whatever a test wants, valid or not. */
-export function rawClient(server: RunningServer, options: Record<string, number> = {}): ShadowWeightsClient {
+export function rawClient(
+  server: { readonly port: number },
+  options: Record<string, number> = {},
+): ShadowWeightsClient {
   const loaded = loadPackageDefinition(packageDefinition) as unknown as {
     shadowkeep: { v1: { ShadowWeights: new (...args: unknown[]) => ShadowWeightsClient } };
   };

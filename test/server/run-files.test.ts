@@ -1,4 +1,4 @@
-import { mkdtemp, readdir, readFile, rm, writeFile } from 'node:fs/promises';
+import { mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
@@ -31,6 +31,13 @@ async function dataDir(): Promise<string> {
   const path = await mkdtemp(join(tmpdir(), 'shadowkeep-run-files-'));
   onTestFinished(() => rm(path, { recursive: true, force: true }));
   return path;
+}
+
+/** Every file below a directory, with its bytes. */
+async function treeOf(path: string): Promise<Map<string, string>> {
+  const entries = await readdir(path, { recursive: true, withFileTypes: true });
+  const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+  return new Map(await Promise.all(files.sort().map(async (file) => [file, await readFile(file, 'hex')] as const)));
 }
 
 /** A step whose values differ everywhere and round in every fold. */
@@ -166,23 +173,79 @@ test('a second server on the directory is refused, and the first one goes on', a
   expect((await serve({ dataDir: path })).loaded, 'free again').toEqual([{ run: 'r', step: 0 }]);
 });
 
-test('a damaged checkpoint refuses the start, names the file, and changes nothing', async () => {
+test('a damaged run is set aside and named, nothing of it changes, and the others are served', async () => {
   const path = await dataDir();
   const first = await serve({ dataDir: path });
   await push(rawClient(first), [0], { initial: true });
+  await openRun(rawClient(first), { ...SMALL, run: 'a' });
+  await openRun(rawClient(first), { ...SMALL, run: 'z' });
   await first.stop();
-  const files = (await readdir(path, { recursive: true })).filter((file) => /\.(safetensors|json)$/.test(file)).sort();
-  expect(files.length).toBeGreaterThanOrEqual(2);
-  for (const file of files) {
-    const whole = await readFile(join(path, file));
-    const damaged = Buffer.from(whole);
-    damaged[damaged.length - 5] = damaged.readUInt8(damaged.length - 5) ^ 1;
-    await writeFile(join(path, file), damaged);
-    await expect(serve({ dataDir: path }), file).rejects.toThrow(/damaged/);
-    expect(await readFile(join(path, file)), 'kept for a person to look at').toEqual(damaged);
-    await writeFile(join(path, file), whole);
+  const others = [
+    { run: 'a', step: undefined },
+    { run: 'z', step: undefined },
+  ];
+  const files = (await readdir(join(path, 'r'), { recursive: true })).filter((file) =>
+    /\.(safetensors|json)$/.test(file),
+  );
+  expect(files.length).toBeGreaterThanOrEqual(3);
+  const wrongs: [string, (whole: Buffer) => Buffer][] = [
+    ['one bit', (whole) => Buffer.concat([whole.subarray(0, -5), Buffer.of(whole.at(-5)! ^ 1), whole.subarray(-4)])],
+    ['half of it', (whole) => whole.subarray(0, whole.length / 2)],
+    ['nothing', () => Buffer.alloc(0)],
+  ];
+  for (const [index, file] of files.sort().entries()) {
+    const [name, damage] = wrongs[index % wrongs.length]!;
+    const whole = await readFile(join(path, 'r', file));
+    await writeFile(join(path, 'r', file), damage(whole));
+    const before = await treeOf(join(path, 'r'));
+    const server = await serve({ dataDir: path });
+    expect(server.loaded, `${name} of ${file}`).toEqual(others);
+    const client = rawClient(server);
+    const { runs, damaged } = await ask(client, 'ListRuns', {});
+    expect(runs.map(({ run }) => run)).toEqual(['a', 'z']);
+    expect(damaged).toEqual([{ run: 'r', problem: expect.stringMatching(/damaged/) }]);
+    expect(damaged[0]!.problem, 'a file in the data directory').not.toContain(path);
+    const refusals = [
+      () => ask(client, 'GetRun'),
+      () => openRun(client, MIXED),
+      () => openRun(client, SMALL),
+      () => read(client, { average: 'ema' }),
+      () => new Upload(client).open(1).failure(),
+      () => ask(client, 'AddAverage', { run: 'r', average: { name: 'late', start: 'FIRST', mean: {} } }),
+    ];
+    for (const request of refusals) {
+      await expectError(
+        request(),
+        'DATA_LOSS',
+        'RUN_DAMAGED',
+        /^run "r" cannot be served: .*damaged.*; nothing of it was changed: bring its files back, or remove/,
+      );
+    }
+    await openRun(client, { ...SMALL, run: 'a', incarnation: `${index}` });
+    await server.stop();
+    expect(await treeOf(join(path, 'r')), 'kept for a person to look at').toEqual(before);
+    await writeFile(join(path, 'r', file), whole);
   }
-  expect((await serve({ dataDir: path })).loaded, 'whole again').toEqual([{ run: 'r', step: 0 }]);
+  expect((await serve({ dataDir: path })).loaded, 'whole again').toEqual([others[0], { run: 'r', step: 0 }, others[1]]);
+});
+
+test('whatever is wrong with a run, the others are served: a link, a newer format, a foreign state; a person deletes it', async () => {
+  const path = await dataDir();
+  const first = await serve({ dataDir: path });
+  for (const run of ['a', 'b', 'z']) await openRun(rawClient(first), { ...SMALL, run });
+  await first.stop();
+  await symlink(join(path, 'a'), join(path, 'link'));
+  // A run that was renamed by hand does not fit its manifest.
+  await rename(join(path, 'b'), join(path, 'moved'));
+  const server = await serve({ dataDir: path });
+  expect(server.loaded.map(({ run }) => run)).toEqual(['a', 'z']);
+  const client = rawClient(server);
+  const { damaged } = await ask(client, 'ListRuns', {});
+  expect(damaged.map(({ run }) => run)).toEqual(['link', 'moved']);
+  await expectError(ask(client, 'DeleteRun', { run: 'link' }), 'FAILED_PRECONDITION', 'DISK_REFUSED', /UNSAFE_PATH/);
+  expect(await ask(client, 'DeleteRun', { run: 'moved' })).toEqual({ freed_bytes: 0 });
+  expect(await openRun(client, { ...SMALL, run: 'moved' })).toMatchObject({ created: true });
+  expect((await readdir(path)).sort()).toEqual(['a', 'link', 'z']);
 });
 
 test('a budget too small for what is on the disk refuses the start and gives the directory free', async () => {

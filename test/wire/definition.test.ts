@@ -26,5 +26,13 @@ test('messages look as the generated types say: numbers, enum names, absent opti
   expect(chunk).toEqual({ step: 2 ** 40, offset: 0, data: Buffer.from('abc') });
   expect(chunk!.data.buffer).toBe(bytes.buffer);
   const open = requestDeserialize(requestSerialize({ open: { wire_dtype: 'BF16' } })).open;
-  expect(open).toEqual({ run: '', generation: 0, writer: 0, boxes: [], wire_dtype: 'BF16', takeover: false });
+  expect(open).toEqual({
+    run: '',
+    generation: 0,
+    writer: 0,
+    boxes: [],
+    wire_dtype: 'BF16',
+    takeover: false,
+    session: '',
+  });
 });

@@ -47,7 +47,15 @@ describe('an UpdateOpen', () => {
     if (message.kind !== 'open') throw new Error('it is an opening');
     return validateUpdateOpen(message);
   };
-  const DEFAULTS = { run: 'r', generation: 1, writer: 0, boxes: undefined, wireDType: undefined, takeover: false };
+  const DEFAULTS = {
+    run: 'r',
+    generation: 1,
+    writer: 0,
+    boxes: undefined,
+    wireDType: undefined,
+    takeover: false,
+    session: '',
+  };
 
   test('names the run, the generation, the writer and the dtype of the wire', () => {
     expect(open({})).toEqual(DEFAULTS);
@@ -63,6 +71,11 @@ describe('an UpdateOpen', () => {
       reason: 'INVALID_FIELD',
       message: 'open.writer must be an integer from 0 to 1023, got 1024',
       field: 'open.writer',
+    });
+    expect(open({ session: 's'.repeat(128) }).session).toHaveLength(128);
+    expect(refused(() => open({ session: 's'.repeat(129) }))).toMatchObject({
+      reason: 'INVALID_FIELD',
+      message: 'open.session length must be an integer from 0 to 128, got 129',
     });
   });
 });

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
 from typing import Literal, Self
@@ -166,7 +167,9 @@ class Client(NotCopied):
         patience = self._patience(reconnect_timeout)
         opened = self._calls.call(lambda stub: stub.open_run(request), patience)
         progress = Progress(opened.committed_step, opened.durable_step)
-        opening = wire.UpdateOpen(opened.run, opened.generation, writer, [], layout.wire_dtype)
+        opening = wire.UpdateOpen(
+            opened.run, opened.generation, writer, [], layout.wire_dtype, session=secrets.token_hex(16)
+        )
         if declared is not None or opened.tensor_order:
             opening.boxes = _opening_boxes(layout, declared, opened.tensor_order)
         # The stream opens when the last writer has come; the service says so when one does not.

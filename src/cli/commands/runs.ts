@@ -21,9 +21,17 @@ const COLUMNS: readonly Column<RunInfo>[] = [
 
 export function runsCommand(): Command {
   const command = new Command('runs').description('list the runs of a service');
-  return addCommonFlags(command, 'print one object: {"runs":[…]}').action(async ({ target, json }: CommonOptions) => {
-    const runs = await withClient(target, (client) => client.listRuns());
-    if (json) printJson({ runs });
-    else print(runs.length === 0 ? 'no runs' : formatTable(COLUMNS, runs));
-  });
+  return addCommonFlags(command, 'print one object: {"runs":[…],"damaged":[…]}').action(
+    async ({ target, json }: CommonOptions) => {
+      const { runs, damaged } = await withClient(target, async (client) => {
+        return { runs: await client.listRuns(), damaged: await client.listDamagedRuns() };
+      });
+      if (json) {
+        printJson({ runs, damaged });
+        return;
+      }
+      print(runs.length === 0 ? 'no runs' : formatTable(COLUMNS, runs));
+      for (const { run, problem } of damaged) print(`${run} cannot be served: ${problem}`);
+    },
+  );
 }

@@ -6,6 +6,7 @@ import type { RunSpec } from '../run-spec.js';
 import { type BoxList, World } from '../world/index.js';
 import { Member } from './member.js';
 import { Pipeline, type PipelineRun } from './pipeline.js';
+import { Sessions } from './sessions.js';
 import { Writer } from './writer.js';
 
 /** What a stream of a writer opens with. */
@@ -15,8 +16,10 @@ export interface WriterRequest {
   /** Undefined: the whole layout of a single writer, nothing of one among several. */
   readonly boxes: BoxList | undefined;
   readonly wireDType: FloatDType | undefined;
-  /** It takes the place of a stream that is still open. */
+  /** It takes the place of a stream that is still open: its own, as `session` tells. */
   readonly takeover: boolean;
+  /** Names the process: the same on each of its streams, another one on those of others. */
+  readonly session: string;
 }
 
 /** How far a writer is. */
@@ -46,6 +49,7 @@ export class Writers {
   #members: readonly Member[] = [];
   /** The last stream of each writer whose staged bytes are kept. */
   readonly #held = new Map<number, Writer>();
+  readonly #sessions = new Sessions();
   #pipeline: Pipeline | undefined;
 
   constructor(
@@ -80,18 +84,21 @@ export class Writers {
       const problem = `open.writer must be an integer from 0 to ${this.count - 1}, got ${number}`;
       throw new ShadowkeepError('INVALID_FIELD', problem, { metadata: { field: 'open.writer' } });
     }
+    const { session, takeover } = request;
+    if (takeover && this.#sessions.isReplaced(number, session)) throw this.#lateError(number);
     const busy = this.#waiting.get(number) ?? this.#members[number]?.stream;
-    if (busy !== undefined && !request.takeover) throw this.#busyError(number);
+    if (busy !== undefined && !(takeover && this.#sessions.isNewest(number, session))) throw this.#busyError(number);
     this.#world.declare(number, request.boxes, request.wireDType);
     this.#waiting.delete(number);
     busy?.fail(this.#replacedError(number));
     const stream = new Writer(number, this.generation, onFailure);
     this.#held.set(number, stream);
+    this.#sessions.opened(number, session);
     const { pipeline } = this;
     const member = this.#members[number];
     if (pipeline !== undefined && member !== undefined) {
       member.mayRestart = true;
-      member.resentThrough = request.takeover ? member.wholeStep : undefined;
+      member.resentThrough = takeover ? member.wholeStep : undefined;
       stream.begin(member, pipeline);
       return stream;
     }
@@ -207,6 +214,15 @@ export class Writers {
 
   #busyError(writer: number): ShadowkeepError {
     return new ShadowkeepError('WRITER_BUSY', `writer ${writer} of run ${quote(this.#spec.name)} already has a stream`);
+  }
+
+  /** What a process is told that was away while another one took its place. */
+  #lateError(writer: number): ShadowkeepError {
+    return new ShadowkeepError(
+      'STREAM_REPLACED',
+      `writer ${writer} of run ${quote(this.#spec.name)} was opened by another process since: it is that one's now`,
+      { metadata: { writer } },
+    );
   }
 
   #replacedError(writer: number): ShadowkeepError {

@@ -2,14 +2,18 @@ import { type DeleteRunRequest__Output, type DeleteRunResponse, validateRunName 
 import { collectSoon } from '../collect-soon.js';
 import type { Service } from '../service.js';
 
-/** Deletes a run: its streams end, its memory goes back to the system, its files go. */
+/**
+ * Deletes a run: its files go, its streams end, its memory goes back to the system. The files are first: when the disk
+ * refuses, the run goes on as it was.
+ */
 export async function deleteRun(service: Service, request: DeleteRunRequest__Output): Promise<DeleteRunResponse> {
   service.checkServing();
   const name = validateRunName(request);
-  const run = service.table.get(name);
+  service.table.checkDeletable(name);
+  await service.files?.delete(service, name);
+  const run = service.table.find(name);
   const freedBytes = service.table.delete(name);
-  service.openings.forget(run);
-  await service.files?.delete(name);
+  if (run !== undefined) service.openings.forget(run);
   collectSoon();
   service.log.info({ run: name, freedBytes }, 'run deleted');
   return { freed_bytes: freedBytes };

@@ -18,7 +18,8 @@ export async function listRuns(service: Service, { after }: ListRunsRequest__Out
     return bytes > LAYOUT_PART_BYTES && index > 0;
   });
   const listed = end < 0 ? runs : runs.slice(0, end);
-  return { runs: listed.map((run) => runMessage(service, run, undefined)), more: listed.length < runs.length };
+  const damaged = after === '' ? service.table.damaged : [];
+  return { runs: listed.map((run) => runMessage(service, run, undefined)), more: listed.length < runs.length, damaged };
 }
 
 function bytesOf({ averages, head }: Run): number {

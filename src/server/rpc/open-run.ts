@@ -1,6 +1,7 @@
 import type { ServerReadableStream } from '@grpc/grpc-js';
 import { CHUNK_BYTES, CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, ShadowkeepError } from '../../common/index.js';
 import { checkLayoutBytes, type OpenRun, type OpenRunResponse, stepFields } from '../../wire/index.js';
+import { attachTrainer } from '../attach-trainer.js';
 import { PeerGone } from '../call-signal.js';
 import { inTurns } from '../in-slices.js';
 import type { Service } from '../service.js';
@@ -46,11 +47,8 @@ async function attach(service: Service, { spec, trainer }: OpenRun, knownOrder: 
   await inTurns(service.table.compare(spec));
   service.checkServing();
   const { run, created, order = knownOrder } = service.table.open(spec);
-  const generation = await run.whenSettled(() => {
-    const attached = run.attach(trainer);
-    // A trainer that is refused changes nothing.
+  const generation = await attachTrainer(service, run, trainer, () => {
     if (spec.retain !== undefined) run.retain = spec.retain;
-    return attached;
   });
   if (created) service.log.info({ run: spec.name, ...run.memory }, 'run created');
   const answer = {

@@ -6,6 +6,7 @@ import { openToRead, readExactly, sha256OfFile } from '../pieces.js';
 import { SafetensorsReader } from '../safetensors/reader.js';
 import { type CheckpointDirectory, MANIFEST_NAME } from './layout.js';
 import { MANIFEST_BYTES_MAX, type Manifest, type ManifestFile, parseManifest } from './manifest.js';
+import { damagedFile } from './sealed-json.js';
 
 /** A checkpoint whose every byte has been held against its manifest. Close the readers. */
 export interface VerifiedCheckpoint {
@@ -31,7 +32,7 @@ export async function verifyCheckpoint(
   const manifest = await asDamage(readManifest(directory), directory);
   if (manifest.run !== run || manifest.step !== place.step || manifest.sequence !== place.sequence) {
     const found = `run ${manifest.run}, step ${manifest.step ?? 'none'}, sequence ${manifest.sequence}`;
-    throw damaged(directory, `its manifest belongs to ${found}`);
+    throw damagedFile(directory, `its manifest belongs to ${found}`);
   }
   const readers: SafetensorsReader[] = [];
   try {
@@ -53,7 +54,7 @@ async function readManifest(directory: string): Promise<Manifest> {
   try {
     const { size } = await handle.stat();
     if (size > MANIFEST_BYTES_MAX)
-      throw damaged(path, `it has ${size} bytes, at most ${MANIFEST_BYTES_MAX} are allowed`);
+      throw damagedFile(path, `it has ${size} bytes, at most ${MANIFEST_BYTES_MAX} are allowed`);
     return parseManifest(await readExactly(handle, path, 0, size), path);
   } finally {
     await handle.close();
@@ -61,7 +62,8 @@ async function readManifest(directory: string): Promise<Manifest> {
 }
 
 async function openVerified(directory: string, file: ManifestFile): Promise<SafetensorsReader> {
-  if (basename(file.name) !== file.name) throw damaged(directory, `its manifest names a file elsewhere: ${file.name}`);
+  if (basename(file.name) !== file.name)
+    throw damagedFile(directory, `its manifest names a file elsewhere: ${file.name}`);
   const path = join(directory, file.name);
   const handle = await openToRead(path, { followLinks: false });
   try {
@@ -77,16 +79,16 @@ async function openVerified(directory: string, file: ManifestFile): Promise<Safe
 
 async function checkDigest(handle: FileHandle, path: string, file: ManifestFile): Promise<void> {
   const { size } = await handle.stat();
-  if (size !== file.bytes) throw damaged(path, `expected ${file.bytes} bytes, found ${size}`);
+  if (size !== file.bytes) throw damagedFile(path, `expected ${file.bytes} bytes, found ${size}`);
   const sha256 = await sha256OfFile(handle, path, size);
-  if (sha256 !== file.sha256) throw damaged(path, `expected sha256 ${file.sha256}, found ${sha256}`);
+  if (sha256 !== file.sha256) throw damagedFile(path, `expected sha256 ${file.sha256}, found ${sha256}`);
 }
 
 function checkTensors(reader: SafetensorsReader, path: string, file: ManifestFile): void {
   const describe = (tensors: ManifestFile['tensors'] | SafetensorsReader['file']['tensors']) =>
     JSON.stringify(tensors.map(({ name, dtype, shape }) => [name, dtype, shape]));
   if (describe(reader.file.tensors) === describe(file.tensors)) return;
-  throw damaged(path, 'its tensors are not those of the manifest');
+  throw damagedFile(path, 'its tensors are not those of the manifest');
 }
 
 /** A file that is missing, cannot be read from the disk or is no safetensors file is damage to its checkpoint. */
@@ -101,8 +103,4 @@ async function asDamage<T>(promise: Promise<T>, directory: string): Promise<T> {
 
 function isDamage(error: StorageError): boolean {
   return error.code === 'NOT_FOUND' || error.code === 'INVALID_FILE' || errnoOf(error.cause) === 'EIO';
-}
-
-function damaged(path: string, problem: string): StorageError {
-  return new StorageError('DAMAGED', path, `${path} is damaged: ${problem}`);
 }

@@ -62,7 +62,14 @@ export class Team {
 
   #open(writer: number, takeover: boolean): Writer {
     const boxes = BoxList.of(this.#lists[writer]!);
-    const request = { generation: this.run.generation, writer, boxes, wireDType: this.#wireDType, takeover };
+    const request = {
+      generation: this.run.generation,
+      writer,
+      boxes,
+      wireDType: this.#wireDType,
+      takeover,
+      session: '',
+    };
     return this.run.openWriter(request, ({ reason }) => this.failures.push([writer, reason]));
   }
 }

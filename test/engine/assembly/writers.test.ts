@@ -12,8 +12,8 @@ function makeOpener(writers: number, budgetBytes?: number) {
   const { run, ledger } = makeRun([tensor('w', [...SHAPE])], [mean('a')], {}, budgetBytes);
   const generation = attach(run, 'life', { writers });
   const failures: [number, string][] = [];
-  const open = (writer: number, boxes: readonly Box[], takeover = false): Writer => {
-    const request = { generation, writer, boxes: BoxList.of(boxes), wireDType: undefined, takeover };
+  const open = (writer: number, boxes: readonly Box[], takeover = false, session = ''): Writer => {
+    const request = { generation, writer, boxes: BoxList.of(boxes), wireDType: undefined, takeover, session };
     return run.openWriter(request, ({ reason }) => failures.push([writer, reason]));
   };
   return { run, ledger, open, failures };
@@ -34,6 +34,38 @@ describe('the opening of the writers of a generation', () => {
     await Promise.all(streams.map(({ ready }) => ready));
     expect(streams.map(({ stepBytes }) => stepBytes)).toEqual([64, 64, 128]);
     expect(run.memory.stagingBytes).toBeGreaterThan(0);
+  });
+
+  test('takes over the stream of its own process, and of no other', () => {
+    const { run, open, failures } = makeOpener(1);
+    const whole = [box([0, 0], [4, 16])];
+    const first = open(0, whole, false, 'first');
+    const BUSY = expect.toSatisfy(refusal('WRITER_BUSY', /^writer 0 of run "r" already has a stream$/));
+    for (const takeover of [false, true]) expect(() => open(0, whole, takeover, 'second')).toThrow(BUSY);
+    expect(failures).toEqual([]);
+    const again = open(0, whole, true, 'first');
+    expect(failures).toEqual([[0, 'STREAM_REPLACED']]);
+    run.leaveWriter(first);
+    run.closeWriter(again);
+    // Nobody is there: whoever comes is the writer, and who was it before is not any more, whatever the newer one does.
+    const second = open(0, whole, true, 'second');
+    const LATE = expect.toSatisfy(
+      refusal('STREAM_REPLACED', /^writer 0 of run "r" was opened by another process since/),
+    );
+    expect(() => open(0, whole, true, 'first')).toThrow(LATE);
+    run.closeWriter(second);
+    expect(() => open(0, whole, true, 'first')).toThrow(LATE);
+    expect(open(0, whole, true, 'second').isReady).toBe(true);
+    expect(failures).toHaveLength(1);
+  });
+
+  test('a process that begins anew, with the same session or another, is no late one', () => {
+    const { run, open } = makeOpener(1);
+    const whole = [box([0, 0], [4, 16])];
+    for (let restart = 0; restart < 40; restart++) run.closeWriter(open(0, whole, false, `${restart}`));
+    expect(() => open(0, whole, true, '30')).toThrow(expect.toSatisfy(refusal('STREAM_REPLACED', /another process/)));
+    run.closeWriter(open(0, whole, false, '30'));
+    expect(open(0, whole, true, '30').isReady).toBe(true);
   });
 
   test('names the first of many that are missing', () => {

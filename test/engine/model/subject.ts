@@ -125,5 +125,5 @@ export function lifeOf(incarnation: string): TrainerRequest {
 
 /** What it opens its stream with. */
 export function requestOf({ generation }: Run, wireDType: FloatDType | undefined): WriterRequest {
-  return { generation, writer: 0, boxes: undefined, wireDType, takeover: false };
+  return { generation, writer: 0, boxes: undefined, wireDType, takeover: false, session: '' };
 }

@@ -102,7 +102,7 @@ export class Generation {
 
   requestOf(client: Client, takeover: boolean): WriterRequest {
     const { number: generation, wireDType } = this;
-    return { generation, writer: client.number, boxes: client.list, wireDType, takeover };
+    return { generation, writer: client.number, boxes: client.list, wireDType, takeover, session: '' };
   }
 
   /** The number of the step that a client sends next. */

@@ -205,8 +205,9 @@ describe('AddAverage', () => {
     const elements = 1 << 20;
     const mib = Buffer.alloc(1 << 20);
     for (let round = 0; round < 4; round++) {
-      await openRun(client, { ...SMALL, run: 'large', tensors: [{ name: 'w', dtype: 'F32', shape: [elements] }] });
-      const large = new Upload(client).open(1, { run: 'large' });
+      const tensors = [{ name: 'w', dtype: 'F32' as const, shape: [elements] }];
+      const { generation } = await openRun(client, { ...SMALL, run: 'large', tensors });
+      const large = new Upload(client).open(generation, { run: 'large' });
       await large.next();
       const ended = large.failure().catch((error) => error.details);
       for (let at = 0; at < elements * 4; at += mib.length) large.chunk(1, at, mib);

@@ -3,7 +3,7 @@ import { ask, openRun, rawClient, SMALL, serve } from '../harness.js';
 
 test('ListRuns: none, then all in the order of their names, without their tensors and writers', async () => {
   const client = rawClient(await serve());
-  expect(await ask(client, 'ListRuns', {})).toEqual({ runs: [], more: false });
+  expect(await ask(client, 'ListRuns', {})).toEqual({ runs: [], more: false, damaged: [] });
   for (const run of ['b', 'a2', 'a10']) await openRun(client, { ...SMALL, run });
   const { runs } = await ask(client, 'ListRuns', {});
   expect(runs.map(({ run, tensors, tensor_count }) => [run, tensors, tensor_count])).toEqual([

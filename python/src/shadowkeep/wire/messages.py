@@ -63,6 +63,7 @@ class UpdateOpen(Message):
     boxes: list[Box] = field(4, "message", Box, repeated=True)
     wire_dtype: DType = field(5, "enum", DType)
     takeover: bool = field(6, "bool")
+    session: str = field(7, "string")
 
 
 @dataclass(slots=True)

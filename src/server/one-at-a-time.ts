@@ -1,0 +1,10 @@
+/** Actions that wait for each other: the next one begins when the last one is done or has failed. */
+export class OneAtATime {
+  #last: Promise<unknown> = Promise.resolve();
+
+  async run<Result>(action: () => Promise<Result>): Promise<Result> {
+    const result = this.#last.then(action);
+    this.#last = result.catch(() => undefined);
+    return await result;
+  }
+}
