@@ -38,7 +38,7 @@ def open_equal(count: int, elements: int, averages: int = 1, wire_dtype: Any = N
 
 def _open(averages: int, wire_dtype: Any) -> int:
     global run, step
-    rules = [shadowkeep.Average.ema(f"ema{index}", decay=0.999) for index in range(averages)]
+    rules = [shadowkeep.Average.ema(f"ema{index}", decay=0.999, start="INITIAL") for index in range(averages)]
     run = client.open_run("bench", tensors, rules, wire_dtype=wire_dtype)
     run.push_initial(tensors)
     step = 0

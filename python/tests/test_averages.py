@@ -192,3 +192,8 @@ def test_lists_of_averages_are_flattened(client: Client, run_name: str) -> None:
     client.open_run(run_name, weights, [averages.edm2(), averages.torch_swa(name="swa")])
     assert [average.name for average in client.get_run(run_name).averages] == ["edm2-0.05", "edm2-0.1", "swa"]
     assert [average.preset for average in client.get_run(run_name).averages] == ["edm2", "edm2", "torch-swa"]
+
+
+def test_every_schedule_starts_from_the_first_update_unless_told_otherwise() -> None:
+    makes = (Average.ema("a", decay=0.9), Average.half_life("b", updates=2), Average.mean("c"))
+    assert [average.start for average in makes] == ["FIRST"] * 3

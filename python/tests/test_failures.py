@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import traceback
 from collections.abc import Callable
 from types import SimpleNamespace
 from typing import Any
@@ -64,6 +65,12 @@ def test_initial_push_is_required_and_not_too_late(client: Client, run_name: str
     run = client.open_run(run_name, ones(), INITIAL)
     run.update(1, ones())
     assert reason_of(run.flush) == "INITIAL_REQUIRED"
+    with pytest.raises(shadowkeep.FailedPreconditionError) as caught:
+        run.update(2, ones())
+    told = "".join(traceback.format_exception(caught.value))
+    assert told.count("INITIAL_REQUIRED: ") == told.count("Traceback") == 1, told
+    assert 'push the initial weights of run "' in told
+    assert "or start it from FIRST" in told
     again = client.open_run(run_name, ones(), INITIAL)
     again.push_initial(ones())
     assert reason_of(lambda: again.push_initial(ones(), step=1)) == "INITIAL_TOO_LATE"

@@ -182,7 +182,7 @@ def test_averages_come_and_go(client: Client, run_name: str) -> None:
         with pytest.raises(shadowkeep.InvalidArgumentError, match="late"):
             client.add_average(run_name, late)
         with pytest.raises(shadowkeep.FailedPreconditionError, match="INITIAL"):
-            client.add_average(run_name, Average.ema("other", decay=0.9))
+            client.add_average(run_name, Average.ema("other", decay=0.9, start="INITIAL"))
         for step in (2, 3):
             run.update(step, {"w": np.full(2, step, np.float32)})
         run.flush()
@@ -203,7 +203,7 @@ def test_averages_come_and_go(client: Client, run_name: str) -> None:
 
 
 def test_movement_is_reported(client: Client, run_name: str) -> None:
-    with client.open_run(run_name, {"w": ("F32", (6400,))}, [Average.ema("ema", decay=0.5)]) as run:
+    with client.open_run(run_name, {"w": ("F32", (6400,))}, [Average.ema("ema", decay=0.5, start="INITIAL")]) as run:
         run.push_initial({"w": np.ones(6400, np.float32)})
         run.update(1, {"w": np.full(6400, 3, np.float32)})
         run.flush()

@@ -10,7 +10,6 @@
  *   tensors: [{ name: 'weight', dtype: 'F32', shape: [10, 64] }],
  *   averages: [averageEma('ema', { decay: 0.999 })],
  * });
- * await run.pushInitial(0, { weight });
  * await run.update(1, { weight });
  * const shadow = await client.getShadow({ run: 'digits' });
  * ```

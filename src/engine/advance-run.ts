@@ -20,7 +20,7 @@ export function advanceAll(run: string, head: Version, step: number): Advance[] 
     if (spec.start === 'INITIAL' && state.weight === undefined) {
       throw new ShadowkeepError(
         'INITIAL_REQUIRED',
-        `average ${quote(spec.name)} starts from INITIAL: push the initial weights of run ${quote(run)} first`,
+        `average ${quote(spec.name)} starts from INITIAL: push the initial weights of run ${quote(run)} first, or start it from FIRST`,
         { metadata: { average: spec.name } },
       );
     }

@@ -99,6 +99,18 @@ describe('push', () => {
     expect(hex(tensors.get('n')!.data)).toBe(hex(BigInt64Array.of(2n)));
   });
 
+  test.each([
+    [['--ema', 'ema=0.5'], 2],
+    [['--average', 'ema=constant:decay=0.5'], 2],
+    [['--ema', 'ema=0.5', '--start', 'initial'], 1],
+    [['--average', 'ema=constant:decay=0.5,start=initial'], 1],
+  ])('%j folds the first file, unless it is told to register it', async (flags, numUpdates) => {
+    const { client, target } = await startService();
+    const paths = [await step('a.safetensors', [1, 1], 1), await step('b.safetensors', [3, 5], 2)];
+    await succeed(['push', 'r', ...paths, '--step', '1', ...flags, '--target', target]);
+    expect(await client.getShadow({ run: 'r' })).toMatchObject({ step: 2, numUpdates });
+  });
+
   test('--start initial registers the first file', async () => {
     const { client, target } = await startService();
     const paths = [await step('a.safetensors', [1, 1], 1), await step('b.safetensors', [3, 5], 2)];

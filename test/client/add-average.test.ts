@@ -40,7 +40,7 @@ test('what cannot be added or removed', async () => {
   expect(await failureOf(client.addAverage('r', averageEma('ema', { decay: 1.5, start: 'FIRST' })))).toMatchObject({
     reason: 'INVALID_AVERAGE',
   });
-  expect(await failureOf(client.addAverage('r', averageEma('ema', { decay: 0.5 })))).toMatchObject({
+  expect(await failureOf(client.addAverage('r', averageEma('ema', { decay: 0.5, start: 'INITIAL' })))).toMatchObject({
     code: 'FAILED_PRECONDITION',
   });
   expect(await failureOf(client.removeAverage('r', 'ema'))).toMatchObject({ reason: 'AVERAGE_NOT_FOUND' });

@@ -13,6 +13,7 @@ import {
   averageMean,
   averagePowerFunction,
   averageRatioWarmup,
+  parseAverage,
 } from '../../src/client/index.js';
 import { servedRules } from '../support/simulate-average.js';
 
@@ -94,7 +95,13 @@ test('what is the default is left out', () => {
     start: 'FIRST',
     mean: {},
   });
-  expect(averageEma('e', { decay: 0 })).toEqual({ name: 'e', start: 'INITIAL', constant: { decay: 0 } });
+  expect(averageEma('e', { decay: 0 })).toEqual({ name: 'e', start: 'FIRST', constant: { decay: 0 } });
+});
+
+test('a schedule has the same defaults as text', () => {
+  expect(parseAverage('e=constant:decay=0.5')).toEqual([averageEma('e', { decay: 0.5 })]);
+  expect(parseAverage('h=half-life:updates=2')).toEqual([averageHalfLife('h', { halfLife: 2 })]);
+  expect(parseAverage('m=mean')).toEqual([averageMean('m')]);
 });
 
 test('bias correction of the two that have one', () => {

@@ -4,7 +4,7 @@ import { expectedEma, randomNumbers } from '../support/expected-ema.js';
 import { asF32, connectTo, f32, failureOf, startPeer, startService } from './support.js';
 
 const SEED = 7;
-const EMA = averageEma('ema', { decay: 0.9 });
+const EMA = averageEma('ema', { decay: 0.9, start: 'INITIAL' });
 const SMALL = { run: 'r', tensors: [{ name: 'w', dtype: 'F32', shape: [2] }], averages: [EMA] } as const;
 
 function randomF32(count: number, random: () => number): Float32Array {

@@ -142,7 +142,10 @@ describe('commits', () => {
     const { run } = makeRun([tensor('w', [1])], [mean('m'), ema('a', 0.5, 'INITIAL')]);
     attach(run);
     await expect(push(run, 1, step(1))).rejects.toSatisfy(
-      refusal('INITIAL_REQUIRED', /^average "a" starts from INITIAL: push the initial weights of run "r" first$/),
+      refusal(
+        'INITIAL_REQUIRED',
+        /^average "a" starts from INITIAL: push the initial weights of run "r" first, or start it from FIRST$/,
+      ),
     );
     expect(run.committedStep).toBeUndefined();
     expect(await push(run, 0, step(8), { initial: true })).toBe('COMMITTED');

@@ -4,7 +4,6 @@ A trainer pushes its weights, an evaluator pulls their average, both of one exac
 
     client = shadowkeep.connect("127.0.0.1:50051")
     with client.open_run("my-run", tensors=weights, averages=[shadowkeep.Average.ema("ema", decay=0.999)]) as run:
-        run.push_initial(weights)
         run.update(1, weights)
     shadow = client.get_shadow("my-run", min_step=1)
     shadow.step, shadow.num_updates, shadow.tensors["layer.weight"]

@@ -45,9 +45,10 @@ class ShadowkeepError(Exception):
         super().__init__(f"{self.reason}: {message}")
 
     def again(self) -> ShadowkeepError:
-        """Return a copy to raise at another place, with this one as its cause."""
+        """Return a copy to raise at another place, without the way that this one has come: it is the service's word."""
         copy = type(self)(self.message, reason=self.reason, code=self.code, metadata=self.metadata)
-        copy.__cause__ = self
+        # Leaves out what is being handled, too.
+        copy.__cause__ = self.__cause__
         return copy
 
 

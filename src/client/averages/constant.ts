@@ -7,12 +7,12 @@ export interface EmaOptions extends AverageOptions {
 }
 
 /**
- * Exponential moving average with a constant decay: w = 1 − decay. Unlike the others it starts from INITIAL by default,
- * which needs `pushInitial` before the first update. `name` is unique in the run.
+ * Exponential moving average with a constant decay: w = 1 − decay. The textbook class blends the first update into the
+ * initial weights: start from INITIAL, and `pushInitial`. `name` is unique in the run.
  */
 export function averageEma(name: string, options: EmaOptions): AverageSpec {
-  const { decay, start = 'INITIAL', ...common } = options;
-  return averageOf(name, { ...common, start }, { constant: { decay } });
+  const { decay, ...common } = options;
+  return averageOf(name, common, { constant: { decay } });
 }
 
 export interface HalfLifeOptions extends AverageOptions {

@@ -96,7 +96,7 @@ describe('Update', () => {
         .ack(),
       'FAILED_PRECONDITION',
       'INITIAL_REQUIRED',
-      /^average "ema" starts from INITIAL: push the initial weights of run "r" first$/,
+      /^average "ema" starts from INITIAL: push the initial weights of run "r" first, or start it from FIRST$/,
     );
     const first = new Upload(client).open(generation).push(0, f32Space([8, 8, 8, 8]), { initial: true });
     expect((await first.ack()).state).toBe('COMMITTED');

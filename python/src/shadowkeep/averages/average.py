@@ -18,7 +18,7 @@ class Average(Rule):
         name: unique in the run, `^[A-Za-z0-9][A-Za-z0-9._-]{0,63}$`.
         schedule: how w_k comes about.
         start: what the shadow is before the first update: ZEROS, the INITIAL push (`Run.push_initial`, required), or
-            whatever comes FIRST: the first update is copied. Class methods: INITIAL for `ema`, FIRST for all others.
+            whatever comes FIRST: the first update is copied. Class methods: FIRST.
         precision: F32 or F64, the dtype of the shadow and of its arithmetic.
         delay_updates: updates before the schedule begins.
         delay_mode: what happens until then: the shadow equals the newest weights (COPY_UNTIL: at the updates that
@@ -42,9 +42,8 @@ class Average(Rule):
     def ema(cls, name: str, *, decay: float, **options: Unpack[AverageOptions]) -> Self:
         """Exponential moving average: shadow = decay * shadow + (1 - decay) * weights, 0 <= decay <= 1.
 
-        Unlike the others it starts from INITIAL, unless told otherwise: `Run.push_initial` before the first update.
+        The textbook class blends the first update into the initial weights: `start="INITIAL"`, and `Run.push_initial`.
         """
-        options.setdefault("start", "INITIAL")
         return cls(name, wire.ConstantDecay(checks.unit_interval("decay", decay)), **options)
 
     @classmethod

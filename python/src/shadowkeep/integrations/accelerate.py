@@ -6,6 +6,7 @@ import json
 import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar, Unpack
 
@@ -66,6 +67,7 @@ class AcceleratedEMA(EMA):
     ) -> None:
         super().__init__(model, target, run=run, **options)
         self._accelerator = accelerator
+        self._name = run
         self._keeps_name = "resume" in options
         self._file_name = f"shadowkeep-{run}.json"
         # Whether the model's weights are those of a checkpoint, and where they are; None: it does not say it.
@@ -89,7 +91,9 @@ class AcceleratedEMA(EMA):
         if restored is not None:
             step = restored.step
         keeps_name = self._keeps_name or step is not None
-        self._use_run(self._decide(lambda: run_of_training(self._client, self.run, restored, keeps_name=keeps_name)))
+        run = self._decide(lambda: run_of_training(self._client, self._name, restored, keeps_name=keeps_name))
+        self._opening = replace(self._opening, run=run)
+        self._reader.run = run
         super().register(step)
         self._is_loaded = False
 
@@ -128,7 +132,7 @@ class AcceleratedEMA(EMA):
 
     def newest_step(self, timeout: float | None = None) -> int | None:
         """As `EMA.newest_step`; before `register()` it is that of the run."""
-        if self.registered:
+        if self._writer is not None:
             return super().newest_step(timeout)
         return self._client.get_run(self._reader.run).committed_step
 
@@ -142,7 +146,7 @@ class AcceleratedEMA(EMA):
         timeout: float = 60.0,
     ) -> Iterator[None]:
         """As `EMA.average_parameters`; the model keeps its own weights where there is no average of them."""
-        if step is None and min_step is None and (self._is_loaded or not self.registered):
+        if step is None and min_step is None and (self._is_loaded or self._writer is None):
             evaluated = self._decide(self._evaluated)
             if self._accelerator.is_main_process:
                 evaluated.say()
@@ -158,7 +162,7 @@ class AcceleratedEMA(EMA):
         return evaluated_unplaced() if self._place is None else evaluated_at(self._client, self._place)
 
     def _save_place(self, models: list[nn.Module], weights: list[dict[str, Any]], output_dir: str) -> None:
-        place = present_place(self) if self.registered else self._place
+        place = present_place(self) if self._writer is not None else self._place
         if self._accelerator.is_main_process and place is not None:
             Path(output_dir, self._file_name).write_text(json.dumps(place.to_state()))
 
@@ -168,7 +172,7 @@ class AcceleratedEMA(EMA):
         path = Path(input_dir, self._file_name)
         self._place = Place.from_state(json.loads(path.read_text())) if path.exists() else None
         self._is_loaded = True
-        if self.registered:
+        if self._writer is not None:
             self._go_back()
 
     def _go_back(self) -> None:
@@ -189,7 +193,8 @@ class AcceleratedEMA(EMA):
                 RuntimeWarning,
                 stacklevel=4,
             )
-            self._count_from(self._place.step)
+            self._resumed_step = max(self._resumed_step, present.step)
+            self.step, self._last_step = self._place.step, None
 
     def _release(self) -> None:
         super()._release()

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import replace
 from types import TracebackType
 from typing import Self
 
@@ -75,10 +74,11 @@ class EMA(NotCopied):
         world: the processes that push, and this one's place. None: all of torch.distributed where it is initialised
             when `register()` is called, else this one. See `torchrun_world`.
         resume: what `register(step)` does in a run whose committed step is not the trainer's. "step": a training that
-            begins (step 0) is refused; to one that comes back from before the committed step the steps up to it are
-            not pushed again, with a warning; one that comes back from after it is refused. "continue": it goes on
-            whatever the run has, with a warning. "rewind": to the newest retained version at or below `step` (see
-            `retain`), later ones are undone. "refuse": any difference is an error.
+            begins (step 0) is refused; one that comes back from before the committed step goes on, and does not push
+            the steps up to it again; one that comes back from after it is refused. "continue": it goes on whatever the
+            run has. "rewind": to the newest retained version at or below `step` (see `retain`), later ones are undone.
+            "refuse": any difference is an error. What is not refused is warned about: a run without commits, too, of
+            which a restored trainer's averages begin at `step`.
         retain: older versions for the service to keep, as in `Client.open_run`.
         reconnect_timeout: seconds for which a connection that broke, or a service that is not up yet, is tried again
             before an error is raised or, of a step, what `on_failure` says is done.
@@ -181,11 +181,6 @@ class EMA(NotCopied):
         return self._opening.run
 
     @property
-    def registered(self) -> bool:
-        """Whether this process pushes now: from `register()` to `close()`."""
-        return self._writer is not None
-
-    @property
     def applied(self) -> bool:
         """Whether an average is in the model, in place of the raw weights."""
         return self._swap.applied
@@ -208,12 +203,8 @@ class EMA(NotCopied):
     def register(self, step: int | None = None) -> None:
         """Open the run and push the weights as they are now; averages that start from them do so.
 
-        When the run has committed steps already, the trainer resumes, as `resume` says: nothing is pushed now, and
-        `update()` counts on from `step`. Where several processes push it waits until all have called it.
-
-        A trainer that was restored and finds a run without commits begins its averages at `step`, with a warning (with
-        `resume="refuse"` it is an error): so does a team that starts to use this in the middle of a training, and so
-        would one whose run the service has lost.
+        When the run has commits already, the trainer resumes, as `resume` says: nothing is pushed now, and `update()`
+        counts on from `step`. Where several processes push it waits until all have called it.
 
         Args:
             step: that of the last `update()` before the checkpoint that was restored; 0 when none was. None: 0, but
@@ -236,7 +227,8 @@ class EMA(NotCopied):
         averages = self._averages
         if averages is None:
             decay = DECAY_DEFAULT if self._decay is None else self._decay
-            averages = [Average.ema("ema", decay=decay, precision=average_precision(pushed.specs().values()))]
+            precision = average_precision(pushed.specs().values())
+            averages = [Average.ema("ema", decay=decay, start="INITIAL", precision=precision)]
         self._reader.averages = averages
         self._reader.policies = {named.name: named.policy for named in pushed.tensors}
         self.step = step or 0
@@ -389,17 +381,6 @@ class EMA(NotCopied):
 
     def __repr__(self) -> str:
         return f"<EMA of run {self.run!r}>"
-
-    def _use_run(self, run: str) -> None:
-        """Take another run, before `register()`."""
-        self._opening = replace(self._opening, run=run)
-        self._reader.run = run
-
-    def _count_from(self, step: int) -> None:
-        """Go on from an earlier step, of a checkpoint; steps that are committed are not pushed again."""
-        committed = self._registered().run.committed_step
-        self._resumed_step = max(self._resumed_step, -1 if committed is None else committed)
-        self.step, self._last_step = step, None
 
     def _release(self) -> None:
         if self._writer is not None:
