@@ -7,6 +7,7 @@ package main
 
 import (
 	"context"
+	"crypto/rand"
 	"flag"
 	"fmt"
 	"log"
@@ -65,8 +66,11 @@ func main() {
 
 	cut := newProxy(*target)
 	writers := []*writer{
-		{number: 0, service: service, generation: opened.Generation},
-		{number: 1, service: dial(cut.address()), generation: opened.Generation, beforeStep: cut.stallIn(cutStep)},
+		{number: 0, service: service, generation: opened.Generation, session: rand.Text()},
+		{
+			number: 1, service: dial(cut.address()), generation: opened.Generation, session: rand.Text(),
+			beforeStep: cut.stallIn(cutStep),
+		},
 	}
 	var done sync.WaitGroup
 	for _, each := range writers {

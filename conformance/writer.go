@@ -24,6 +24,7 @@ type writer struct {
 	number     int
 	service    pb.ShadowWeightsClient
 	generation uint64
+	session    string
 	beforeStep func(step int)
 	stream     grpc.BidiStreamingClient[pb.UpdateRequest, pb.UpdateResponse]
 }
@@ -51,7 +52,7 @@ func (w *writer) open(ctx context.Context, takeover bool) (*pb.UpdateOpened, err
 	}
 	w.stream = stream
 	open := &pb.UpdateOpen{
-		Run: run, Generation: w.generation, Writer: uint32(w.number), Boxes: shares[w.number], Takeover: takeover,
+		Run: run, Generation: w.generation, Writer: uint32(w.number), Boxes: shares[w.number], Takeover: takeover, Session: w.session,
 	}
 	// What is wrong with a message is said by Recv.
 	_ = stream.Send(&pb.UpdateRequest{Message: &pb.UpdateRequest_Open{Open: open}})
