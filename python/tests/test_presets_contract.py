@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect
 import json
+import re
 import subprocess
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -115,8 +116,15 @@ def as_json(average: Average) -> dict[str, Any]:
 def command_line(text: str) -> list[dict[str, Any]]:
     done = subprocess.run(["node", str(MAIN), "presets", "--json", text], capture_output=True, text=True, check=False)
     assert done.returncode == 0, f"{text}: {done.stderr}"
-    found: list[dict[str, Any]] = json.loads(done.stdout)
-    return found
+    return [{snake_case(name): parameters(value) for name, value in row.items()} for row in json.loads(done.stdout)]
+
+
+def parameters(value: Any) -> Any:
+    return {snake_case(name): item for name, item in value.items()} if isinstance(value, dict) else value
+
+
+def snake_case(name: str) -> str:
+    return re.sub(r"[A-Z]", lambda capital: "_" + capital[0].lower(), name)
 
 
 def text_of(preset: str, options: dict[str, Any]) -> str:

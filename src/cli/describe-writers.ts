@@ -7,7 +7,7 @@ export const WRITER_COLUMNS: readonly Column<WriterState>[] = [
   { title: 'WRITER', align: 'right', cell: ({ writer }) => String(writer) },
   { title: 'CONNECTED', cell: ({ connected }) => (connected ? 'yes' : 'no') },
   { title: 'STEP', align: 'right', cell: ({ step }) => formatOptional(step) },
-  { title: 'SENDS', align: 'right', cell: ({ stepBytes }) => formatBytes(stepBytes) },
+  { title: 'SENDS', align: 'right', dropRank: 1, cell: ({ stepBytes }) => formatBytes(stepBytes) },
   { title: 'RECEIVING', cell: receivingText },
   { title: 'LAG', cell: lagText },
 ];

@@ -10,7 +10,14 @@ export class UsageError extends Error {
   override readonly name = 'UsageError';
 }
 
-/** The operation failed in a way that has no code of its own; the message is for people. */
+/** The operation failed in a way that only a command knows. */
 export class OperationError extends Error {
   override readonly name = 'OperationError';
+  /** For programs, in the form of the service's reasons. */
+  readonly reason: string;
+
+  constructor(reason: string, message: string) {
+    super(message);
+    this.reason = reason;
+  }
 }

@@ -1,6 +1,7 @@
 import { type Command, Option } from 'commander';
 import { quote } from '../common/index.js';
 import { UsageError } from './exit.js';
+import { target } from './values.js';
 
 /** Prefix of the variable of every flag: `--min-step` is SHADOWKEEP_MIN_STEP. */
 const VARIABLE_PREFIX = 'SHADOWKEEP_';
@@ -31,6 +32,12 @@ export function applySwitchVariables(command: Command, environment: NodeJS.Proce
   for (const child of command.commands) applySwitchVariables(child, environment);
 }
 
+/** Whether failures are for programs; asked before the command line is read, which may be the failure. */
+export function isJsonAsked(args: readonly string[], environment: NodeJS.ProcessEnv): boolean {
+  const word = environment[`${VARIABLE_PREFIX}JSON`]?.toLowerCase() ?? '';
+  return args.includes('--json') || TRUE_WORDS.includes(word);
+}
+
 export interface CommonOptions {
   target: string;
   json?: boolean;
@@ -39,6 +46,10 @@ export interface CommonOptions {
 /** Where the service is, and how to print: what every command but `serve` and `demo` takes. */
 export function addCommonFlags(command: Command, jsonDescription: string): Command {
   return command
-    .addOption(flag('--target <HOST:PORT>', 'where the service listens').default('127.0.0.1:50051'))
+    .addOption(
+      flag('--target <HOST:PORT>', 'where the service listens')
+        .argParser(target('--target'))
+        .default('127.0.0.1:50051'),
+    )
     .addOption(flag('--json', jsonDescription));
 }

@@ -1,4 +1,3 @@
-import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
 import { averageCommand } from './commands/average.js';
 import { deleteCommand } from './commands/delete.js';
@@ -10,15 +9,20 @@ import { pullCommand } from './commands/pull.js';
 import { pushCommand } from './commands/push.js';
 import { runsCommand } from './commands/runs.js';
 import { serveCommand } from './commands/serve.js';
+import { readVersion, versionCommand } from './commands/version.js';
 import { watchCommand } from './commands/watch.js';
 import { EXIT_HELP } from './exit.js';
+import { printError } from './output.js';
+import { withSuggestion } from './suggest.js';
 
-export function buildProgram(): Command {
+/** @param json failures are printed as JSON, by whoever runs the program: Commander says nothing of its own. */
+export function buildProgram(json = false): Command {
   const program = new Command('shadowkeep')
     .description('Holds shadow weights (EMA, plain average), so that trainers need not')
     .version(readVersion(), '--version', 'print the version')
     .helpOption('-h, --help', 'print this help')
-    .configureOutput({ outputError: (text, write) => write(text.replace(/^error: /, 'shadowkeep: ')) })
+    .helpCommand('help [command]', 'print the help of a command')
+    .configureOutput(json ? { writeErr: () => {} } : { outputError })
     .showHelpAfterError('(--help tells more)')
     .addHelpText('afterAll', EXIT_HELP)
     .exitOverride();
@@ -34,6 +38,7 @@ export function buildProgram(): Command {
     averageCommand(),
     deleteCommand(),
     healthCommand(),
+    versionCommand(),
   ];
   for (const command of commands) program.addCommand(inheritSettings(command, program));
   return program;
@@ -46,8 +51,7 @@ function inheritSettings(command: Command, parent: Command): Command {
   return command;
 }
 
-/** `src` and `dist` lie beside package.json alike. */
-function readVersion(): string {
-  const text = readFileSync(new URL('../../package.json', import.meta.url), 'utf8');
-  return (JSON.parse(text) as { version: string }).version;
+/** Commander's complaints have what was typed in them. */
+function outputError(text: string): void {
+  printError(withSuggestion(text).replace(/^error: /, 'shadowkeep: '));
 }

@@ -70,5 +70,5 @@ function isAveraged(tensor: TensorSpec): boolean {
 }
 
 function mismatch({ path }: SafetensorsFile, problem: string): OperationError {
-  return new OperationError(`${path} ${problem} (LAYOUT_MISMATCH)`);
+  return new OperationError('LAYOUT_MISMATCH', `${path} ${problem}`);
 }

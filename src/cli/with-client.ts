@@ -1,4 +1,4 @@
-import { ClientError, connect, type ShadowkeepClient } from '../client/index.js';
+import { ClientError, connect, type ShadowkeepClient, silenceTransportLog } from '../client/index.js';
 import { OperationError } from './exit.js';
 
 /** Runs an action with a client, and closes it whatever happens. */
@@ -6,6 +6,7 @@ export async function withClient<Result>(
   target: string,
   action: (client: ShadowkeepClient) => Promise<Result>,
 ): Promise<Result> {
+  silenceTransportLog();
   const client = connect(target);
   try {
     return await action(client);
@@ -20,6 +21,18 @@ export async function withClient<Result>(
 export function asUnreachable(target: string, error: unknown): unknown {
   // What gRPC says has a cause; the client's own words are of steps that were lost, not of the service.
   if (!(error instanceof ClientError) || error.code !== 'UNAVAILABLE' || error.cause === undefined) return error;
-  const [, cause = error.message] = /Last error: (?:Error: )?(.+?)\.? Resolution note/.exec(error.message) ?? [];
-  return new OperationError(`cannot reach the service at ${target}: ${cause} (UNAVAILABLE)`);
+  const [, last = error.message] = /Last error: (?:Error: )?(.+?)\.? Resolution note/.exec(error.message) ?? [];
+  // gRPC says "undefined" of a connection that a proxy has refused.
+  const cause = `${last === 'undefined' ? 'no connection' : last}${proxyNote(process.env)}`;
+  return new OperationError('UNAVAILABLE', `cannot reach the service at ${target}: ${cause}`);
+}
+
+/** The variables that gRPC takes a proxy from, the first that is set. */
+const PROXY_VARIABLES = ['grpc_proxy', 'https_proxy', 'http_proxy'];
+
+/** A service on this machine is not found through a proxy, and nobody remembers the variable. */
+function proxyNote(environment: NodeJS.ProcessEnv): string {
+  const variable = PROXY_VARIABLES.find((name) => environment[name]);
+  if (variable === undefined) return '';
+  return `; ${variable} is set, and gRPC goes through that proxy unless no_proxy names the host`;
 }

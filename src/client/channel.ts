@@ -1,4 +1,4 @@
-import { type ChannelOptions, credentials, makeClientConstructor } from '@grpc/grpc-js';
+import { type ChannelOptions, credentials, logVerbosity, makeClientConstructor, setLogVerbosity } from '@grpc/grpc-js';
 import { MESSAGE_BYTES_MAX } from '../common/index.js';
 import { SERVICE_NAME, type ShadowWeightsClient, shadowWeightsDefinition } from '../wire/index.js';
 
@@ -31,6 +31,11 @@ const CHANNEL_OPTIONS: ChannelOptions = {
 };
 
 const ShadowWeights = makeClientConstructor(shadowWeightsDefinition, SERVICE_NAME);
+
+/** For programs whose standard error belongs to them: gRPC says there what the errors of the calls say again. */
+export function silenceTransportLog(): void {
+  setLogVerbosity(logVerbosity.NONE);
+}
 
 /** A plaintext stub of the service at HOST:PORT. Connects with the first call. */
 export function createStub(target: string): ShadowWeightsClient {

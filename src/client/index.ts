@@ -16,6 +16,7 @@
  *
  * @module
  */
+
 export { ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../common/index.js';
 export {
   type AnnealedMomentumOptions,
@@ -44,6 +45,7 @@ export {
   SCHEDULE_FIELDS,
   type ScheduleField,
 } from './averages/index.js';
+export { silenceTransportLog } from './channel.js';
 export { type ConnectOptions, connect, type ShadowkeepClient } from './client.js';
 export { ClientError, type Failure } from './errors.js';
 export { checkHealth, type ServingStatus } from './health.js';

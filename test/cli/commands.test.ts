@@ -131,7 +131,10 @@ describe('watch', () => {
       },
     ]);
     watch.child.kill('SIGINT');
-    expect(await watch.outcome).toMatchObject({ status: 130, stderr: 'shadowkeep: interrupted by SIGINT\n' });
+    const { status, stderr } = await watch.outcome;
+    expect(status).toBe(130);
+    const error = { reason: 'INTERRUPTED', message: 'interrupted by SIGINT', exitStatus: 130 };
+    expect(jsonLines(stderr)).toEqual([{ error }]);
   });
 
   test('of a run that is deleted', async () => {
@@ -150,7 +153,17 @@ describe('delete', () => {
     await pushSteps(client, 1);
     expect(await succeed(['delete', 'digits', '--target', target, '--yes'])).toMatch(/^deleted digits, .* freed\n$/);
     const again = await runCommand(['delete', 'digits', '--target', target, '--yes', '--json']);
-    expect(again).toMatchObject({ status: 1, stderr: 'shadowkeep: run "digits" does not exist (RUN_NOT_FOUND)\n' });
+    expect(again).toMatchObject({ status: 1, stdout: '' });
+    expect(jsonLines(again.stderr)).toEqual([
+      {
+        error: {
+          reason: 'RUN_NOT_FOUND',
+          message: 'run "digits" does not exist',
+          exitStatus: 1,
+          metadata: expect.anything(),
+        },
+      },
+    ]);
   });
 
   test('refuses where nobody can be asked', async () => {
@@ -158,6 +171,19 @@ describe('delete', () => {
     await pushSteps(client, 1);
     expect((await runCommand(['delete', 'digits', '--target', target])).status).toBe(2);
     expect((await client.getRun('digits')).committedStep).toBe(1);
+  });
+
+  test.skipIf(!TERMINAL.isAble).each([
+    ['the end of the input', '\x04'],
+    ['Ctrl-C', '\x03'],
+  ])(`%s is an answer too${TERMINAL.note}`, async (_what, key) => {
+    const { client, target } = await startService();
+    await pushSteps(client, 1);
+    const asking = startAtTerminal(['delete', 'digits', '--target', target]);
+    await eventually(() => asking.printed.stdout).toContain('Type its name: ');
+    asking.child.stdin.write(key);
+    expect(await asking.outcome).toMatchObject({ status: 1, stdout: expect.stringContaining('(NOT_CONFIRMED)') });
+    expect(await client.listRuns()).toHaveLength(1);
   });
 
   test.skipIf(!TERMINAL.isAble).each([

@@ -8,7 +8,6 @@ import {
   formatShare,
   formatWeight,
 } from '../../src/cli/format.js';
-import { formatFields, formatTable } from '../../src/cli/table.js';
 
 test('bytes', () => {
   expect([0, 1023, 1024, 1.5 * 2 ** 20, 2 ** 30, 5 * 2 ** 40, 2 ** 51].map(formatBytes)).toEqual([
@@ -34,31 +33,6 @@ test('counts, times, weights', () => {
   ]);
   expect([undefined, 1, 1 - 0.999, 1 / 3].map(formatWeight)).toEqual(['-', '1', '0.001', '0.333333']);
   expect([undefined, 0].map(formatOptional)).toEqual(['-', '0']);
-});
-
-test('a table is aligned and has no trailing spaces', () => {
-  const rows = [
-    { name: 'a', step: 5, note: 'x' },
-    { name: 'longer', step: 12_000, note: '' },
-  ];
-  const table = formatTable(
-    [
-      { title: 'NAME', cell: (row) => row.name },
-      { title: 'STEP', align: 'right', cell: (row) => String(row.step) },
-      { title: 'NOTE', cell: (row) => row.note },
-    ],
-    rows,
-  );
-  expect(table).toBe(['NAME     STEP  NOTE', 'a           5  x', 'longer  12000'].join('\n'));
-});
-
-test('fields are aligned', () => {
-  expect(
-    formatFields([
-      ['run', 'r'],
-      ['generation', '3'],
-    ]),
-  ).toBe('run         r\ngeneration  3');
 });
 
 test('shares', () => {

@@ -59,21 +59,21 @@ describe('presets', () => {
     expect((await presets(text)).trimEnd().split('\n')[1]).toBe(expected);
   });
 
-  test('an expansion as JSON has the names and order of the proto, and no defaults', async () => {
+  test('an expansion as JSON has the names of the proto in its JSON, and its order, and no defaults', async () => {
     expect(await presets('--json', 'edm2')).toBe(
-      `[{"name":"edm2-0.05","start":"FIRST","decay_unit":"PER_STEP","preset":"edm2","power_function":{"sigma_rel":0.05}},` +
-        `{"name":"edm2-0.1","start":"FIRST","decay_unit":"PER_STEP","preset":"edm2","power_function":{"sigma_rel":0.1}}]\n`,
+      `[{"name":"edm2-0.05","start":"FIRST","decayUnit":"PER_STEP","preset":"edm2","powerFunction":{"sigmaRel":0.05}},` +
+        `{"name":"edm2-0.1","start":"FIRST","decayUnit":"PER_STEP","preset":"edm2","powerFunction":{"sigmaRel":0.1}}]\n`,
     );
     expect(await presets('--json', 'lightning:update_every_n_steps=2,precision=F64,update_starting_at_step=1')).toBe(
-      `[{"name":"lightning","start":"FIRST","precision":"F64","delay_updates":1,"delay_mode":"HOLD_UNTIL","every":2,` +
-        `"preset":"lightning:update_every_n_steps=2,update_starting_at_step=1","constant":{"decay":0.999},"every_offset":1}]\n`,
+      `[{"name":"lightning","start":"FIRST","precision":"F64","delayUpdates":1,"delayMode":"HOLD_UNTIL","every":2,` +
+        `"preset":"lightning:update_every_n_steps=2,update_starting_at_step=1","constant":{"decay":0.999},"everyOffset":1}]\n`,
     );
     expect(await presets('--json', 'constant:decay=0')).toBe('[{"name":"constant","start":"FIRST","constant":{}}]\n');
     expect(await presets('--json', 'g=power-function:gamma=0,include=w')).toBe(
-      '[{"name":"g","start":"FIRST","include":["w"],"power_function":{"gamma":0}}]\n',
+      '[{"name":"g","start":"FIRST","include":["w"],"powerFunction":{"gamma":0}}]\n',
     );
     expect(await presets('--json', 'ultralytics:name=u')).toBe(
-      '[{"name":"u","start":"INITIAL","preset":"ultralytics","exponential_ramp":{"decay":0.9999,"tau":2000},"first_index":1}]\n',
+      '[{"name":"u","start":"INITIAL","preset":"ultralytics","exponentialRamp":{"decay":0.9999,"tau":2000},"firstIndex":1}]\n',
     );
   });
 });

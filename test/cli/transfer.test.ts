@@ -233,7 +233,7 @@ describe('pull', () => {
     const { metadata } = await readSafetensorsHeader(path);
     expect(Object.fromEntries(metadata)).toMatchObject({ average: '', sigma_rel: '0.08', step: '20' });
     const [said] = jsonLines(await succeed([...args, '--gamma', '7', '--step', '15', '--overwrite', '--json']));
-    expect(said).toMatchObject({ gamma: '7', step: 15, fitError: expect.any(Number) });
+    expect(said).toMatchObject({ gamma: 7, step: 15, fitError: expect.any(Number) });
     const weights = (said!['contributions'] as { weight: number }[]).map(({ weight }) => weight);
     expect(weights.reduce((sum, weight) => sum + weight, 0)).toBeCloseTo(1, 9);
     for (const [flags, text] of [

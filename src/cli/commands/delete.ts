@@ -1,9 +1,10 @@
 import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
+import { escapeUnprintable } from '../../common/index.js';
 import { OperationError, UsageError } from '../exit.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
 import { formatBytes } from '../format.js';
-import { print, printJson } from '../output.js';
+import { print, printError, printJson } from '../output.js';
 import { withClient } from '../with-client.js';
 
 interface DeleteOptions extends CommonOptions {
@@ -29,8 +30,10 @@ async function confirm(run: string, target: string): Promise<void> {
   if (!process.stdin.isTTY) throw new UsageError('delete needs --yes where nobody can be asked');
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
-    const answer = await terminal.question(`Delete ${run} at ${target} with all its weights? Type its name: `);
-    if (answer.trim() !== run) throw new OperationError('not deleted');
+    const question = escapeUnprintable(`Delete ${run} at ${target} with all its weights? Type its name: `);
+    // The end of the input and Ctrl-C are answers too, and end no line.
+    const answer = await terminal.question(question).catch(() => printError(''));
+    if (answer?.trim() !== run) throw new OperationError('NOT_CONFIRMED', 'not deleted');
   } finally {
     terminal.close();
   }

@@ -4,7 +4,8 @@ import { describeAverage } from '../describe-average.js';
 import { retainedText, WRITER_COLUMNS } from '../describe-writers.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
 import { formatBytes, formatCount, formatDuration, formatOptional, formatShare, formatWeight } from '../format.js';
-import { print, printJson } from '../output.js';
+import { outputWidth, print, printJson } from '../output.js';
+import { runJson } from '../run-json.js';
 import { type Column, formatFields, formatTable } from '../table.js';
 import { withClient } from '../with-client.js';
 
@@ -27,11 +28,12 @@ export function describeCommand(): Command {
   return addCommonFlags(command, 'print one object, the tensors in it').action(
     async (name: string, { target, json, tensors }: DescribeOptions) => {
       const run = await withClient(target, (client) => client.getRun(name));
-      if (json) return printJson(run);
-      print(formatFields(fields(run)));
-      print(`\n${formatTable(averageColumns(run), run.averages)}`);
-      if (run.writers > 1) print(`\n${formatTable(WRITER_COLUMNS, run.writerStates)}`);
-      if (tensors) print(`\n${formatTable(TENSOR_COLUMNS, run.tensors)}`);
+      if (json) return printJson(runJson(run));
+      const width = outputWidth();
+      print(...formatFields(fields(run), width));
+      print('', ...formatTable(averageColumns(run), run.averages, width));
+      if (run.writers > 1) print('', ...formatTable(WRITER_COLUMNS, run.writerStates, width));
+      if (tensors) print('', ...formatTable(TENSOR_COLUMNS, run.tensors, width));
     },
   );
 }
@@ -79,10 +81,20 @@ function averageColumns(run: RunInfo): readonly Column<AverageSpec>[] {
   return [
     { title: 'AVERAGE', cell: (average) => average.name ?? '' },
     { title: 'UPDATES', align: 'right', cell: (average) => formatOptional(state(average)?.numUpdates) },
-    { title: 'LAST WEIGHT', align: 'right', cell: (average) => formatWeight(state(average)?.weight) },
+    { title: 'LAST WEIGHT', align: 'right', dropRank: 1, cell: (average) => formatWeight(state(average)?.weight) },
     // How far the last weights were from the average, and how much of it they moved: 0 % is an average that stands still.
-    { title: 'DISTANCE', align: 'right', cell: (average) => formatShare(state(average)?.movement?.distanceRel) },
-    { title: 'MOVED', align: 'right', cell: (average) => formatShare(state(average)?.movement?.changedShare) },
-    { title: 'RULE', cell: describeAverage },
+    {
+      title: 'DISTANCE',
+      align: 'right',
+      dropRank: 3,
+      cell: (average) => formatShare(state(average)?.movement?.distanceRel),
+    },
+    {
+      title: 'MOVED',
+      align: 'right',
+      dropRank: 2,
+      cell: (average) => formatShare(state(average)?.movement?.changedShare),
+    },
+    { title: 'RULE', wraps: true, cell: describeAverage },
   ];
 }

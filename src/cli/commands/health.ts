@@ -1,5 +1,5 @@
 import { Command } from 'commander';
-import { checkHealth } from '../../client/index.js';
+import { checkHealth, silenceTransportLog } from '../../client/index.js';
 import { OperationError } from '../exit.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
 import { print, printJson } from '../output.js';
@@ -26,12 +26,13 @@ export function healthCommand(): Command {
       const status = await ask(target, timeout);
       if (json) printJson({ status });
       else print(status);
-      if (status !== 'SERVING') throw new OperationError(`the service at ${target} is ${status}`);
+      if (status !== 'SERVING') throw new OperationError('NOT_SERVING', `the service at ${target} is ${status}`);
     },
   );
 }
 
 async function ask(target: string, timeoutMs: number) {
+  silenceTransportLog();
   try {
     return await checkHealth(target, { timeoutMs });
   } catch (error) {

@@ -111,7 +111,7 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
     metadata: {
       run: header.run,
       average: header.average,
-      ...widthOf(options),
+      ...widthMetadata(options),
       step: String(header.step),
       num_updates: String(header.numUpdates),
       generation: String(header.generation),
@@ -134,8 +134,8 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
   }
 }
 
-/** What a combination was asked to be. */
-function widthOf({ sigmaRel, gamma }: PullOptions): Record<string, string> {
+/** What a combination was asked to be, for the file: metadata has names of the file's kind, and no numbers. */
+function widthMetadata({ sigmaRel, gamma }: PullOptions): Record<string, string> {
   if (sigmaRel !== undefined) return { sigma_rel: String(sigmaRel) };
   return gamma === undefined ? {} : { gamma: String(gamma) };
 }
@@ -144,7 +144,8 @@ function report({ header }: ShadowRead, written: ShadowFilesResult, ms: number, 
   const { run, average, step, numUpdates, generation, weight, tensors } = header;
   if (options.json) {
     const { contributions, fitError } = header;
-    const parts = fitError === undefined ? {} : { ...widthOf(options), contributions, fitError };
+    const { sigmaRel, gamma } = options;
+    const parts = fitError === undefined ? {} : { sigmaRel, gamma, contributions, fitError };
     printJson({ run, average, step, numUpdates, generation, weight, ...parts, ...written });
     return;
   }
@@ -158,7 +159,7 @@ function describeRead(
   options: PullOptions,
 ) {
   if (fitError === undefined) return `${average} at step ${step}, ${numUpdates} updates`;
-  const width = Object.entries(widthOf(options)).flat().join(' ');
+  const width = Object.entries(widthMetadata(options)).flat().join(' ');
   const parts = contributions.filter(({ weight }) => weight !== 0).length;
   return `${width} at step ${step}, combined from ${parts} parts, ${formatShare(fitError)} off`;
 }

@@ -3,6 +3,7 @@ import { Command } from 'commander';
 import type { Ack, AverageStart, RunHandle, TensorReader } from '../../client/index.js';
 import { assert } from '../../common/index.js';
 import { readSafetensorsHeader, type SafetensorsFile, SafetensorsReader } from '../../storage/index.js';
+import { OperationError } from '../exit.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
 import { formatBytes, formatDuration } from '../format.js';
 import { interruptible } from '../interrupt.js';
@@ -24,9 +25,10 @@ const EXPLANATION = `
 Each file is one step, folded in the order of the command line: step N and the
 ones after it with --step N, otherwise the step in the file's metadata or at
 the end of its name (step_000100.safetensors). A step that the run has already
-is acknowledged and not folded again. A run that does not exist is created with
-the layout of the first file. Where an average starts from INITIAL (--start, or
-its preset) the first file is registered, not folded.`;
+is acknowledged and not folded again; one that it refuses, for a NaN in it, ends
+the push, and the files after it are not sent. A run that does not exist is
+created with the layout of the first file. Where an average starts from INITIAL
+(--start, or its preset) the first file is registered, not folded.`;
 
 export function pushCommand(): Command {
   const command = new Command('push')
@@ -97,11 +99,28 @@ async function pushFiles(
     try {
       const ack = await pushFile(run, file, steps[index]!, needsInitial && index === 0, progress);
       progress.stop();
-      report(file, ack, performance.now() - startedMs, json);
+      if (json || isInRun(ack)) report(file, ack, performance.now() - startedMs, json);
+      refuseLost(file, ack, files.length - index - 1);
     } finally {
       progress.stop();
     }
   }
+}
+
+function isInRun({ state }: Ack): boolean {
+  return state === 'COMMITTED' || state === 'ALREADY_COMMITTED';
+}
+
+/**
+ * A step that was not folded ends the push, so that the ones after it are not folded without it: which average that is,
+ * the caller decides.
+ */
+function refuseLost(file: SafetensorsFile, ack: Ack, leftCount: number): void {
+  if (isInRun(ack)) return;
+  const { step, state, detail } = ack;
+  const why = detail === undefined ? '' : `: ${detail}`;
+  const left = leftCount === 0 ? '' : `; ${leftCount} ${leftCount === 1 ? 'file' : 'files'} after it not sent`;
+  throw new OperationError(`STEP_${state}`, `step ${step} of ${file.path} is not in the run${why}${left}`);
 }
 
 /** Streams one file as one step: a few pieces in memory at a time. */
@@ -136,5 +155,8 @@ function dataBytes(file: SafetensorsFile): number {
 function report(file: SafetensorsFile, ack: Ack, ms: number, json: boolean): void {
   const bytes = dataBytes(file);
   if (json) printJson({ file: file.path, bytes, ...ack });
-  else print(`step ${ack.step} ${ack.state}: ${file.path}, ${formatBytes(bytes)} in ${formatDuration(ms)}`);
+  else {
+    const found = ack.detail === undefined ? '' : ` (${ack.detail})`;
+    print(`step ${ack.step} ${ack.state}${found}: ${file.path}, ${formatBytes(bytes)} in ${formatDuration(ms)}`);
+  }
 }

@@ -34,7 +34,7 @@ async function watch(run: string, { target, json, every, untilStep = Number.POSI
         else print(describe(event));
         if (event.committedStep !== undefined && event.committedStep >= untilStep) return;
       }
-      throw new OperationError(`the service ended the watch of ${run}`);
+      throw new OperationError('WATCH_ENDED', `the service ended the watch of ${run}`);
     }),
   );
 }
