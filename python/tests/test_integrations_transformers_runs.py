@@ -149,3 +149,25 @@ def test_a_failed_training_is_abandoned_by_the_next(client: Client, run_name: st
     _, _, weights = train(tmp_path, callback, max_steps=3)
     assert callback.run == f"{run_name}-2"
     assert close_to(pulled(client, callback.run), textbook(weights, DECAY))
+
+
+@pytest.mark.parametrize("option", ["bf16_full_eval", "fp16_full_eval"])
+def test_the_raw_weights_survive_an_evaluation_in_half_precision(
+    client: Client, run_name: str, tmp_path: Path, option: str
+) -> None:
+    options: dict[str, Any] = {option: True}
+    made, model, weights = train(
+        tmp_path, ShadowkeepCallback(client, run=run_name, decay=DECAY), max_steps=4, **options
+    )
+    model.seen.clear()
+    dataset = [
+        {"x": row["x"].to(torch.bfloat16 if "bf" in option else torch.float16)} for row in made.train_dataset[:4]
+    ]
+    dataset = [{**row, "labels": torch.ones(2)} for row in dataset]
+    made.evaluate(dataset)
+    average = torch.as_tensor(textbook(weights, DECAY))
+    assert torch.allclose(model.seen[-1], average, rtol=0.02, atol=0.01)
+    assert torch.equal(model.weights(), weights[-1])
+    made.evaluate(dataset)
+    assert torch.allclose(model.seen[-1], average, rtol=0.02, atol=0.01)
+    assert model.layer.weight.dtype == torch.float32

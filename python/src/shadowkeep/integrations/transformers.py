@@ -151,9 +151,12 @@ class ShadowkeepCallback(TrainerCallback):
         ema: EMA | None = None
         try:
             ema, step = (self.ema, None) if self.ema is not None else self._evaluator(trainer)
-            if ema is not None:
-                ema.apply_shadow(self._average, step=step)
-            yield
+            if ema is None:
+                yield
+                return
+            ema.apply_shadow(self._average, step=step)
+            with _kept_memory(ema.model):
+                yield
         finally:
             self._evaluating = False
             if ema is not None:
@@ -204,6 +207,27 @@ class ShadowkeepCallback(TrainerCallback):
                 return decide(client)
 
         return decided_by_first(with_client, is_first, broadcast_object)
+
+
+@contextmanager
+def _kept_memory(model: nn.Module) -> Iterator[None]:
+    """Put parameters and buffers back on the memory that they had before the block, whatever has cast or moved them.
+
+    `bf16_full_eval` and `fp16_full_eval` cast the model in place, and the raw weights would come back as rounded ones.
+    """
+    parameters = [(parameter, parameter.data) for parameter in model.parameters()]
+    buffers = [(module, dict(module._buffers)) for module in model.modules()]
+    try:
+        yield
+    finally:
+        for parameter, data in parameters:
+            if (parameter.dtype, parameter.device) != (data.dtype, data.device):
+                parameter.data = data
+        for module, before in buffers:
+            for name, buffer in before.items():
+                now = module._buffers.get(name)
+                if now is not None and buffer is not None and now.dtype != buffer.dtype:
+                    module._buffers[name] = buffer
 
 
 def _states(state: TrainerState) -> dict[str, Any]:
