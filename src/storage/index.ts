@@ -27,3 +27,4 @@ export {
   type ShadowFilesOptions,
   type ShadowFilesResult,
 } from './sharded/shadow-files.js';
+export { DIRECTORY_LAYOUTS, type DirectoryLayout } from './sharded/target.js';

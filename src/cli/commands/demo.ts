@@ -12,9 +12,10 @@ interface DemoFlags {
 }
 
 const EXPLANATION = `
-Trains a small classifier of handwritten digits in one process, streams every step to a service on a free port of this
-machine, and follows its EMA from another process. Needs no network, leaves no files, takes about ten seconds, and exits
-with 0 only when every number is right.`;
+Trains a small classifier of handwritten digits in one process, streams every
+step to a service on a free port of this machine, and follows its EMA from
+another process. Needs no network, leaves no files, takes about ten seconds, and
+exits with 0 only when every number is right.`;
 
 /** `shadowkeep demo`: the whole service at work on real data. */
 export function demoCommand(): Command {

@@ -1,7 +1,12 @@
 import { Command } from 'commander';
 import type { FloatDType, ShadowkeepClient, ShadowRead } from '../../client/index.js';
 import { FLOAT_DTYPES, SIGMA_REL_MAX, WAIT_MS_MAX } from '../../common/index.js';
-import { createShadowFiles, type ShadowFilesResult } from '../../storage/index.js';
+import {
+  createShadowFiles,
+  DIRECTORY_LAYOUTS,
+  type DirectoryLayout,
+  type ShadowFilesResult,
+} from '../../storage/index.js';
 import { type BoxFlag, collectBoxes } from '../box-flag.js';
 import { UsageError } from '../exit.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
@@ -25,18 +30,21 @@ interface PullOptions extends CommonOptions {
   box?: BoxFlag[];
   overwrite?: true;
   shardBytes?: number;
+  layout?: DirectoryLayout;
 }
 
 const EXPLANATION = `
 PATH is a file that ends in .safetensors, or a directory (a new one's name ends
-in /), which gets model.safetensors. Over --shard-bytes the model is cut into
-shards with an index beside them, as from_pretrained loads them. Until all
+in /), which gets model.safetensors, or diffusion_pytorch_model.safetensors
+where --layout or what lies there says diffusers. Over --shard-bytes the model
+is cut into shards with an index beside them, as from_pretrained loads them. Until all
 bytes are there nothing appears under the final names; a failure or an
 interrupt leaves nothing.`;
 
 export function pullCommand(): Command {
   const command = new Command('pull')
     .description('write the averaged weights of one step to safetensors')
+    .usage('<RUN> --out <PATH> [options]')
     .argument('<RUN>', 'name of the run')
     .addOption(flag('--out <PATH>', 'file or directory to write').makeOptionMandatory())
     .addOption(flag('--average <NAME>', 'which average; needed when the run has several'))
@@ -67,6 +75,11 @@ export function pullCommand(): Command {
       flag('--box <BOX>', "only this part of a tensor, as 'weight[0:4,2:8]'; repeat it for more")
         .argParser(collectBoxes)
         .conflicts('names'),
+    )
+    .addOption(
+      flag('--layout <LIBRARY>', `names of the files in a directory: ${DIRECTORY_LAYOUTS.join(', ')}`).argParser(
+        oneOf('--layout', DIRECTORY_LAYOUTS),
+      ),
     )
     .addOption(flag('--overwrite', 'replace files that are there'))
     .addOption(
@@ -108,6 +121,7 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
   }));
   const files = await createShadowFiles(options.out, tensors, {
     overwrite: options.overwrite === true,
+    layout: options.layout,
     metadata: {
       run: header.run,
       average: header.average,

@@ -6,13 +6,15 @@ import { StorageError, storageError } from '../errors.js';
 import type { TensorSpec } from '../safetensors/format.js';
 import { SafetensorsWriter } from '../safetensors/writer.js';
 import { encodeIndex, type PlannedFile, planShadowFiles, type ShadowPlan } from './plan.js';
-import { refuseExisting, resolveTarget } from './target.js';
+import { type DirectoryLayout, refuseExisting, resolveTarget } from './target.js';
 
 export interface ShadowFilesOptions {
   /** Replace files that are there. Default false: an existing file is refused and nothing is touched. */
   overwrite?: boolean;
   /** Tensor bytes above which the model is cut into shards. Default 5 GB, as transformers has it. */
   shardBytesMax?: number;
+  /** Whose names the files get where `path` is a directory. Default: seen from what lies in it, else transformers. */
+  layout?: DirectoryLayout | undefined;
   /** Strings for `__metadata__` of each file, beside `format: "pt"`. */
   metadata?: Readonly<Record<string, string>>;
 }
@@ -26,7 +28,8 @@ export interface ShadowFilesResult {
 }
 
 /**
- * Writes a model the way `from_pretrained` loads it: `model.safetensors`, or shards and their index.
+ * Writes a model the way `from_pretrained` loads it: `model.safetensors` (`diffusion_pytorch_model.safetensors` for
+ * diffusers), or shards and their index.
  *
  * @param path a file that ends in .safetensors, or a directory: there already, or named with a final slash and then
  *   made. Shards and their index lie beside the named file and share its stem.
@@ -37,7 +40,7 @@ export async function createShadowFiles(
   tensors: readonly TensorSpec[],
   options: ShadowFilesOptions = {},
 ): Promise<ShadowFiles> {
-  const target = await resolveTarget(path);
+  const target = await resolveTarget(path, options.layout);
   const plan = planShadowFiles(target.stem, tensors, options.shardBytesMax);
   if (options.overwrite !== true) await refuseExisting(target, plan);
   const made = path.endsWith('/') ? await makeDirectory(target.directory, 0o777) : [];

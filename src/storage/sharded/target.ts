@@ -1,4 +1,4 @@
-import { stat } from 'node:fs/promises';
+import { readdir, readFile, stat } from 'node:fs/promises';
 import { basename, dirname, join, resolve } from 'node:path';
 import { lookAt } from '../directory.js';
 import { StorageError, storageError } from '../errors.js';
@@ -11,15 +11,32 @@ export interface ShadowTarget {
   stem: string;
 }
 
-/** What loaders of a whole directory look for. */
-const DIRECTORY_STEM = 'model';
+/** What each library's `from_pretrained` looks for in a directory. */
+const STEMS = { transformers: 'model', diffusers: 'diffusion_pytorch_model' } as const;
 
-/** @param path a file that ends in .safetensors, or a directory: there already, or named with a final slash */
-export async function resolveTarget(path: string): Promise<ShadowTarget> {
+/** Whose names the files of a directory get. */
+export type DirectoryLayout = keyof typeof STEMS;
+export const DIRECTORY_LAYOUTS = Object.keys(STEMS) as DirectoryLayout[];
+
+/** Far above any model's. */
+const CONFIG_BYTES_MAX = 1 << 20;
+
+/**
+ * @param path a file that ends in .safetensors, or a directory: there already, or named with a final slash
+ * @param layout default: what lies in the directory says it, and without that transformers
+ */
+export async function resolveTarget(path: string, layout?: DirectoryLayout): Promise<ShadowTarget> {
   const absolute = resolve(path);
-  if (path.endsWith('/') || (await isDirectory(absolute))) return { directory: absolute, stem: DIRECTORY_STEM };
+  const isThere = await isDirectory(absolute);
+  if (isThere || path.endsWith('/')) {
+    const seen = layout ?? (isThere ? await seenLayout(absolute) : 'transformers');
+    return { directory: absolute, stem: STEMS[seen] };
+  }
   const stem = basename(absolute, EXTENSION);
-  if (stem !== basename(absolute)) return { directory: dirname(absolute), stem };
+  if (stem !== basename(absolute)) {
+    if (layout === undefined) return { directory: dirname(absolute), stem };
+    throw new StorageError('INVALID_INPUT', path, `${path} has a name of its own: a layout is for directories`);
+  }
   const message = `${path} is no directory and does not end in ${EXTENSION} (a new directory's name ends in /)`;
   throw new StorageError('INVALID_INPUT', path, message);
 }
@@ -30,6 +47,29 @@ export async function refuseExisting(target: ShadowTarget, plan: ShadowPlan): Pr
   for (const name of [...plan.files.map((file) => file.name), ...index, plan.rivalName]) {
     const path = join(target.directory, name);
     if ((await lookAt(path)) !== undefined) throw new StorageError('EXISTS', path, `${path} exists already`);
+  }
+}
+
+/** diffusers writes its version and class into a model's config; without a config its weights' name tells. */
+async function seenLayout(directory: string): Promise<DirectoryLayout> {
+  const config = await readConfig(join(directory, 'config.json'));
+  if (config !== undefined)
+    return '_diffusers_version' in config || '_class_name' in config ? 'diffusers' : 'transformers';
+  const names = await readdir(directory).catch((error) => {
+    throw storageError(error, 'list', directory);
+  });
+  const has = (stem: string) => names.some((name) => name.startsWith(`${stem}.`) || name.startsWith(`${stem}-0`));
+  return has(STEMS.diffusers) && !has(STEMS.transformers) ? 'diffusers' : 'transformers';
+}
+
+/** The object in a model's config, or undefined where there is none that can be read. */
+async function readConfig(path: string): Promise<object | undefined> {
+  try {
+    if ((await stat(path)).size > CONFIG_BYTES_MAX) return undefined;
+    const config: unknown = JSON.parse(await readFile(path, 'utf8'));
+    return typeof config === 'object' && config !== null ? config : undefined;
+  } catch {
+    return undefined;
   }
 }
 
