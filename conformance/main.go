@@ -148,10 +148,14 @@ func compare(ctx context.Context, service pb.ShadowWeightsClient) {
 	}
 }
 
-// checkErrors reads the details of two errors: of an unknown run, and of a trainer that a newer one has fenced.
+// checkErrors reads the details of errors: of an unknown run, of a process that would take another one's stream, and of a
+// trainer that a newer one has fenced.
 func checkErrors(ctx context.Context, service pb.ShadowWeightsClient, old *writer, generation uint64) {
 	_, err := service.GetRun(ctx, &pb.GetRunRequest{Run: "nobody"})
 	expectReason(err, "RUN_NOT_FOUND")
+	stranger := &writer{number: old.number, service: service, generation: generation, session: rand.Text()}
+	_, err = stranger.open(ctx, true)
+	expectReason(err, "WRITER_BUSY")
 	// Another life, whose checkpoint has the tensors in another order: the same model.
 	reversed := slices.Clone(layout)
 	slices.Reverse(reversed)
