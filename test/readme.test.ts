@@ -2,7 +2,6 @@ import { spawn, spawnSync } from 'node:child_process';
 import { existsSync, mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
-import ts from 'typescript';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { type RunningServer, startServer } from '../src/server/index.js';
 import { type Block, commandsOf, fencedBlocks } from './support/readme.js';
@@ -23,7 +22,7 @@ const blocksTo = (treatment: Block['treatment']) =>
   blocks.filter((block) => block.treatment === treatment).map((block) => ({ name: nameOf(block), block }));
 
 test('every block of code says how it is tested', () => {
-  const code = blocks.filter(({ language }) => ['sh', 'bash', 'python', 'ts'].includes(language));
+  const code = blocks.filter(({ language }) => ['sh', 'bash', 'python', 'js', 'ts'].includes(language));
   expect(code.length).toBeGreaterThan(0);
   expect(code.filter(({ treatment }) => treatment === undefined).map(nameOf)).toEqual([]);
 });
@@ -116,7 +115,7 @@ function whyWithout({ text }: Block, skipped: readonly Block[]): string | undefi
   return missing === undefined ? undefined : `the block that makes run ${missing} was skipped`;
 }
 
-/** Writes the block to a file and tells how to run it; TypeScript is type-checked against the built package first. */
+/** Writes the block to a file and tells how to run it; JavaScript is type-checked against the built package first. */
 async function commandsFor({ language, line }: Block, text: string, folder: string): Promise<string[][]> {
   const file = (ending: string) => join(folder, `block-${line}.${ending}`);
   switch (language) {
@@ -126,17 +125,14 @@ async function commandsFor({ language, line }: Block, text: string, folder: stri
     case 'python':
       writeFileSync(file('py'), text);
       return [[python ?? 'python3', file('py')]];
-    case 'ts': {
-      writeFileSync(file('mts'), text);
-      const options = { module: ts.ModuleKind.NodeNext, target: ts.ScriptTarget.ES2023 };
-      writeFileSync(
-        file('mjs'),
-        ts.transpileModule(text, { compilerOptions: options, fileName: file('mts') }).outputText,
-      );
-      const check = ['--noEmit', '--strict', '--module', 'nodenext', '--target', 'es2023', '--skipLibCheck'];
+    case 'js': {
+      writeFileSync(file('mjs'), text);
+      const check = ['--noEmit', '--allowJs', '--checkJs', '--strict', '--skipLibCheck'];
+      const target = ['--module', 'nodenext', '--target', 'es2023'];
       const types = ['--types', 'node', '--typeRoots', join(ROOT, 'node_modules', '@types')];
+      const compiler = join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc');
       return [
-        [process.execPath, join(ROOT, 'node_modules', 'typescript', 'bin', 'tsc'), ...check, ...types, file('mts')],
+        [process.execPath, compiler, ...check, ...target, ...types, file('mjs')],
         [process.execPath, file('mjs')],
       ];
     }
