@@ -15,7 +15,7 @@ from torch.distributed.tensor import DTensor, Partial, Replicate, distribute_ten
 from torch.distributed.tensor.parallel import ColwiseParallel, RowwiseParallel, parallelize_module
 from torch.distributed.tensor.placement_types import _StridedShard
 
-from shadowkeep.torch import canonical_name
+from shadowkeep.torch import canonical_names
 
 SEED = 20_260_102
 
@@ -136,7 +136,8 @@ FORMS: dict[str, Callable[[], nn.Module]] = {
 def whole_weights(model: nn.Module) -> dict[str, torch.Tensor]:
     """Gather the parameters, for comparison only: what is tested never does that."""
     with FullyShardedDataParallel.summon_full_params(model, writeback=False), torch.no_grad():
-        return {canonical_name(name): _whole(tensor) for name, tensor in model.named_parameters()}
+        names = canonical_names(model)
+        return {names.get(name, name): _whole(tensor) for name, tensor in model.named_parameters()}
 
 
 def _whole(tensor: Any) -> torch.Tensor:

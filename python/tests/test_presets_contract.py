@@ -25,7 +25,7 @@ PROCESSES = 2
 # The k-th row takes the k-th value of each option; shorter lists begin again.
 GRID: dict[str, dict[str, list[Any]]] = {
     "textbook": {"decay": [0, 0.999, 1]},
-    "torch_ema": {"decay": [0.5], "device": ["cpu"], "use_buffers": [True]},
+    "torch_ema": {"decay": [0.5], "device": ["cpu"], "use_buffers": [True, False]},
     "torch_swa": {"device": [None]},
     "timm_v2": {"decay": [0.9998]},
     "timm_v3": {
@@ -37,7 +37,7 @@ GRID: dict[str, dict[str, list[Any]]] = {
         "dtype": ["float64"],
         "stochastic_rounding": [False],
         "foreach": [True],
-        "exclude_buffers": [False],
+        "exclude_buffers": [False, True],
     },
     "ema_pytorch": {
         "beta": [0.99, 1, 0.9, 1],
@@ -147,6 +147,21 @@ def test_presets_and_their_options_are_the_command_lines() -> None:
         for name in averages.__all__
         if name[0].islower()
     }
+    assert ours == theirs
+
+
+def test_what_the_peers_do_with_buffers_is_the_command_lines() -> None:
+    done = subprocess.run(["node", str(MAIN), "presets", "--json"], capture_output=True, text=True, check=True)
+    theirs = {row["name"]: row.get("buffers") for row in json.loads(done.stdout) if "peer" in row}
+    ours = {}
+    for preset, options in GRID.items():
+        signature = inspect.signature(getattr(averages, preset)).parameters
+        required = {
+            name: options[name][0] for name, row in signature.items() if row.default is row.empty and name in options
+        }
+        made = getattr(averages, preset)(**required)
+        first = made[0] if isinstance(made, list) else made
+        ours[preset.replace("_", "-")] = first.buffers
     assert ours == theirs
 
 

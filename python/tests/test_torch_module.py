@@ -11,7 +11,7 @@ torch: Any = pytest.importorskip("torch", reason="torch is not installed: the Py
 import numpy as np  # noqa: E402
 
 from shadowkeep import FailedPreconditionError, Shadow, wire  # noqa: E402
-from shadowkeep.torch import canonical_name, load_shadow, shadow_tensors  # noqa: E402
+from shadowkeep.torch import load_shadow, shadow_tensors  # noqa: E402
 from shadowkeep.torch.names import named_tensors  # noqa: E402
 
 
@@ -25,23 +25,6 @@ class Tied(torch.nn.Module):  # type: ignore[misc]
         self.out = torch.nn.Linear(3, 5, bias=False)
         self.out.weight = self.embedding.weight
         self.register_buffer("cache", torch.zeros(2), persistent=False)
-
-
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("layer.weight", "layer.weight"),
-        ("module.layer.weight", "layer.weight"),
-        ("module._orig_mod.layer.weight", "layer.weight"),
-        ("_orig_mod.module.layer.weight", "layer.weight"),
-        ("layers.0._checkpoint_wrapped_module.w", "layers.0.w"),
-        ("_fsdp_wrapped_module.layers.0._fsdp_wrapped_module.w", "layers.0.w"),
-        ("adapter.module.w", "adapter.module.w"),
-        ("module", "module"),
-    ],
-)
-def test_canonical_name(name: str, expected: str) -> None:
-    assert canonical_name(name) == expected
 
 
 def test_tied_tensors_once_and_buffers_by_policy() -> None:
@@ -77,12 +60,6 @@ def test_wrappers_do_not_change_names() -> None:
     plain = [named.name for named in named_tensors(model, "copy")]
     for wrapped in (torch.nn.DataParallel(model), torch.compile(model)):
         assert [named.name for named in named_tensors(wrapped, "copy")] == plain
-
-
-def test_colliding_names_are_refused() -> None:
-    model = torch.nn.ModuleDict({"module": torch.nn.Linear(2, 2), "_orig_mod": torch.nn.Linear(2, 2)})
-    with pytest.raises(ValueError, match="'weight'"):
-        named_tensors(model, "copy")
 
 
 def shadow_of(tensors: dict[str, Any]) -> Shadow:

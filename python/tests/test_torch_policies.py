@@ -195,7 +195,8 @@ def test_master_weights_of_a_bf16_model(client: Client, run_name: str, as_callab
 def test_weights_count_as_trained_and_the_others_are_the_models(client: Client, run_name: str) -> None:
     model = make_model()
     master = torch.zeros(40)
-    with EMA(model, client, run=run_name, decay=0.5, weights={"module.0.bias": master}) as ema:
+    wrapped = torch.nn.DataParallel(model)
+    with EMA(wrapped, client, run=run_name, decay=0.5, weights={"module.0.bias": master}) as ema:
         ema.register()
         master.fill_(4)
         ema.update()

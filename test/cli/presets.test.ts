@@ -24,11 +24,12 @@ describe('presets', () => {
     expect(listed[1]).toEqual({
       name: 'torch-ema',
       peer: 'torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn(decay)',
+      buffers: 'copy',
       rule: 'constant decay, start FIRST',
       options: [
         { name: 'decay', default: '0.999', bound: 'a number from 0 to 1' },
         expect.objectContaining({ name: 'device', note: expect.stringContaining('no effect') }),
-        expect.objectContaining({ name: 'use_buffers', note: expect.stringContaining('only true') }),
+        expect.objectContaining({ name: 'use_buffers', default: 'false', note: expect.stringContaining('buffers') }),
       ],
     });
   });

@@ -44,19 +44,26 @@ function listAll(json: boolean): void {
     printJson(presets);
     return;
   }
-  const shared = { name: 'every preset', peer: undefined, rule: 'takes these too', options: commonPresetOptions() };
+  const shared = {
+    name: 'every preset',
+    peer: undefined,
+    buffers: undefined,
+    rule: 'takes these too',
+    options: commonPresetOptions(),
+  };
   const [first, ...others] = [...presets, shared].map((preset) => describePreset(preset, outputWidth()));
   print(...first!, ...others.flatMap((lines) => ['', ...lines]));
 }
 
 /** A preset's name, whose it is, what it becomes, and a line for each option. */
-function describePreset({ name, peer, rule, options }: PresetInfo, width: number): string[] {
+function describePreset({ name, peer, buffers, rule, options }: PresetInfo, width: number): string[] {
   const lines = options.map(({ name, default: fallback, bound, note }): [string, string] =>
     fallback === undefined
       ? [`${INDENT}${name}`, `${bound}, required`]
       : [`${INDENT}${name}=${fallback}`, note ?? bound],
   );
   const head = peer === undefined ? name : `${name}: ${peer}`;
-  const about = wrapWords(rule, width - INDENT.length).map((line) => INDENT + line);
+  const treatment = buffers === undefined ? '' : `; floating-point buffers: ${buffers}`;
+  const about = wrapWords(rule + treatment, width - INDENT.length).map((line) => INDENT + line);
   return [...wrapWords(head, width), ...about, ...(lines.length === 0 ? [] : formatFields(lines, width))];
 }

@@ -14,6 +14,7 @@ const UNIT = 'the service counts batches, not epochs or durations';
 export const composer = definePreset({
   name: 'composer',
   peer: 'composer.algorithms.EMA',
+  buffers: 'average',
   rule: 'constant decay 2^(-update_interval / half_life), copies until ema_start, then every update_interval-th',
   options: {
     half_life: { ...optional(textLike(BATCHES, `a time of at least 1ba (${UNIT})`, REQUIRED)), fallback: '1000ba' },

@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const diffusers = definePreset({
   name: 'diffusers',
   peer: 'diffusers.training_utils.EMAModel',
+  buffers: 'copy',
   rule: 'ratio warm-up, or inverse power with use_ema_warmup; start FIRST, copies for update_after_step updates',
   options: {
     decay: fraction(0.9999),

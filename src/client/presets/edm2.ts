@@ -9,6 +9,7 @@ const IMAGES_PER_MIMG = 1e6;
 export const edm2 = definePreset({
   name: 'edm2',
   peer: 'edm2 training.phema.PowerFunctionEMA, or TraditionalEMA with batch_size',
+  buffers: 'copy',
   rule: 'one power function per std, start FIRST; or half-life with ramp-up, start INITIAL; per step',
   options: {
     stds: listOf(positive(REQUIRED, SIGMA_REL_MAX), [0.05, 0.1]),

@@ -11,6 +11,7 @@ const FILTER = 'name the tensors with include and exclude, or give them a policy
 export const emaPytorch = definePreset({
   name: 'ema-pytorch',
   peer: 'ema_pytorch.EMA',
+  buffers: 'average',
   rule: 'inverse power up to beta, n counts pushes; copies for update_after_step updates, every update_every-th',
   options: {
     beta: fraction(0.9999),

@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const fadelTorchEma = definePreset({
   name: 'fadel-torch-ema',
   peer: 'torch_ema.ExponentialMovingAverage',
+  buffers: 'copy',
   rule: 'ratio warm-up from n = 1, or constant decay without use_num_updates; start INITIAL',
   options: { decay: fraction(REQUIRED), use_num_updates: truth(true) },
   expand: ({ name, options: { decay, use_num_updates: isWarmingUp } }) =>

@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const fairseq = definePreset({
   name: 'fairseq',
   peer: 'fairseq.models.ema.EMA',
+  buffers: 'copy',
   rule: 'constant decay, start INITIAL, copies before ema_start_update, every ema_update_freq-th',
   options: {
     ema_decay: fraction(0.9999),

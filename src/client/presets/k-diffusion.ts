@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const kDiffusion = definePreset({
   name: 'k-diffusion',
   peer: 'k_diffusion.utils.EMAWarmup with ema_update()',
+  buffers: 'copy',
   rule: 'inverse power, start INITIAL, copies for start_at updates',
   options: {
     inv_gamma: positive(1),

@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const keras = definePreset({
   name: 'keras',
   peer: 'keras.optimizers.Optimizer(use_ema=True)',
+  buffers: 'copy',
   rule: 'constant decay, start FIRST',
   options: {
     ema_momentum: fraction(0.99),

@@ -1,5 +1,5 @@
 import { averageEma } from '../averages/index.js';
-import { BUFFERS, count, fraction, noEffect, only, optional, REQUIRED } from './option.js';
+import { averagesBuffers, count, fraction, noEffect, only, optional, REQUIRED } from './option.js';
 import { definePreset } from './preset.js';
 
 /**
@@ -9,10 +9,11 @@ import { definePreset } from './preset.js';
 export const lightning = definePreset({
   name: 'lightning',
   peer: 'lightning.pytorch.callbacks.EMAWeightAveraging',
+  buffers: 'average',
   rule: 'constant decay, start FIRST, holds for update_starting_at_step updates, every update_every_n_steps-th',
   options: {
     device: noEffect(null),
-    use_buffers: only(true, BUFFERS),
+    use_buffers: averagesBuffers(true),
     decay: fraction(0.999),
     update_every_n_steps: count(1, 1),
     update_starting_at_step: optional(count(0, REQUIRED)),

@@ -16,6 +16,8 @@ export interface PresetInfo {
   readonly name: string;
   /** Whose numbers it gives; undefined: a schedule of our own. */
   readonly peer: string | undefined;
+  /** What the peer does with a model's floating-point buffers by default; undefined: nothing is said. */
+  readonly buffers: 'average' | 'copy' | undefined;
   /** What it becomes. */
   readonly rule: string;
   readonly options: readonly PresetOption[];
@@ -23,7 +25,13 @@ export interface PresetInfo {
 
 /** Everything that `preset` and `parseAverage` know, peers first, then our own schedules. */
 export function listPresets(): PresetInfo[] {
-  return [...PRESETS.values()].map(({ name, peer, rule, options }) => ({ name, peer, rule, options: listed(options) }));
+  return [...PRESETS.values()].map(({ name, peer, buffers, rule, options }) => ({
+    name,
+    peer,
+    buffers,
+    rule,
+    options: listed(options),
+  }));
 }
 
 /** The options that every preset has besides its own. */

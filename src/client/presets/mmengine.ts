@@ -1,5 +1,5 @@
 import { averageAnnealedMomentum, averageEma, averageMean } from '../averages/index.js';
-import { BUFFERS, count, fraction, noEffect, only, positive, word } from './option.js';
+import { averagesBuffers, count, fraction, noEffect, positive, word } from './option.js';
 import { definePreset } from './preset.js';
 
 /** The options that each averaged model has besides the common ones. */
@@ -12,6 +12,7 @@ const OWN_OPTIONS = { ema: ['momentum'], annealing: ['momentum', 'gamma'], swa: 
 export const mmengine = definePreset({
   name: 'mmengine',
   peer: 'mmengine EMAHook with ExponentialMovingAverage, MomentumAnnealingEMA or StochasticWeightAverage',
+  buffers: 'copy',
   rule: 'constant decay 1 - momentum, annealed momentum, or plain average; start FIRST, copies before begin_iter, every interval-th',
   options: {
     type: word(['ema', 'annealing', 'swa'], 'ema'),
@@ -19,7 +20,7 @@ export const mmengine = definePreset({
     gamma: positive(100),
     interval: count(1, 1),
     device: noEffect(null),
-    update_buffers: only(true, BUFFERS),
+    update_buffers: averagesBuffers(false),
     begin_iter: count(0, 0),
   },
   expand: ({ name, options, given, refuse }) => {

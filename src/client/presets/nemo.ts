@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const nemo = definePreset({
   name: 'nemo',
   peer: 'nemo.collections.common.callbacks.EMA',
+  buffers: 'copy',
   rule: 'constant decay, start INITIAL, every every_n_steps-th update from the first',
   options: {
     decay: fraction(REQUIRED),

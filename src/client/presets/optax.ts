@@ -7,6 +7,7 @@ import { precisionOf, shadowDType } from './shadow-dtype.js';
 export const optax = definePreset({
   name: 'optax',
   peer: 'optax.ema',
+  buffers: 'copy',
   rule: 'constant decay, start ZEROS, bias correction with debias',
   options: { decay: fraction(REQUIRED), debias: truth(true), accumulator_dtype: shadowDType() },
   expand: ({ name, options: { decay, debias: biasCorrection, accumulator_dtype: dtype }, refuse }) => {

@@ -103,6 +103,14 @@ export function only<Value extends boolean | number | null>(value: Value, why: s
   };
 }
 
+/**
+ * Says whether the peer averages buffers or copies them. The Python package's EMA does so where its `buffers` is left open;
+ * the service is told by the tensors' policies.
+ */
+export function averagesBuffers(fallback: boolean): Option<boolean> {
+  return { ...truth(fallback), note: "what EMA does with buffers; elsewhere the tensors' policies say it" };
+}
+
 /** For options about buffers: which tensors are averaged is the run's own. */
 export const BUFFERS = "which buffers are averaged or copied is the run's: give them policies";
 

@@ -20,6 +20,8 @@ export interface Preset {
   readonly name: string;
   /** Whose numbers it gives: module and class. Undefined: a schedule of our own. */
   readonly peer?: string;
+  /** What the peer does with a model's floating-point buffers unless an option says otherwise. Undefined: nothing is said. */
+  readonly buffers?: 'average' | 'copy';
   /** What it becomes, for people. */
   readonly rule: string;
   /** In the order of the peer's signature. */
@@ -31,6 +33,7 @@ export interface Preset {
 export function definePreset<Options extends Readonly<Record<string, Option<unknown>>>>(definition: {
   name: string;
   peer?: string;
+  buffers?: 'average' | 'copy';
   rule: string;
   options: Options;
   expand: (expansion: Expansion<ValuesOf<Options>>) => AverageSpec | AverageSpec[];

@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const tensorflow = definePreset({
   name: 'tensorflow',
   peer: 'tf.train.ExponentialMovingAverage; num_updates is its value at the first apply()',
+  buffers: 'copy',
   rule: 'constant decay, or ratio warm-up from n = num_updates; start INITIAL; ZEROS and bias correction with zero_debias',
   options: { decay: fraction(REQUIRED), num_updates: optional(count(0, REQUIRED)), zero_debias: truth(false) },
   expand: ({ name, options: { decay, num_updates: firstIndex, zero_debias: biasCorrection }, refuse }) => {

@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const textbook = definePreset({
   name: 'textbook',
   peer: 'the EMA class with register() and update()',
+  buffers: 'copy',
   rule: 'constant decay, start INITIAL',
   options: { decay: fraction(REQUIRED) },
   expand: ({ name, options: { decay } }) => averageEma(name, { decay, start: 'INITIAL' }),

@@ -1,5 +1,5 @@
 import { averageEma, averageInversePower } from '../averages/index.js';
-import { BUFFERS, count, fraction, noEffect, only, positive, truth } from './option.js';
+import { averagesBuffers, count, fraction, noEffect, positive, truth } from './option.js';
 import { definePreset } from './preset.js';
 import { precisionOf, shadowDType } from './shadow-dtype.js';
 
@@ -7,6 +7,7 @@ import { precisionOf, shadowDType } from './shadow-dtype.js';
 export const timmV2 = definePreset({
   name: 'timm-v2',
   peer: 'timm.utils.ModelEmaV2',
+  buffers: 'average',
   rule: 'constant decay, start INITIAL',
   options: { decay: fraction(0.9999), device: noEffect(null) },
   expand: ({ name, options: { decay } }) => averageEma(name, { decay, start: 'INITIAL' }),
@@ -19,6 +20,7 @@ export const timmV2 = definePreset({
 export const timmV3 = definePreset({
   name: 'timm-v3',
   peer: 'timm.utils.ModelEmaV3, update(model, step=1, 2 …)',
+  buffers: 'average',
   rule: 'constant decay, or inverse power with use_warmup; start FIRST, copies for update_after_step updates',
   options: {
     decay: fraction(0.9999),
@@ -32,7 +34,7 @@ export const timmV3 = definePreset({
     stochastic_rounding: noEffect(true),
     stochastic_rounding_seed: noEffect(0),
     foreach: noEffect(true),
-    exclude_buffers: only(false, BUFFERS),
+    exclude_buffers: averagesBuffers(false),
   },
   expand: ({ name, options, refuse }) => {
     const { decay, min_decay: decayMin, warmup_gamma: invGamma, warmup_power: power } = options;

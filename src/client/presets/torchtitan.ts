@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const torchtitan = definePreset({
   name: 'torchtitan',
   peer: 'torchtitan.components.ema',
+  buffers: 'copy',
   rule: 'half-life fraction from n = 1 + step_bias, or constant decay; start INITIAL, holds until start_step, then every N-th',
   options: {
     enable: only(true, 'leave the average out instead'),

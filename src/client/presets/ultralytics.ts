@@ -6,6 +6,7 @@ import { definePreset } from './preset.js';
 export const ultralytics = definePreset({
   name: 'ultralytics',
   peer: 'ultralytics.utils.torch_utils.ModelEMA',
+  buffers: 'average',
   rule: 'exponential ramp from n = 1 + updates, start INITIAL',
   options: { decay: fraction(0.9999), tau: positive(2000), updates: count(0, 0) },
   expand: ({ name, options: { decay, tau, updates } }) =>

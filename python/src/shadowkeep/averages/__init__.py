@@ -19,10 +19,11 @@ from .peers_timm import timm_v2, timm_v3
 from .peers_torch import lightning, torch_ema, torch_swa
 from .peers_trainers import fairseq, nemo
 from .preset import PresetOptions
-from .rule import AverageOptions, PrecisionName, Schedule, StartName
+from .rule import AverageOptions, BuffersName, PrecisionName, Schedule, StartName
 
 __all__ = [
-    "Average", "AverageOptions", "PrecisionName", "PresetOptions", "Schedule", "StartName", "composer", "diffusers",
-    "edm2", "ema_pytorch", "fadel_torch_ema", "fairseq", "k_diffusion", "keras", "lightning", "mmengine", "nemo",
-    "optax", "tensorflow", "textbook", "timm_v2", "timm_v3", "torch_ema", "torch_swa", "torchtitan", "ultralytics",
+    "Average", "AverageOptions", "BuffersName", "PrecisionName", "PresetOptions", "Schedule", "StartName", "composer",
+    "diffusers", "edm2", "ema_pytorch", "fadel_torch_ema", "fairseq", "k_diffusion", "keras", "lightning", "mmengine",
+    "nemo", "optax", "tensorflow", "textbook", "timm_v2", "timm_v3", "torch_ema", "torch_swa", "torchtitan",
+    "ultralytics",
 ]  # fmt: skip

@@ -34,6 +34,8 @@ class Average(Rule):
         include: name patterns of the tensors that it averages, "*" matches any run of characters; none: all.
         exclude: patterns of those that it does not.
         preset: what it was expanded from, for people to read.
+        buffers: what becomes of a model's buffers where `EMA(buffers=...)` is left open: those of floating-point are
+            averaged, or all copied, as the peer of a preset does. None: nothing is said. The service is not told.
     """
 
     __slots__ = ()

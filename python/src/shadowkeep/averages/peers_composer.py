@@ -11,7 +11,7 @@ from .checks import count, unit_interval
 from .preset import PresetOptions, preset
 
 
-@preset
+@preset(buffers="average")
 def composer(
     *,
     half_life: str | None = "1000ba",

@@ -15,7 +15,7 @@ STDS_DEFAULT = (0.05, 0.1)
 RAMPUP_RATIO_DEFAULT = 0.09
 
 
-@preset
+@preset(buffers="copy")
 def edm2(
     *,
     stds: Sequence[float] | None = None,

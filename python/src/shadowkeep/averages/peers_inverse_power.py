@@ -11,7 +11,7 @@ from .checks import count, ordered, positive, unit_interval
 from .preset import PresetOptions, only, preset
 
 
-@preset
+@preset(buffers="copy")
 def k_diffusion(
     *,
     inv_gamma: float = 1.0,
@@ -40,7 +40,7 @@ def k_diffusion(
     return Average(schedule=schedule, start="INITIAL", delay_updates=delay, **common)
 
 
-@preset
+@preset(buffers="average")
 def ema_pytorch(
     *,
     beta: float = 0.9999,

@@ -6,8 +6,8 @@ from typing import Any, Literal, Unpack
 
 from .. import wire
 from .average import Average
-from .checks import count, positive, unit_interval
-from .preset import POLICIES, PresetOptions, only, preset
+from .checks import boolean, count, positive, unit_interval
+from .preset import PresetOptions, averaged_buffers, preset
 from .rule import Schedule
 
 EmaType = Literal["ema", "annealing", "swa"]
@@ -16,7 +16,7 @@ MOMENTUM_DEFAULT = 0.0002
 GAMMA_DEFAULT = 100
 
 
-@preset
+@preset(buffers="copy")
 def mmengine(
     *,
     type: EmaType = "ema",
@@ -24,7 +24,7 @@ def mmengine(
     gamma: float | None = None,
     interval: int = 1,
     device: Any = None,
-    update_buffers: bool = True,
+    update_buffers: bool = False,
     begin_iter: int = 0,
     **common: Unpack[PresetOptions],
 ) -> Average:
@@ -37,11 +37,10 @@ def mmengine(
         gamma: above 0, 100 when it is not given; of "annealing" only.
         interval: 1 or above: updates between two folds.
         device: no effect.
-        update_buffers: only True, what the tensors' default policy does; the peer's own default copies them.
+        update_buffers: floating-point buffers are averaged; without it all are copied.
         begin_iter: the iteration, from 1, of the first update that counts; those before it are copied.
         common: see `PresetOptions`.
     """
-    only("update_buffers", update_buffers, True, POLICIES)
     if type not in ("ema", "annealing", "swa"):
         raise ValueError(f"type must be ema, annealing or swa, got {type!r}")
     if momentum is not None and type == "swa":
@@ -64,5 +63,6 @@ def mmengine(
         every=every,
         every_offset=first % every,
         index_unit="PUSHES" if type == "annealing" else "UPDATES",
+        buffers=averaged_buffers(boolean("update_buffers", update_buffers)),
         **common,
     )

@@ -10,7 +10,7 @@ from .checks import count, positive, unit_interval
 from .preset import PresetOptions, only, preset
 
 
-@preset
+@preset(buffers="copy")
 def torchtitan(
     *,
     enable: bool = True,
@@ -53,7 +53,7 @@ def torchtitan(
     )
 
 
-@preset
+@preset(buffers="average")
 def ultralytics(
     *, decay: float = 0.9999, tau: float = 2000.0, updates: int = 0, **common: Unpack[PresetOptions]
 ) -> Average:

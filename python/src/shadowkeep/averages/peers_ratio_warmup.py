@@ -10,7 +10,7 @@ from .checks import boolean, count, ordered, positive, unit_interval
 from .preset import PresetOptions, preset
 
 
-@preset
+@preset(buffers="copy")
 def fadel_torch_ema(*, decay: float, use_num_updates: bool = True, **common: Unpack[PresetOptions]) -> Average:
     """torch_ema's `ExponentialMovingAverage`: the warm-up from n = 1 on the initial weights.
 
@@ -25,7 +25,7 @@ def fadel_torch_ema(*, decay: float, use_num_updates: bool = True, **common: Unp
     return Average(schedule=wire.RatioWarmup(decay=high), start="INITIAL", first_index=1, **common)
 
 
-@preset
+@preset(buffers="copy")
 def diffusers(
     *,
     decay: float = 0.9999,
@@ -65,7 +65,7 @@ def diffusers(
     return Average(schedule=schedule, start="FIRST", delay_updates=delay, **common)
 
 
-@preset
+@preset(buffers="copy")
 def tensorflow(
     *,
     decay: float,

@@ -11,7 +11,7 @@ from .preset import PresetOptions, only, preset
 from .shadow_dtype import take_dtype
 
 
-@preset
+@preset(buffers="copy")
 def textbook(*, decay: float, **common: Unpack[PresetOptions]) -> Average:
     """The class with `register` and `update`: s = decay * s + (1 - decay) * p, from the initial weights.
 
@@ -22,7 +22,7 @@ def textbook(*, decay: float, **common: Unpack[PresetOptions]) -> Average:
     return Average(schedule=wire.ConstantDecay(unit_interval("decay", decay)), start="INITIAL", **common)
 
 
-@preset
+@preset(buffers="copy")
 def keras(
     *, ema_momentum: float = 0.99, ema_overwrite_frequency: int | None = None, **common: Unpack[PresetOptions]
 ) -> Average:
@@ -38,7 +38,7 @@ def keras(
     return Average(schedule=wire.ConstantDecay(decay), start="FIRST", **common)
 
 
-@preset
+@preset(buffers="copy")
 def optax(
     *, decay: float, debias: bool = True, accumulator_dtype: Any = None, **common: Unpack[PresetOptions]
 ) -> Average:

@@ -7,11 +7,11 @@ from typing import Any, Unpack
 from .. import wire
 from .average import Average
 from .checks import boolean, count, ordered, positive, unit_interval
-from .preset import POLICIES, PresetOptions, only, preset
+from .preset import PresetOptions, averaged_buffers, preset
 from .shadow_dtype import take_dtype
 
 
-@preset
+@preset(buffers="average")
 def timm_v2(*, decay: float = 0.9999, device: Any = None, **common: Unpack[PresetOptions]) -> Average:
     """`ModelEmaV2`: a constant decay from the initial weights.
 
@@ -23,7 +23,7 @@ def timm_v2(*, decay: float = 0.9999, device: Any = None, **common: Unpack[Prese
     return Average(schedule=wire.ConstantDecay(unit_interval("decay", decay)), start="INITIAL", **common)
 
 
-@preset
+@preset(buffers="average")
 def timm_v3(
     *,
     decay: float = 0.9999,
@@ -56,10 +56,9 @@ def timm_v3(
         stochastic_rounding: no effect: it is for bfloat16 shadows.
         stochastic_rounding_seed: no effect.
         foreach: no effect.
-        exclude_buffers: only False, what the tensors' default policy does.
+        exclude_buffers: buffers are copied; without it floating-point ones are averaged.
         common: see `PresetOptions`.
     """
-    only("exclude_buffers", exclude_buffers, False, POLICIES)
     take_dtype("dtype", dtype, common)
     low, high = unit_interval("min_decay", min_decay), unit_interval("decay", decay)
     gamma, power = positive("warmup_gamma", warmup_gamma), positive("warmup_power", warmup_power)
@@ -68,4 +67,5 @@ def timm_v3(
         ordered("min_decay", low, "decay", high)
         schedule = wire.InversePower(gamma, power, low, high)
     delay = count("update_after_step", update_after_step)
-    return Average(schedule=schedule, start="FIRST", delay_updates=delay, **common)
+    buffers = averaged_buffers(not boolean("exclude_buffers", exclude_buffers))
+    return Average(schedule=schedule, start="FIRST", delay_updates=delay, buffers=buffers, **common)

@@ -10,7 +10,7 @@ from .checks import count, unit_interval
 from .preset import PresetOptions, only, preset
 
 
-@preset
+@preset(buffers="copy")
 def nemo(
     *,
     decay: float,
@@ -33,7 +33,7 @@ def nemo(
     return Average(schedule=schedule, start="INITIAL", every=every, every_offset=1 % every, **common)
 
 
-@preset
+@preset(buffers="copy")
 def fairseq(
     *,
     ema_decay: float = 0.9999,

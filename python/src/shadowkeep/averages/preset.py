@@ -11,10 +11,7 @@ from decimal import Decimal
 from typing import Any, ParamSpec, TypedDict, TypeVar, cast
 
 from .average import Average
-from .rule import PrecisionName
-
-# What to do about options that say what becomes of buffers.
-POLICIES = "averages do not decide about buffers; say it in the run's policies, or EMA(buffers=...)"
+from .rule import BuffersName, PrecisionName
 
 P = ParamSpec("P")
 R = TypeVar("R", Average, list[Average])
@@ -36,35 +33,51 @@ class PresetOptions(TypedDict, total=False):
     exclude: Sequence[str]
 
 
-def preset(make: Callable[P, R]) -> Callable[P, R]:
+def preset(*, buffers: BuffersName) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Give a function of a peer's options, all by keyword, the rest of what a preset does.
 
     The preset's name is the function's (timm_v3: timm-v3). It is the average's default name, stands before each error,
     and begins the average's `preset`, the text that `shadowkeep describe` shows and the command line takes.
+
+    Args:
+        buffers: what the peer does with a model's buffers, where none of its options says that.
     """
-    name = make.__name__.replace("_", "-")
-    common: list[str] = list(PresetOptions.__annotations__)
-    parameters = inspect.signature(make).parameters.values()
-    own: list[str] = [row.name for row in parameters if row.kind == row.KEYWORD_ONLY]
 
-    @functools.wraps(make)
-    def expand(*args: P.args, **options: P.kwargs) -> R:
-        if args:
-            raise TypeError(f"preset {name}: options are given by keyword, got {args[0]!r}")
-        for option in options:
-            if option not in own and option not in common:
-                raise TypeError(f"preset {name} has no option {option!r}, it has {', '.join([*own, *common])}")
-        given = ",".join(f"{option}={option_text(options[option])}" for option in own if option in options)
-        text = f"{name}:{given}" if given else name
-        try:
-            made = make(*args, **{"name": name, **options})  # type: ignore[arg-type]
-        except (TypeError, ValueError) as error:
-            raise type(error)(f"preset {name}: {error}") from None
-        if isinstance(made, Average):
-            return replace(made, preset=text)
-        return cast(R, [replace(average, preset=text) for average in made])
+    def decorate(make: Callable[P, R]) -> Callable[P, R]:
+        name = make.__name__.replace("_", "-")
+        common: list[str] = list(PresetOptions.__annotations__)
+        parameters = inspect.signature(make).parameters.values()
+        own: list[str] = [row.name for row in parameters if row.kind == row.KEYWORD_ONLY]
 
-    return expand
+        @functools.wraps(make)
+        def expand(*args: P.args, **options: P.kwargs) -> R:
+            if args:
+                raise TypeError(f"preset {name}: options are given by keyword, got {args[0]!r}")
+            for option in options:
+                if option not in own and option not in common:
+                    raise TypeError(f"preset {name} has no option {option!r}, it has {', '.join([*own, *common])}")
+            given = ",".join(f"{option}={option_text(options[option])}" for option in own if option in options)
+            text = f"{name}:{given}" if given else name
+            try:
+                made = make(*args, **{"name": name, **options})  # type: ignore[arg-type]
+            except (TypeError, ValueError) as error:
+                raise type(error)(f"preset {name}: {error}") from None
+            if isinstance(made, Average):
+                return _finished(made, text, buffers)
+            return cast(R, [_finished(average, text, buffers) for average in made])
+
+        return expand
+
+    return decorate
+
+
+def averaged_buffers(averaged: bool) -> BuffersName:
+    """Return what becomes of buffers by a peer's option that averages those of floating-point."""
+    return "average" if averaged else "copy"
+
+
+def _finished(average: Average, text: str, buffers: BuffersName) -> Average:
+    return replace(average, preset=text, buffers=average.buffers or buffers)
 
 
 def option_text(value: Any) -> str:

@@ -40,6 +40,7 @@ _FIELD_OF: dict[type[Any], str] = {
 }
 
 
+BuffersName = Literal["copy", "average"]
 DelayModeName = Literal["COPY_UNTIL", "HOLD_UNTIL", "COPY_EACH_UNTIL"]
 
 
@@ -59,6 +60,7 @@ class AverageOptions(TypedDict, total=False):
     include: Sequence[str]
     exclude: Sequence[str]
     preset: str
+    buffers: BuffersName | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,6 +82,7 @@ class Rule:
     include: Sequence[str] = ()
     exclude: Sequence[str] = ()
     preset: str = ""
+    buffers: BuffersName | None = None
 
     def __post_init__(self) -> None:
         """Check what all rules share. Raises ValueError or TypeError, which names the field and its bound."""

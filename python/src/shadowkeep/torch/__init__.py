@@ -18,8 +18,8 @@ An evaluator in another process:
 
 from .ema import EMA
 from .load import load_shadow, shadow_tensors
-from .names import canonical_name
 from .options import EMAOptions
 from .world import World, torchrun_world
+from .wrappers import canonical_names
 
-__all__ = ["EMA", "EMAOptions", "World", "canonical_name", "load_shadow", "shadow_tensors", "torchrun_world"]
+__all__ = ["EMA", "EMAOptions", "World", "canonical_names", "load_shadow", "shadow_tensors", "torchrun_world"]

@@ -7,10 +7,11 @@ from collections.abc import Iterable
 import torch
 
 from ..averages import PrecisionName
-from ..dtypes import FloatName
+from ..dtypes import FLOATS, FloatName
 from ..layout import TensorSpec
 from ..wire import DType
 from .names import NamedTensor
+from .readable import way_out
 
 _TORCH_DTYPES = {
     DType.BOOL: torch.bool, DType.U8: torch.uint8, DType.I8: torch.int8, DType.U16: torch.uint16,
@@ -28,9 +29,19 @@ def torch_dtype(dtype: DType) -> torch.dtype:
 
 def tensor_spec(named: NamedTensor, tensor: torch.Tensor) -> TensorSpec:
     """Return a tensor's part of the layout. Raises TypeError, which names it, when it cannot travel."""
-    if tensor.dtype not in _NAMES:
-        raise TypeError(f"tensor {named.name!r} has dtype {tensor.dtype}, which cannot be sent")
-    return TensorSpec(_NAMES[tensor.dtype], named.shape, named.policy)
+    dtype = tensor.dtype.to_real() if tensor.dtype.is_complex else tensor.dtype
+    if dtype not in _NAMES:
+        raise TypeError(
+            f"tensor {named.name!r} has dtype {tensor.dtype}, which cannot be sent: convert it, or "
+            f"{way_out(named.name, named.is_parameter)}"
+        )
+    if named.policy == "AVERAGE" and _NAMES[dtype] not in FLOATS:
+        raise TypeError(
+            f"tensor {named.name!r} has dtype {tensor.dtype}, which cannot be averaged: give its master with "
+            f'weights=, send it as it is with policies={{"{named.name}": "COPY"}}, or '
+            f"{way_out(named.name, named.is_parameter)}"
+        )
+    return TensorSpec(_NAMES[dtype], named.shape, named.policy)
 
 
 def average_precision(specs: Iterable[TensorSpec]) -> PrecisionName:

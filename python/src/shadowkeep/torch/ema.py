@@ -3,36 +3,38 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
 from torch import nn
 
 from ..averages import Average
+from ..averages.checks import step_number
 from ..client import RECONNECT_SECONDS_DEFAULT, Client, NonFiniteName, connect
 from ..dtypes import FloatName
 from ..layout import PolicyName
 from ..not_copied import NotCopied
 from ..retention import Retention
 from ..snapshots import Snapshots
+from .applying import AppliesAverages
 from .dtypes import average_precision
 from .names import BuffersPolicy, FrozenPolicy
 from .opening import RunOpening
-from .options import DECAY_DEFAULT, Averages, OnBusy, OnFailure, Resume, flat_averages, one_of
+from .options import DECAY_DEFAULT, Averages, OnBusy, OnFailure, Resume, buffers_of, flat_averages, one_of
 from .reading import AverageReader
 from .scale import LossScaler, ScaleWatch
 from .swap import WeightSwap
 from .units import ShardedUnits
 from .weights import PushedTensors, Weights
 from .world import World
+from .wrappers import Names
 from .writer import Writer
 
 logger = logging.getLogger("shadowkeep")
 
 
-class EMA(NotCopied):
+class EMA(AppliesAverages, NotCopied):
     """Averages of a module's weights, kept by the service. Use it from the training thread.
 
     With `decay` the numbers are those of the textbook class: after `register()` the shadow equals the weights, each
@@ -54,12 +56,16 @@ class EMA(NotCopied):
             pushes, "skip" the step.
         buffers: persistent buffers are sent and kept as they are ("copy"), averaged where they are floating-point
             ("average": the statistics of batch norm), or left out ("ignore"). Integer ones are never averaged. Of
-            several processes the first one's are sent.
+            several processes the first one's are sent. None: as the presets among the averages say, whose peers do one
+            or the other; else "copy".
         frozen: parameters with `requires_grad=False` at `register()` are sent with the first step and then no more
             ("once": training one of them later is an error), averaged like the others, or sent and kept as they are
             with each step ("copy").
         policies: AVERAGE, COPY, IGNORE or COPY_ONCE by name pattern ("*" is any run of characters), above what
             `buffers` and `frozen` say; the last one that matches wins.
+        names: from the names of the model's tensors to those in the run, for wrappers that are not known here: a
+            callable, or a mapping of names and of beginnings of names ({"net.wrapped": "net"}). Wrappers of torch,
+            Lightning Fabric, Opacus, DeepSpeed and others are known, and leave no trace in the names.
         weights: tensors to push in place of the model's parameters of the same names, as a mapping or a callable
             that returns one at each update: the optimizer's float32 master weights. The model gets the average cast
             to its own dtype. Sharded ones are DTensors.
@@ -114,9 +120,10 @@ class EMA(NotCopied):
         averages: Averages | None = None,
         wire_dtype: FloatName | None = None,
         on_busy: OnBusy = "wait",
-        buffers: BuffersPolicy = "copy",
+        buffers: BuffersPolicy | None = None,
         frozen: FrozenPolicy = "once",
         policies: Mapping[str, PolicyName] | None = None,
+        names: Names | None = None,
         weights: Weights | None = None,
         scaler: LossScaler | None = None,
         replica: bool | None = None,
@@ -132,7 +139,8 @@ class EMA(NotCopied):
         one_of("on_busy", on_busy, ("wait", "skip"))
         one_of("on_failure", on_failure, ("warn", "raise"))
         one_of("resume", resume, ("step", "continue", "refuse", "rewind"))
-        one_of("buffers", buffers, ("copy", "average", "ignore"))
+        if buffers is not None:
+            one_of("buffers", buffers, ("copy", "average", "ignore"))
         one_of("frozen", frozen, ("once", "average", "copy"))
         if decay is not None and averages is not None:
             raise ValueError(f"decay ({decay}) is that of an average of its own: it and averages exclude each other")
@@ -142,11 +150,13 @@ class EMA(NotCopied):
         self.skipped_steps = 0
         self._owns_client = isinstance(target, str)
         self._client = connect(target, reconnect_timeout=reconnect_timeout) if isinstance(target, str) else target
+        self._run_name = run
         self._decay = decay
         self._averages = None if averages is None else flat_averages(averages)
-        self._buffers = buffers
+        self._buffers = buffers_of(self._averages or ()) if buffers is None else buffers
         self._frozen = frozen
         self._policies = policies
+        self._names = names
         self._weights = weights
         self._scaler = scaler
         self._scale: ScaleWatch | None = None
@@ -170,20 +180,13 @@ class EMA(NotCopied):
         self._writer: Writer | None = None
         self._last_step: int | None = None
         self._resumed_step = -1
-        self._units = ShardedUnits(model)
-        self._reader = AverageReader(self._client, run, model)
+        super().__init__(AverageReader(self._client, run, model, names), WeightSwap(model, names), ShardedUnits(model))
         self._reader.averages = self._averages or ()
-        self._swap = WeightSwap()
 
     @property
     def run(self) -> str:
         """The run's name."""
-        return self._opening.run
-
-    @property
-    def applied(self) -> bool:
-        """Whether an average is in the model, in place of the raw weights."""
-        return self._swap.applied
+        return self._run_name
 
     @property
     def dropped_steps(self) -> int:
@@ -217,13 +220,15 @@ class EMA(NotCopied):
             NotFoundError: there is no version to rewind to.
             DeadlineExceededError: WRITERS_MISSING: another process has not come.
             RuntimeError: the run has other frozen weights; those that are sent once are read back and compared.
-            ValueError: a tensor cannot be sent from here, as a DTensor that is Partial; the message names it.
+            ValueError, TypeError: a tensor cannot be sent from here, as a DTensor that is Partial, or one that is
+                sparse, quantized or without values; the message names it and what to do. `step` is no integer.
         """
         if self._writer is not None:
             raise RuntimeError("register() was called before")
+        step = None if step is None else step_number("step", step)
         self._units = ShardedUnits(self.model)
         self._units.reshard()
-        pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies)
+        pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies, self._names)
         averages = self._averages
         if averages is None:
             decay = DECAY_DEFAULT if self._decay is None else self._decay
@@ -253,16 +258,18 @@ class EMA(NotCopied):
             (`on_failure="warn"`), or that the run had committed when the trainer resumed.
 
         Raises:
-            RuntimeError: a frozen parameter is trained now, a tensor has another shape, or a shadow is applied.
+            RuntimeError: the model has other tensors than were registered, which the message names; what was replaced
+                under its name is followed. Or a frozen parameter is trained or written, or a shadow is applied.
+            TypeError, ValueError: `step` is no integer, or not above the last one and below 2^53.
             ShadowkeepError: an earlier step has failed, with `on_failure="raise"`.
         """
         if self._swap.applied:
             raise RuntimeError("update() while the shadow is applied would push it as weights: call restore() first")
         if self.replica:
-            self.step = self.step + 1 if step is None else step
+            self.step = step_number("step", self.step + 1 if step is None else step)
             return False
         writer = self._registered()
-        following = self.step + 1 if step is None else step
+        following = step_number("step", self.step + 1 if step is None else step)
         if self._last_step is not None and following <= self._last_step:
             raise ValueError(f"step must be larger than the last one, {self._last_step}, got {following}")
         scale_fell = self._scale is not None and self._scale.skipped()
@@ -298,62 +305,6 @@ class EMA(NotCopied):
         self.flush(timeout)
         return self._registered().run.committed_step
 
-    def apply_shadow(
-        self,
-        average: str | None = None,
-        *,
-        step: int | None = None,
-        min_step: int | None = None,
-        timeout: float = 60.0,
-    ) -> None:
-        """Load an average into the model; the raw weights are kept until `restore()`.
-
-        The model is left as it was when anything fails. A second call refreshes the shadow, or loads another average,
-        and keeps the first call's raw weights; editing the weights in between changes neither of them.
-
-        Where several processes push all of them call it, and get the same step: each reads what it holds. Processes
-        that only evaluate, each with a part of the model, agree on a `step` first.
-
-        Args:
-            average: its name; None: the first one.
-            step: exactly this step, while the service holds it.
-            min_step: it must have seen this step. None: all that was pushed before, and folded.
-            timeout: seconds to wait for that.
-        """
-        newest = self.newest_step(timeout)
-        if step is None and min_step is None:
-            # Nothing more is committed before this process has pushed, too.
-            together = self._writer is not None and self._writer.run.writers > 1
-            step, min_step = (newest, None) if together else (None, newest)
-        self._units.reshard()
-        self._swap.apply(self._reader.read(average, step, min_step, timeout))
-
-    def restore(self) -> None:
-        """Put the raw weights back. Raises RuntimeError when no shadow is applied."""
-        self._units.reshard()
-        self._swap.restore()
-
-    @contextmanager
-    def average_parameters(
-        self,
-        average: str | None = None,
-        *,
-        step: int | None = None,
-        min_step: int | None = None,
-        timeout: float = 60.0,
-    ) -> Iterator[None]:
-        """Apply an average for a `with` block: `apply_shadow(...)`, try, finally `restore()`.
-
-        In another such block the weights are left to the outer one, with the average that was applied last.
-        """
-        was_applied = self._swap.applied
-        self.apply_shadow(average, step=step, min_step=min_step, timeout=timeout)
-        try:
-            yield
-        finally:
-            if not was_applied and self._swap.applied:
-                self.restore()
-
     def close(self) -> None:
         """Wait until every pushed step is acknowledged and end the stream. Raises what an earlier step failed with."""
         try:
@@ -388,6 +339,14 @@ class EMA(NotCopied):
         self._writer = None
         if self._owns_client:
             self._client.close()
+
+    def _newest_together(self, timeout: float) -> tuple[int | None, bool]:
+        # Nothing more is committed before this process has pushed, too.
+        return self.newest_step(timeout), self._writer is not None and self._writer.run.writers > 1
+
+    def _check_model(self) -> None:
+        if self._writer is not None:
+            self._writer.follow()
 
     def _registered(self) -> Writer:
         if self._writer is None:

@@ -51,6 +51,11 @@ class FlatSlot:
         return local[start : start + (info.numel_in_shard if info.in_shard else 0)]
 
     @property
+    def memory(self) -> torch.Tensor:
+        """The same."""
+        return self.tensor
+
+    @property
     def shape(self) -> Extents:
         """Of the whole parameter."""
         return tuple(self._flat._shapes[self.place.number])
@@ -67,17 +72,24 @@ class FlatSlot:
         return None
 
     @property
-    def identity(self) -> object:
+    def key(self) -> object:
         """What it shares with no other parameter; tied ones have one place."""
         return id(self.place.handle), self.place.number
+
+    @property
+    def identity(self) -> object:
+        """The same."""
+        return self.key
 
     def regions(self) -> Sequence[RangeRegion]:
         """Return the range of its elements that is here.
 
         Raises:
-            ValueError: its elements are not in row-major order, or are those of another sharded tensor.
+            ValueError: its elements are not in row-major order, are complex, or are those of another sharded tensor.
         """
         flat, index = self._flat, self.place.number
+        if flat.is_complex():
+            raise ValueError(f"parameter {self.name!r} is complex: shard it with FSDP2 (fully_shard)")
         if not flat._contiguities[index] or flat._param_extensions[index] is not None:
             raise ValueError(f"parameter {self.name!r} is flattened by FSDP in another way than row by row")
         info = flat._shard_param_infos[index]

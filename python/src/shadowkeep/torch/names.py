@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Container, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Literal
@@ -11,29 +12,28 @@ from torch import nn
 
 from ..layout import PolicyName, name_matcher
 from .flat_params import FlatParameters, FlatSlot
+from .readable import problem_of, way_out
 from .regions import Extents
 from .slots import ModuleSlot
+from .wrappers import Names, joined, renamer, walk
 
 BuffersPolicy = Literal["copy", "average", "ignore"]
 FrozenPolicy = Literal["once", "average", "copy"]
+Slot = ModuleSlot | FlatSlot
 
 _BUFFERS: dict[BuffersPolicy, PolicyName] = {"copy": "COPY", "average": "AVERAGE", "ignore": "IGNORE"}
 _FROZEN: dict[FrozenPolicy, PolicyName] = {"once": "COPY_ONCE", "average": "AVERAGE", "copy": "COPY"}
 
-# What torch.compile, FSDP and activation checkpointing put in front of a submodule's names, anywhere in a name.
-WRAPPER_PARTS = frozenset({"_orig_mod", "_fsdp_wrapped_module", "_checkpoint_wrapped_module"})
-# What DistributedDataParallel and DataParallel put in front of the whole model's names.
-PARALLEL_PART = "module"
-
 
 @dataclass(frozen=True, slots=True)
 class NamedTensor:
-    """A tensor of a model, by its canonical name."""
+    """A tensor of a model, by the name of the first place where it stands; `ties` are the others."""
 
     name: str
     policy: PolicyName
     is_parameter: bool
-    slot: ModuleSlot | FlatSlot
+    slot: Slot
+    ties: tuple[Slot, ...] = ()
 
     @property
     def tensor(self) -> torch.Tensor:
@@ -42,16 +42,19 @@ class NamedTensor:
 
     @property
     def shape(self) -> Extents:
-        """Of the whole tensor, wherever its parts are."""
+        """Of the whole tensor as it travels, wherever its parts are; complex numbers are pairs of floats."""
         return self.slot.shape
 
+    @property
+    def names(self) -> list[str]:
+        """All its names, the first one first."""
+        return [self.name, *(tie.name for tie in self.ties)]
 
-def canonical_name(name: str) -> str:
-    """Return the name without the parts that wrappers add."""
-    parts = [part for part in name.split(".") if part not in WRAPPER_PARTS]
-    while len(parts) > 1 and parts[0] == PARALLEL_PART:
-        parts = parts[1:]
-    return ".".join(parts)
+    def check_readable(self) -> None:
+        """Raise TypeError, which names the tensor and says what to do, when its values cannot be read or written."""
+        problem = problem_of(self.tensor)
+        if problem is not None:
+            raise TypeError(f"tensor {self.name!r} {problem}; else {way_out(self.name, self.is_parameter)}")
 
 
 def named_tensors(
@@ -61,71 +64,108 @@ def named_tensors(
     *,
     trained: Container[str] = (),
     policies: Mapping[str, PolicyName] | None = None,
+    names: Names | None = None,
+    any_pattern: bool = False,
 ) -> list[NamedTensor]:
-    """Return the model's tensors in the order of its definition, tied ones once, under canonical names.
+    """Return the model's tensors in the order of its definition, tied ones once, parameters before buffers.
 
-    Floating-point parameters are averaged, the others copied. Those with `requires_grad=False` follow `frozen`, unless
-    `trained` has their names. Persistent buffers follow `buffers`; integer ones are not averaged. `policies`, by name
-    pattern, stand above all that; the last one that matches wins.
+    Floating-point and complex parameters are averaged, the others copied. Those with `requires_grad=False` follow
+    `frozen`, unless `trained` has their names. Persistent buffers follow `buffers`; integer ones are not averaged.
+    `policies`, by name pattern, stand above all that; the last one that matches wins. Of tensors that are left out
+    nothing is looked at but their names.
 
     Raises:
-        ValueError: two tensors have the same canonical name, or one of `policies` cannot be.
+        ValueError: two tensors have the same name, or one of `policies` cannot be: it matches none, unless
+            `any_pattern`, or what it matches cannot be treated so.
     """
+    rules = _Rules(policies or {})
     found: dict[str, NamedTensor] = {}
-    seen: set[object] = set()
-    for named in [*_parameters(model, frozen, trained), *_buffers(model, buffers)]:
-        identity = named.slot.identity
-        if identity in seen:
-            continue
-        seen.add(identity)
-        if named.name in found:
-            raise ValueError(f"two tensors of the model are called {named.name!r} without the wrappers' parts")
-        found[named.name] = named
-    for pattern, policy in (policies or {}).items():
-        _rule(found, pattern, policy)
-    return [named for named in found.values() if named.policy != "IGNORE"]
+    # The name under which a tensor was found, by the tensor itself and by its memory.
+    taken: dict[object, str] = {}
+    for slot, is_parameter in [*_parameters(model, names), *_buffers(model, names)]:
+        tied = taken.get(slot.key)
+        if tied is None:
+            policy = rules.policy(slot)
+            if policy is None:
+                trains = is_parameter and (slot.requires_grad or slot.name in trained)
+                policy = "AVERAGE" if trains else _FROZEN[frozen] if is_parameter else _BUFFERS[buffers]
+            if policy == "IGNORE":
+                taken[slot.key] = slot.name
+                continue
+            tied = taken.get(slot.identity)
+            if tied is None:
+                if slot.name in found:
+                    raise ValueError(
+                        f"two tensors of the model are called {slot.name!r} without the wrappers' parts, or by "
+                        "`names`: tell them apart with names={...}"
+                    )
+                found[slot.name] = NamedTensor(slot.name, _possible(policy, slot.tensor), is_parameter, slot)
+                taken[slot.identity] = taken[slot.key] = slot.name
+                continue
+        if tied in found and slot.name not in found[tied].names:
+            found[tied] = replace(found[tied], ties=(*found[tied].ties, slot))
+    if not any_pattern:
+        rules.check_all_matched(found)
+    return list(found.values())
 
 
-def _rule(found: dict[str, NamedTensor], pattern: str, policy: PolicyName) -> None:
-    matcher = name_matcher(pattern)
-    matched = [named for named in found.values() if matcher.fullmatch(named.name)]
-    if not matched:
-        raise ValueError(f"policies: pattern {pattern!r} matches no tensor of the model")
-    for named in matched:
-        if policy == "AVERAGE" and not named.tensor.is_floating_point():
-            raise ValueError(f"policies: tensor {named.name!r} of dtype {named.tensor.dtype} cannot be averaged")
-        if policy == "COPY_ONCE" and named.slot.requires_grad:
-            raise ValueError(f"policies: parameter {named.name!r} is trained, it cannot be sent only once")
-        found[named.name] = replace(named, policy=policy)
+class _Rules:
+    """Policies by name pattern."""
+
+    def __init__(self, policies: Mapping[str, PolicyName]) -> None:
+        self._rows: list[tuple[str, re.Pattern[str], PolicyName]] = [
+            (pattern, name_matcher(pattern), policy) for pattern, policy in policies.items()
+        ]
+        self._matched: set[str] = set()
+
+    def policy(self, slot: Slot) -> PolicyName | None:
+        """Return the policy that the last matching pattern gives a tensor; None: no pattern matches."""
+        found: PolicyName | None = None
+        for pattern, matcher, policy in self._rows:
+            if matcher.fullmatch(slot.name):
+                self._matched.add(pattern)
+                found = policy
+        if found == "AVERAGE" and not _is_averageable(slot.tensor):
+            raise ValueError(f"policies: tensor {slot.name!r} of dtype {slot.tensor.dtype} cannot be averaged")
+        if found == "COPY_ONCE" and slot.requires_grad:
+            raise ValueError(f"policies: parameter {slot.name!r} is trained, it cannot be sent only once")
+        return found
+
+    def check_all_matched(self, found: Mapping[str, NamedTensor]) -> None:
+        ties = {tie.name: named.name for named in found.values() for tie in named.ties}
+        for pattern, matcher, _ in self._rows:
+            if pattern in self._matched:
+                continue
+            tied = next((name for name in ties if matcher.fullmatch(name)), None)
+            hint = "" if tied is None else f" but {tied!r}, which is tied to {ties[tied]!r} and goes by that name"
+            raise ValueError(f"policies: pattern {pattern!r} matches no tensor of the model{hint}")
 
 
-def _parameters(model: nn.Module, frozen: FrozenPolicy, trained: Container[str]) -> Iterator[NamedTensor]:
+def _parameters(model: nn.Module, names: Names | None) -> Iterator[tuple[Slot, bool]]:
     flat = FlatParameters(model)
-    for prefix, module in model.named_modules():
-        slots: dict[str, ModuleSlot | FlatSlot] = {}
+    rename = renamer(names)
+    for prefix, _, module in walk(model):
+        slots: dict[str, Slot] = {}
         for leaf, place in flat.of(module).items():
-            slots[leaf] = FlatSlot(_name(prefix, leaf), place)
+            slots[leaf] = FlatSlot(rename(joined(prefix, leaf)), place)
         for leaf, tensor in module._parameters.items():
             if tensor is not None and not flat.has(module, leaf, tensor):
-                slots[leaf] = ModuleSlot(_name(prefix, leaf), module._parameters, leaf)
-        for slot in slots.values():
-            policy: PolicyName = "AVERAGE" if slot.requires_grad or slot.name in trained else _FROZEN[frozen]
-            yield NamedTensor(slot.name, _possible(policy, slot.tensor), True, slot)
+                slots[leaf] = ModuleSlot(rename(joined(prefix, leaf)), module, "_parameters", leaf)
+        yield from ((slot, True) for slot in slots.values())
 
 
-def _buffers(model: nn.Module, buffers: BuffersPolicy) -> Iterator[NamedTensor]:
-    policy = _BUFFERS[buffers]
-    for prefix, module in model.named_modules():
+def _buffers(model: nn.Module, names: Names | None) -> Iterator[tuple[Slot, bool]]:
+    rename = renamer(names)
+    for prefix, _, module in walk(model):
         for leaf, tensor in module._buffers.items():
             if tensor is not None and leaf not in module._non_persistent_buffers_set:
-                slot = ModuleSlot(_name(prefix, leaf), module._buffers, leaf)
-                yield NamedTensor(slot.name, _possible(policy, tensor), False, slot)
+                yield ModuleSlot(rename(joined(prefix, leaf)), module, "_buffers", leaf), False
 
 
-def _name(prefix: str, leaf: str) -> str:
-    return canonical_name(f"{prefix}.{leaf}" if prefix else leaf)
+def _is_averageable(tensor: torch.Tensor) -> bool:
+    return tensor.is_floating_point() or tensor.is_complex()
 
 
 def _possible(policy: PolicyName, tensor: torch.Tensor) -> PolicyName:
     """Integers are copied where others are averaged."""
-    return "COPY" if policy == "AVERAGE" and not tensor.is_floating_point() else policy
+    return "COPY" if policy == "AVERAGE" and not _is_averageable(tensor) else policy

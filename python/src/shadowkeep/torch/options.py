@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypedDict
 
 from ..averages import Average
@@ -14,6 +15,7 @@ from ..snapshots import Snapshots
 from .names import BuffersPolicy, FrozenPolicy
 from .weights import Weights
 from .world import World
+from .wrappers import Names
 
 DECAY_DEFAULT = 0.999
 
@@ -32,9 +34,10 @@ class EMAOptions(TypedDict, total=False):
     wire_dtype: FloatName | None
     on_busy: OnBusy
     on_failure: OnFailure
-    buffers: BuffersPolicy
+    buffers: BuffersPolicy | None
     frozen: FrozenPolicy
     policies: Mapping[str, PolicyName] | None
+    names: Names | None
     weights: Weights | None
     non_finite: NonFiniteName
     snapshots: Snapshots | None
@@ -57,6 +60,19 @@ def flat_averages(averages: Averages) -> list[Average]:
     if not flat:
         raise ValueError("averages is empty: a run has 1 to 16")
     return flat
+
+
+def buffers_of(averages: Sequence[Average]) -> BuffersPolicy:
+    """Return what averages say becomes of buffers; a RuntimeWarning where they differ, as a run does one for all."""
+    said = {average.buffers: average.name for average in averages if average.buffers is not None}
+    if len(said) == 2:
+        warnings.warn(
+            f"average {said['average']!r} stands for a peer that averages floating-point buffers, {said['copy']!r} for "
+            'one that copies them, and a run does one: they are copied. Say which with buffers="copy" or "average"',
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return "average" if said.keys() == {"average"} else "copy"
 
 
 def one_of(name: str, value: str, choices: tuple[str, ...]) -> None:

@@ -37,6 +37,17 @@ def local_tensor(tensor: torch.Tensor) -> torch.Tensor:
         return local
 
 
+def memory(tensor: torch.Tensor) -> torch.Tensor:
+    """Return this process's memory of a tensor as it travels: complex numbers as pairs of floats."""
+    local = local_tensor(tensor)
+    return torch.view_as_real(local) if local.is_complex() else local
+
+
+def travel_shape(tensor: torch.Tensor) -> tuple[int, ...]:
+    """Return the whole tensor's shape as it travels: complex numbers have a last dimension of 2."""
+    return (*tensor.shape, 2) if tensor.is_complex() else tuple(tensor.shape)
+
+
 def whole_region(shape: Sequence[int]) -> BoxRegion:
     """Return the region of a tensor that is here as it is."""
     origin = (0,) * len(shape)
@@ -50,19 +61,20 @@ def local_regions(name: str, tensor: torch.Tensor) -> list[BoxRegion]:
         ValueError: a placement is Partial, or one that this module does not know.
     """
     dtensor = as_dtensor(tensor)
+    shape = travel_shape(tensor)
     if dtensor is None:
-        return [whole_region(tensor.shape)]
+        return [whole_region(shape)]
     coordinate = dtensor.device_mesh.get_coordinate()
     if coordinate is None:
         return []
-    runs: list[list[Run]] = [[(0, extent)] for extent in tensor.shape]
+    runs: list[list[Run]] = [[(0, extent)] for extent in shape]
     for size, index, placement in zip(dtensor.device_mesh.shape, coordinate, dtensor.placements, strict=True):
         if placement.is_replicate():
             continue
         dimension = _shard_dimension(name, placement)
         chunks = _chunks(runs[dimension], getattr(placement, "split_factor", 1))
         runs[dimension] = _merged(run for chunk in chunks for run in _chunks(chunk, size)[index])
-    local = tuple(local_tensor(tensor).shape)
+    local = tuple(memory(tensor).shape)
     expected = tuple(_length(each) for each in runs)
     if local != expected and 0 not in (*local, *expected):
         raise ValueError(

@@ -7,7 +7,6 @@ from dataclasses import replace
 from functools import partial
 from typing import Protocol
 
-import torch
 from torch import nn
 
 from ..averages import Average
@@ -17,11 +16,13 @@ from ..layout import PolicyName, name_matcher
 from ..shadow import Shadow
 from ..wire import Policy
 from .dtypes import read_dtype
-from .load import Pairs, check_names, check_shape, local_pieces, pair_all, pair_up, shadow_views
+from .load import Fill, check_names, check_shape, fill_all, fills_of, local_pieces, shadow_views
 from .names import NamedTensor, named_tensors
+from .readable import problem_of
 from .regions import Piece
+from .wrappers import Names
 
-_Held = tuple[NamedTensor, Piece, torch.Tensor]
+_Held = tuple[NamedTensor, list[Piece]]
 
 
 class _Rule(Protocol):
@@ -43,15 +44,16 @@ class AverageReader:
             is read, and must be there.
     """
 
-    def __init__(self, client: Client, run: str, model: nn.Module) -> None:
+    def __init__(self, client: Client, run: str, model: nn.Module, names: Names | None = None) -> None:
         self.averages: Sequence[Average] = ()
         self.policies: Mapping[str, PolicyName] | None = None
         self._client = client
         self.run = run
         self._model = model
+        self._names = names
 
-    def read(self, average: str | None, step: int | None, min_step: int | None, timeout: float) -> Pairs:
-        """Return what is here of the model's tensors, each with that of the average (None: the first one).
+    def read(self, average: str | None, step: int | None, min_step: int | None, timeout: float) -> list[Fill]:
+        """Return the values of an average (None: the first one) for what is here of the model's tensors.
 
         Args:
             average: its name.
@@ -63,27 +65,31 @@ class AverageReader:
         rule = next((rule for rule in self.averages if average in (None, rule.name)), None)
         name = average if rule is None else rule.name
         read = partial(self._client.get_shadow, self.run, name, step=step, min_step=min_step, timeout=timeout)
-        held = [(named, piece, view) for named in tensors for piece, view in local_pieces(named)]
-        if any(piece.extent != named.shape for named, piece, _ in held) or len(held) < len(tensors):
+        held = [(named, local_pieces(named)) for named in tensors if problem_of(named.tensor) is None]
+        if any([piece.extent for piece in pieces] != [named.shape] for named, pieces in held):
             return self._read_held(partial(read, dtype=read_dtype(tensors)), tensors, held, name)
-        shadow = read(dtype=read_dtype(tensors), names=self._names(tensors, rule))
-        return pair_all(shadow, tensors) if self.policies is None else pair_up(shadow, tensors)
+        shadow = read(dtype=read_dtype(tensors), names=self._included(tensors, rule))
+        return fill_all(shadow, tensors) if self.policies is None else fills_of(shadow, tensors)
 
     def _read_held(
         self, read: Callable[..., Shadow], tensors: Sequence[NamedTensor], held: Sequence[_Held], average: str | None
-    ) -> Pairs:
+    ) -> list[Fill]:
         """Read just the boxes of a sharded model that are here; which ones the run has, it is asked for."""
         shapes = self._shapes(average)
         if self.policies is None:
             check_names(self.run, list(shapes), tensors)
+        theirs = {named.name: name for named in tensors for name in reversed(named.names) if name in shapes}
         for named in tensors:
-            if named.name in shapes:
-                check_shape(named, shapes[named.name])
-        present = [(named.name, piece, view) for named, piece, view in held if named.name in shapes]
+            if named.name in theirs:
+                check_shape(named, shapes[theirs[named.name]])
+        present = [(named, piece) for named, pieces in held if named.name in theirs for piece in pieces]
         if not present:
             return []
-        shadow = read(boxes=[Box(name, piece.offset, piece.extent) for name, piece, _ in present])
-        return [(view, source) for (_, _, view), source in zip(present, shadow_views(shadow), strict=True)]
+        shadow = read(boxes=[Box(theirs[named.name], piece.offset, piece.extent) for named, piece in present])
+        fills = {named.name: Fill(named, []) for named, _ in present}
+        for (named, piece), source in zip(present, shadow_views(shadow), strict=True):
+            fills[named.name].values.append((piece, source))
+        return list(fills.values())
 
     def _shapes(self, average: str | None) -> dict[str, Sequence[int]]:
         """Return the shapes of the tensors that an average (None: the only one) has."""
@@ -98,17 +104,24 @@ class AverageReader:
 
     def _wanted(self) -> list[NamedTensor]:
         """Return the tensors that an average may change; the model has those already that are sent once."""
-        tensors = named_tensors(self._model, "copy")
+        tensors = named_tensors(self._model, "copy", names=self._names)
         if self.policies is None:
             return tensors
-        named_policies = [(named, self.policies.get(named.name)) for named in tensors]
+        named_policies = [(named, self._policy(named)) for named in tensors]
         return [replace(named, policy=policy) for named, policy in named_policies if policy not in (None, "COPY_ONCE")]
 
-    def _names(self, tensors: Sequence[NamedTensor], rule: Average | None) -> list[str] | None:
+    def _policy(self, named: NamedTensor) -> PolicyName | None:
+        """Return the policy that a tensor was registered with; of several, tied since then, the first."""
+        policies = self.policies or {}
+        return next((policies[name] for name in named.names if name in policies), None)
+
+    def _included(self, tensors: Sequence[NamedTensor], rule: Average | None) -> list[str] | None:
         """Return what to ask for, so that frozen tensors cost nothing; of an unknown average everything is read."""
         if rule is None or self.policies is None or "COPY_ONCE" not in self.policies.values():
             return None
-        return [named.name for named in tensors if named.policy != "AVERAGE" or _takes(rule, named.name)]
+        registered = [next(name for name in named.names if name in self.policies) for named in tensors]
+        pairs = zip(registered, tensors, strict=True)
+        return [name for name, named in pairs if named.policy != "AVERAGE" or _takes(rule, name)]
 
 
 def _takes(rule: _Rule, name: str) -> bool:

@@ -21,7 +21,10 @@ from ..boxes import Box, PlacedBox
 from ..dtypes import item_bytes
 from ..layout import Layout
 from ..wire import Policy
-from .placements import as_dtensor, local_tensor
+from .ambient import plain_torch
+from .dtypes import torch_dtype
+from .placements import as_dtensor, memory
+from .readable import PLAIN
 from .regions import Piece, Region
 from .weights import PushedTensors
 from .world import World
@@ -75,56 +78,78 @@ class Share:
         """Return where the bytes of these boxes come from."""
         return Sources(self.pushed, [self.pieces[place.box_index] for place in places])
 
+    def not_finite(self, layout: Layout) -> list[str]:
+        """Return the names of averaged tensors that have infinities or NaN here, or get them in their wire dtype."""
+        found = []
+        with plain_torch():
+            for own in self.pieces:
+                placed = layout.tensors[own.tensor]
+                if placed.policy == Policy.AVERAGE and placed.name not in found:
+                    view = own.piece.view(self.pushed.slot(own.tensor).memory)
+                    if not torch.isfinite(view.to(torch_dtype(placed.wire_dtype))).all():
+                        found.append(placed.name)
+        return found
+
 
 class Sources:
     """Views of the tensors' memory, in the order of a step's bytes."""
 
     def __init__(self, pushed: PushedTensors, pieces: Sequence[OwnPiece]) -> None:
         self._pushed = pushed
-        used = sorted({own.tensor for own in pieces})
-        self._tensors = [pushed.tensors[index] for index in used]
-        position = {index: number for number, index in enumerate(used)}
+        self._indices = sorted({own.tensor for own in pieces})
+        position = {index: number for number, index in enumerate(self._indices)}
         self._pieces = [(position[own.tensor], own.piece) for own in pieces]
-        self._expected = [_form(tensor) for tensor in pushed.live(self._tensors)]
+        self._forms = [_form(tensor) for tensor in self.live()]
 
-    @torch.no_grad()
-    def views(self) -> list[torch.Tensor]:
-        """Return the views as the model is now.
+    def live(self) -> list[torch.Tensor]:
+        """Return the tensors as they are now. Raises RuntimeError when `weights` gives one no more."""
+        return self._pushed.live(self._indices)
+
+    def views(self, live: Sequence[torch.Tensor]) -> list[torch.Tensor]:
+        """Return the views of what `live` has returned; to be called without autograd.
 
         Raises:
-            RuntimeError: a tensor has another shape or is on another device than before; the message names it.
+            RuntimeError: a tensor has another shape, kind of dtype or device than before; the message names it.
         """
-        live = self._pushed.live(self._tensors)
         forms = [_form(tensor) for tensor in live]
-        if forms != self._expected:
-            self._raise_changed(forms)
-        local = [local_tensor(tensor) for tensor in live]
-        return [piece.view(local[index]) for index, piece in self._pieces]
+        if forms != self._forms:
+            self._check_changed(forms)
+            self._forms = forms
+        return [piece.view(memory(live[index])) for index, piece in self._pieces]
 
-    def _raise_changed(self, forms: Sequence[_Form]) -> None:
-        for named, form, before in zip(self._tensors, forms, self._expected, strict=True):
-            if form != before:
-                raise RuntimeError(f"tensor {named.name!r} has {form}, {before} when it was registered")
+    def _check_changed(self, forms: Sequence[_Form]) -> None:
+        for index, form, before in zip(self._indices, forms, self._forms, strict=True):
+            if form[1:] != before[1:] or not _casts(before[0], form[0]):
+                raise RuntimeError(
+                    f"tensor {self._pushed.tensors[index].name!r} has {_text(form)}, {_text(before)} when it was "
+                    "registered: register() a model that has changed so as another run"
+                )
 
 
-class _Form(NamedTuple):
-    shape: torch.Size
-    device: torch.device
-    placements: tuple[object, ...] | None
-
-    def __str__(self) -> str:
-        placed = "" if self.placements is None else f", placed as {self.placements}"
-        return f"shape {list(self.shape)} on {self.device}{placed}"
+# dtype, shape, device, placements of a DTensor
+_Form = tuple[torch.dtype, torch.Size, torch.device, tuple[object, ...] | None]
 
 
 def _form(tensor: torch.Tensor) -> _Form:
-    dtensor = as_dtensor(tensor)
-    return _Form(tensor.shape, tensor.device, None if dtensor is None else dtensor.placements)
+    placements = None if type(tensor) in PLAIN else getattr(as_dtensor(tensor), "placements", None)
+    return tensor.dtype, tensor.shape, tensor.device, placements
+
+
+def _text(form: _Form) -> str:
+    placed = "" if form[3] is None else f", placed as {form[3]}"
+    return f"shape {list(form[1])} of {form[0]} on {form[2]}{placed}"
+
+
+def _casts(before: torch.dtype, now: torch.dtype) -> bool:
+    """Return whether a tensor may change its dtype so: it travels in the one that it was registered with."""
+    if before == now:
+        return True
+    return (before.is_floating_point and now.is_floating_point) or (before.is_complex and now.is_complex)
 
 
 def _whole(pushed: PushedTensors, index: int) -> OwnPiece:
     named = pushed.tensors[index]
-    pieces = [piece for region in pushed.slot(named).regions() for piece in region.pieces(0, region.numel)]
+    pieces = [piece for region in pushed.slot(index).regions() for piece in region.pieces(0, region.numel)]
     whole = tuple(named.shape)
     if [piece.extent for piece in pieces] != [whole]:
         raise ValueError(
@@ -138,7 +163,7 @@ def _own_pieces(pushed: PushedTensors, layout: Layout, world: World) -> Iterator
     """Cut what is held by the same processes evenly, apart from that what is sent only once."""
     groups: dict[tuple[tuple[int, ...] | None, bool], list[_Held]] = {}
     for index, (named, placed) in enumerate(zip(pushed.tensors, layout.tensors, strict=True)):
-        slot = pushed.slot(named)
+        slot = pushed.slot(index)
         replicas = slot.replicas(world.size)
         group = groups.setdefault((replicas, placed.policy == Policy.COPY_ONCE), [])
         from_first = replicas is None and not named.is_parameter

@@ -10,6 +10,7 @@ import torch
 
 from ..boxes import Part
 from ..wire import Bytes1D
+from .ambient import plain_torch
 from .copy_guard import CopyGuard
 from .share import Share
 from .staging import StagedCopy, place_view
@@ -26,34 +27,37 @@ class Snapshot:
     def __init__(self, share: Share, part: Part) -> None:
         places = part.each_step
         self._sources = share.sources(places)
-        devices = {view.device for view in self._sources.views()}
-        device = devices.pop() if len(devices) == 1 else torch.device("cpu")
-        on_gpu = device.type == "cuda"
-        # Zeroed once: the gaps stay zero, and the pages are touched here, not in the first step.
-        self._host = torch.zeros(part.step_bytes, dtype=torch.uint8, pin_memory=on_gpu)
-        self._views = [place_view(self._host, place) for place in places]
-        self._staged = StagedCopy(places, self._host, device) if on_gpu else None
-        self._guard = CopyGuard(device) if on_gpu else None
+        live = self._sources.live()
+        with plain_torch():
+            devices = {view.device for view in self._sources.views(live)}
+            device = devices.pop() if len(devices) == 1 else torch.device("cpu")
+            on_gpu = device.type == "cuda"
+            # Zeroed once: the gaps stay zero, and the pages are touched here, not in the first step.
+            self._host = torch.zeros(part.step_bytes, dtype=torch.uint8, device="cpu", pin_memory=on_gpu)
+            self._views = [place_view(self._host, place) for place in places]
+            self._staged = StagedCopy(places, self._host, device) if on_gpu else None
+            self._guard = CopyGuard(device) if on_gpu else None
+            self._space: Bytes1D = self._host.numpy()
 
     @property
     def space(self) -> Bytes1D:
         """The step's bytes; read them after `wait`."""
-        space: Bytes1D = self._host.numpy()
-        return space
+        return self._space
 
-    @torch.no_grad()
     def take(self) -> None:
         """Copy the tensors as they are now; the snapshot before must have been read.
 
         Raises:
             RuntimeError: a tensor has another shape or is on another device than before; the message names it.
         """
-        views = self._sources.views()
-        staged = self._staged
-        if self._guard is not None and staged is not None:
-            self._guard.launch(lambda: staged.copy(views))
-        elif views:
-            torch._foreach_copy_(self._views, views)
+        live = self._sources.live()
+        with plain_torch():
+            views = self._sources.views(live)
+            staged = self._staged
+            if self._guard is not None and staged is not None:
+                self._guard.launch(lambda: staged.copy(views))
+            elif views:
+                torch._foreach_copy_(self._views, views)
 
     def wait(self) -> None:
         """Wait until the copies have arrived; called by the sender, not by the trainer."""
@@ -66,12 +70,14 @@ class Snapshot:
             self._guard.close()
 
 
-@torch.no_grad()
 def whole_step(share: Share, part: Part) -> Bytes1D:
     """Return the bytes of a step with all tensors, those that are sent once among them, in memory of their own."""
-    host = torch.zeros(part.first_step_bytes, dtype=torch.uint8)
-    sources = share.sources(part.places).views()
-    if sources:
-        torch._foreach_copy_([place_view(host, place) for place in part.places], sources)
-    space: Bytes1D = host.numpy()
+    sources = share.sources(part.places)
+    live = sources.live()
+    with plain_torch():
+        host = torch.zeros(part.first_step_bytes, dtype=torch.uint8, device="cpu")
+        views = sources.views(live)
+        if views:
+            torch._foreach_copy_([place_view(host, place) for place in part.places], views)
+        space: Bytes1D = host.numpy()
     return space

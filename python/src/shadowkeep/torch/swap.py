@@ -2,32 +2,68 @@
 
 from __future__ import annotations
 
-import torch
+from collections.abc import Sequence
 
-from .load import Pairs, copy_into
+from torch import nn
+
+from .ambient import plain_torch
+from .load import Copy, Fill, copies_of, copy_all, raw_values
+from .putback import Before, Kept
+from .wrappers import Names
 
 
 class WeightSwap:
-    """Keeps the raw weights, by value, from the first `apply` to `restore`; applying again does not touch them."""
+    """Keeps the raw weights, by value, from the first `apply` to `restore`; applying again does not touch them.
 
-    def __init__(self) -> None:
-        self._raw: Pairs | None = None
+    Args:
+        model: what the weights are of.
+        names: as in `EMA`.
+    """
+
+    def __init__(self, model: nn.Module, names: Names | None = None) -> None:
+        self._model = model
+        self._names = names
+        self._kept: dict[str, Kept] = {}
+        self._before: Before | None = None
 
     @property
     def applied(self) -> bool:
         """Whether a shadow is in the model."""
-        return self._raw is not None
+        return self._before is not None
 
-    @torch.no_grad()
-    def apply(self, pairs: Pairs) -> None:
-        """Copy each pair's second tensor into its first, the model's."""
-        if self._raw is None:
-            self._raw = [(tensor, tensor.detach().clone()) for tensor, _ in pairs]
-        copy_into(pairs)
+    def apply(self, fills: Sequence[Fill]) -> None:
+        """Write the values of a shadow; what only an earlier one has changed gets its raw values back.
+
+        When anything fails the model is as it was before.
+        """
+        with plain_torch():
+            before = self._before or Before(self._model, self._names)
+            # Checked as a whole, before anything is kept or written.
+            copies = copies_of(fills)
+            names = {fill.named.name for fill in fills}
+            fresh = {
+                fill.named.name: Kept.of(fill.named, raw_values(fill))
+                for fill in fills
+                if fill.named.name not in self._kept
+            }
+            again = [fill for fill in fills if fill.named.name in self._kept]
+            back = [kept.raw for name, kept in self._kept.items() if name not in names]
+            undo = copies_of([kept.raw for kept in fresh.values()])
+            undo += [Copy(target, target.clone()) for target, _ in copies_of([*again, *back])]
+            was = self._kept, self._before
+            # From here on, so that an exception at any point leaves what `restore` needs.
+            self._kept, self._before = self._kept | fresh, before
+            try:
+                copy_all([*copies, *copies_of(back)])
+            except BaseException:
+                copy_all(undo)
+                self._kept, self._before = was
+                raise
 
     def restore(self) -> None:
-        """Put the raw weights back. Raises RuntimeError when there are none."""
-        if self._raw is None:
+        """Put the raw weights back; see `Before.put_back`. Raises RuntimeError when there are none."""
+        if self._before is None:
             raise RuntimeError("restore() without apply_shadow(): there are no raw weights to put back")
-        copy_into(self._raw)
-        self._raw = None
+        with plain_torch():
+            self._before.put_back(self._kept.values())
+        self._before, self._kept = None, {}

@@ -62,10 +62,13 @@ class Writer:
         else:
             self.run.push_space(step, self._first_space(), initial=True, until_acked=True)
             if self.run.committed_step is None:
-                raise RuntimeError(
-                    f"run {self.run.name!r} cannot begin: the model has infinities or NaN in averaged weights"
-                )
+                raise RuntimeError(self._not_finite())
+        self._frozen.begin()
         self._outlast_failures()
+
+    def follow(self) -> None:
+        """Look whether the model has the tensors that were registered. Raises RuntimeError, which names the others."""
+        self._share.pushed.follow()
 
     def repeat(self, step: int, conflict: ShadowkeepError) -> None:
         """Push the weights of the beginning again, for the service to compare. Raises `conflict` for other ones."""
@@ -74,6 +77,7 @@ class Writer:
             self.run.push_space(step, self._first_space(), initial=True, until_acked=True)
         except ShadowkeepError as error:
             raise (conflict if error.reason == "STEP_CONFLICT" else error) from None
+        self._frozen.begin()
         self._outlast_failures()
 
     def push(self, step: int) -> bool:
@@ -108,6 +112,7 @@ class Writer:
                 if self._losses is None or not is_tolerable(failure):
                     raise
                 self._lose_unsent(failure)
+            self._frozen.check_all()
         finally:
             self.abandon()
         self._tell_the_end()
@@ -127,6 +132,7 @@ class Writer:
         """Wait until the step before has left; False: this one is lost."""
         try:
             if frozen:
+                self.follow()
                 self._frozen.check()
             self._sender.wait_idle()
         except ShadowkeepError as failure:
@@ -165,6 +171,15 @@ class Writer:
         self._snapshot.wait()
         # The snapshot must stay as it is until the service has it: a connection that breaks is healed from it.
         self.run.push_space(step, self._snapshot.space, until_acked=True)
+        self._frozen.look()
+
+    def _not_finite(self) -> str:
+        names = self._share.not_finite(self.run.layout)
+        where = ", ".join(map(repr, names)) or "another process's part of the weights"
+        return (
+            f"run {self.run.name!r} cannot begin: there are infinities or NaN in {where}. What holds them on purpose "
+            'is kept as it is with policies={NAME: "COPY"}, or averaged with non_finite="ACCEPT"'
+        )
 
     def _lose_unsent(self, failure: ShadowkeepError) -> None:
         """Count the step that goes on trying: with the end of the stream nobody does any more."""

@@ -1,0 +1,104 @@
+"""The part of an `EMA` that puts averages into the model and takes them out again."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from .reading import AverageReader
+from .swap import WeightSwap
+from .units import ShardedUnits
+
+
+class AppliesAverages(ABC):
+    """Applies what a reader reads, and restores.
+
+    Args:
+        reader: of the run's averages.
+        swap: of the model.
+        units: the model's.
+    """
+
+    def __init__(self, reader: AverageReader, swap: WeightSwap, units: ShardedUnits) -> None:
+        self._reader = reader
+        self._swap = swap
+        self._units = units
+
+    @property
+    def applied(self) -> bool:
+        """Whether an average is in the model, in place of the raw weights."""
+        return self._swap.applied
+
+    def apply_shadow(
+        self,
+        average: str | None = None,
+        *,
+        step: int | None = None,
+        min_step: int | None = None,
+        timeout: float = 60.0,
+    ) -> None:
+        """Load an average into the model; the raw weights are kept until `restore()`.
+
+        The model is left as it was when anything fails. A second call refreshes the shadow, or loads another average,
+        and keeps the first call's raw weights; editing the weights in between changes neither of them.
+
+        Where several processes push all of them call it, and get the same step: each reads what it holds. Processes
+        that only evaluate, each with a part of the model, agree on a `step` first.
+
+        Args:
+            average: its name; None: the first one.
+            step: exactly this step, while the service holds it.
+            min_step: it must have seen this step. None: all that was pushed before, and folded.
+            timeout: seconds to wait for that.
+
+        Raises:
+            RuntimeError: the model has other tensors than were registered; the message names them.
+        """
+        newest, together = self._newest_together(timeout)
+        if step is None and min_step is None:
+            step, min_step = (newest, None) if together else (None, newest)
+        self._units.reshard()
+        self._check_model()
+        self._swap.apply(self._reader.read(average, step, min_step, timeout))
+
+    def restore(self) -> None:
+        """Put the raw weights back into the parameters and buffers that had them, and these into their places.
+
+        That is so whatever was done to the model in between: other dtypes, devices, `load_state_dict(assign=True)`, new
+        parameters. A RuntimeWarning says which weights have no place any more, and which tensors are new.
+
+        Raises:
+            RuntimeError: no shadow is applied.
+        """
+        self._units.reshard()
+        self._swap.restore()
+
+    @contextmanager
+    def average_parameters(
+        self,
+        average: str | None = None,
+        *,
+        step: int | None = None,
+        min_step: int | None = None,
+        timeout: float = 60.0,
+    ) -> Iterator[None]:
+        """Apply an average for a `with` block: `apply_shadow(...)`, try, finally `restore()`.
+
+        In another such block the weights are left to the outer one, with the average that was applied last.
+        """
+        was_applied = self._swap.applied
+        self.apply_shadow(average, step=step, min_step=min_step, timeout=timeout)
+        try:
+            yield
+        finally:
+            if not was_applied and self._swap.applied:
+                self.restore()
+
+    @abstractmethod
+    def _newest_together(self, timeout: float) -> tuple[int | None, bool]:
+        """Return the newest step that is committed of all that was pushed, and whether other processes push, too."""
+
+    @abstractmethod
+    def _check_model(self) -> None:
+        """Look whether the model has the tensors that are pushed. Raises RuntimeError, which names the others."""
