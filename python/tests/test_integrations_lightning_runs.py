@@ -184,6 +184,19 @@ def test_a_checkpoint_of_weights_alone_is_evaluated_as_it_is(client: Client, run
     assert close_to(seen, model.trajectory[2])
 
 
+def test_weights_that_were_loaded_by_hand_are_evaluated_as_they_are(
+    client: Client, run_name: str, tmp_path: Path
+) -> None:
+    model = Regression()
+    fitted = with_checkpoints(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY))
+    fitted.fit(model, loader(4))
+    for _ in range(2):
+        assert close_to(evaluate(fitted, model, "test"), textbook(model.trajectory, DECAY))
+    model.load_state_dict(torch.load(checkpoint(tmp_path, 2), weights_only=True)["state_dict"])
+    with pytest.warns(RuntimeWarning, match="were changed since they were trained or restored"):
+        assert close_to(evaluate(fitted, model, "test"), model.trajectory[2])
+
+
 @pytest.mark.parametrize("kind", EVALUATIONS)
 def test_before_the_first_fit_the_models_own_weights_are_evaluated(
     client: Client, run_name: str, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture

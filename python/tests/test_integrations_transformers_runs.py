@@ -136,6 +136,19 @@ def test_a_model_of_which_nothing_is_known_says_what_it_is_evaluated_with(
     assert close_to(model.seen[-1], textbook(weights, DECAY))
 
 
+def test_weights_that_were_loaded_by_hand_are_evaluated_as_they_are(
+    client: Client, run_name: str, tmp_path: Path
+) -> None:
+    made, model, weights = train(tmp_path, ShadowkeepCallback(client, run=run_name, decay=DECAY), max_steps=3)
+    for _ in range(2):
+        made.evaluate()
+        assert close_to(model.seen[-1], textbook(weights, DECAY))
+    model.load_state_dict(Regression().state_dict())
+    with pytest.warns(RuntimeWarning, match="were changed since they were trained or restored"):
+        made.evaluate()
+    assert close_to(model.seen[-1], weights[0])
+
+
 def test_a_failed_training_is_abandoned_by_the_next(client: Client, run_name: str, tmp_path: Path) -> None:
     class Failing(transformers.TrainerCallback):  # type: ignore[misc]
         def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
@@ -15,11 +14,10 @@ from ..torch import EMA, EMAOptions
 from .lightning_steps import OptimizerSteps
 from .places import (
     Evaluated,
+    KnownWeights,
     Place,
     client_of,
     evaluated_anywhere,
-    evaluated_at,
-    evaluated_unplaced,
     present_place,
     run_of_training,
 )
@@ -84,9 +82,7 @@ class ShadowkeepEMA(Callback):
         self._applied: EMA | None = None
         # What the checkpoint that was loaded for this call of the trainer says.
         self._loaded: Place | None = None
-        # Whose weights are known, and where they are; None: they came from a checkpoint that does not say it.
-        self._module: weakref.ref[LightningModule] | None = None
-        self._place: Place | None = None
+        self._known: KnownWeights | None = None
 
     @property
     def state_key(self) -> str:
@@ -95,7 +91,8 @@ class ShadowkeepEMA(Callback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the run and its step, for a checkpoint. Waits for the service's answer to what was pushed."""
-        place = self._place if self.ema is None else present_place(self.ema)
+        known = None if self._known is None else self._known.place
+        place = known if self.ema is None else present_place(self.ema)
         return {} if place is None else place.to_state()
 
     def load_state_dict(self, state_dict: dict[str, Any]) -> None:
@@ -110,7 +107,8 @@ class ShadowkeepEMA(Callback):
         """Open the run."""
         self._note_checkpoint(trainer, pl_module)
         # A trainer that fits again goes on where it was.
-        restored = self._place if trainer.global_step > 0 and self._knows(pl_module) else None
+        known = self._known_of(pl_module)
+        restored = known.place if trainer.global_step > 0 and known is not None else None
         self.run = self._decide(trainer, lambda client: self._run_of(client, trainer, restored))
         ema = EMA(_wrapped(trainer, pl_module), self._target, run=self.run, **self._options)
         self.ema = ema
@@ -123,11 +121,11 @@ class ShadowkeepEMA(Callback):
         ema = self.ema
         if ema is None:
             return
-        self._module, self._place = weakref.ref(pl_module), present_place(ema)
+        self._known = KnownWeights(pl_module, present_place(ema))
         self.ema = None
         ema.close()
         if _is_trial(trainer):
-            self._place = None
+            self._known = None
             self._decide(trainer, lambda client: client.delete_run(self.run))
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
@@ -207,9 +205,8 @@ class ShadowkeepEMA(Callback):
         ema.apply_shadow(self._average, step=step)
 
     def _evaluated(self, client: Client, pl_module: LightningModule) -> Evaluated:
-        if not self._knows(pl_module):
-            return evaluated_anywhere(client, self.run)
-        return evaluated_unplaced() if self._place is None else evaluated_at(client, self._place)
+        known = self._known_of(pl_module)
+        return evaluated_anywhere(client, self.run) if known is None else known.evaluated(client, pl_module)
 
     def _restore(self) -> None:
         ema, self._applied = self._applied, None
@@ -218,6 +215,8 @@ class ShadowkeepEMA(Callback):
         try:
             if ema.applied:
                 ema.restore()
+            if self._known is not None:
+                self._known.have_returned()
         finally:
             if ema is not self.ema:
                 ema.close()
@@ -225,10 +224,10 @@ class ShadowkeepEMA(Callback):
     def _note_checkpoint(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The weights of a checkpoint that was just loaded are where it says."""
         if trainer.ckpt_path is not None:
-            self._module, self._place = weakref.ref(pl_module), self._loaded
+            self._known = KnownWeights(pl_module, self._loaded)
 
-    def _knows(self, pl_module: LightningModule) -> bool:
-        return self._module is not None and self._module() is pl_module
+    def _known_of(self, pl_module: LightningModule) -> KnownWeights | None:
+        return self._known if self._known is not None and self._known.are_of(pl_module) else None
 
     def _decide(self, trainer: Trainer, decide: Callable[[Client], T]) -> T:
         def with_client() -> T:

@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import logging
 import warnings
+import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
+
+from torch import nn
 
 from ..client import Client, connect
 from ..errors import NotFoundError, ShadowkeepError
@@ -35,6 +38,41 @@ class Place(NamedTuple):
     def to_state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON takes it."""
         return self._asdict()
+
+
+class KnownWeights:
+    """A model of whose weights the place is known, as long as nothing else writes into them.
+
+    Args:
+        model: is not kept alive.
+        place: None: the weights came from a checkpoint that does not say it.
+    """
+
+    def __init__(self, model: nn.Module, place: Place | None) -> None:
+        self.place = place
+        self._model = weakref.ref(model)
+        self._marks = _marks(model)
+
+    def are_of(self, model: nn.Module) -> bool:
+        """Whether this is the model."""
+        return self._model() is model
+
+    def evaluated(self, client: Client, model: nn.Module) -> Evaluated:
+        """Return what the model is evaluated with."""
+        if _marks(model) != self._marks:
+            return Evaluated(None, f"the weights were changed since they were trained or restored: {_OWN}")
+        return evaluated_unplaced() if self.place is None else evaluated_at(client, self.place)
+
+    def have_returned(self) -> None:
+        """The weights are back after an evaluation."""
+        model = self._model()
+        if model is not None:
+            self._marks = _marks(model)
+
+
+def _marks(model: nn.Module) -> list[int]:
+    """Return what rises when a parameter is written; torch does not count writes through `.data`."""
+    return [0 if parameter.is_inference() else parameter._version for parameter in model.parameters()]
 
 
 def present_place(ema: EMA) -> Place:

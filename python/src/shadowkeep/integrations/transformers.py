@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import weakref
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from functools import wraps
@@ -16,11 +15,10 @@ from ..client import Client
 from ..torch import EMA, EMAOptions
 from .places import (
     Evaluated,
+    KnownWeights,
     Place,
     client_of,
     evaluated_anywhere,
-    evaluated_at,
-    evaluated_unplaced,
     present_place,
     run_of_training,
 )
@@ -71,9 +69,7 @@ class ShadowkeepCallback(TrainerCallback):
         self._average = average
         self._options = options
         self._evaluating = False
-        # Whose weights are known, and where they are; None: they came from a checkpoint that does not say it.
-        self._model: weakref.ref[nn.Module] | None = None
-        self._place: Place | None = None
+        self._known: KnownWeights | None = None
 
     def evaluate_with_average(self, trainer: Trainer) -> None:
         """Make `trainer.evaluate` and `trainer.predict` use the average, in and after training.
@@ -121,9 +117,10 @@ class ShadowkeepCallback(TrainerCallback):
         ema = self.ema
         if ema is None:
             return
-        self._model, self._place = weakref.ref(ema.model), present_place(ema)
+        place: Place | None = present_place(ema)
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
-            self._place = self._place_of(state.best_model_checkpoint)
+            place = self._place_of(state.best_model_checkpoint)
+        self._known = KnownWeights(ema.model, place)
         self.ema = None
         ema.close()
 
@@ -162,6 +159,8 @@ class ShadowkeepCallback(TrainerCallback):
             if ema is not None:
                 if ema.applied:
                     ema.restore()
+                if self._known is not None:
+                    self._known.have_returned()
                 if ema is not self.ema:
                     ema.close()
 
@@ -178,9 +177,9 @@ class ShadowkeepCallback(TrainerCallback):
         return EMA(model, self._target, run=run, replica=True, **self._options), step
 
     def _evaluated(self, client: Client, model: nn.Module) -> Evaluated:
-        if self._model is None or self._model() is not model:
+        if self._known is None or not self._known.are_of(model):
             return evaluated_anywhere(client, self.run)
-        return evaluated_unplaced() if self._place is None else evaluated_at(client, self._place)
+        return self._known.evaluated(client, model)
 
     @property
     def _key(self) -> str:
