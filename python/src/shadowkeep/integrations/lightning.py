@@ -215,8 +215,6 @@ class ShadowkeepEMA(Callback):
         try:
             if ema.applied:
                 ema.restore()
-            if self._known is not None:
-                self._known.have_returned()
         finally:
             if ema is not self.ema:
                 ema.close()

@@ -7,17 +7,20 @@ evaluation of a checkpoint uses the average of its own step.
 from __future__ import annotations
 
 import logging
+import math
 import warnings
 import weakref
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any, NamedTuple, Self
 
+import torch
 from torch import nn
 
 from ..client import Client, connect
 from ..errors import NotFoundError, ShadowkeepError
 from ..torch import EMA
+from ..torch.placements import local_tensor
 
 logger = logging.getLogger("shadowkeep")
 
@@ -59,20 +62,34 @@ class KnownWeights:
 
     def evaluated(self, client: Client, model: nn.Module) -> Evaluated:
         """Return what the model is evaluated with."""
-        if _marks(model) != self._marks:
+        if _are_others(self._marks, _marks(model)):
             return Evaluated(None, f"the weights were changed since they were trained or restored: {_OWN}")
         return evaluated_unplaced() if self.place is None else evaluated_at(client, self.place)
 
-    def have_returned(self) -> None:
-        """The weights are back after an evaluation."""
-        model = self._model()
-        if model is not None:
-            self._marks = _marks(model)
+
+def _marks(model: nn.Module) -> list[tuple[tuple[int, ...], float]]:
+    """Return shape and norm of each parameter, as far as it is in this process."""
+    local = [local_tensor(parameter).detach() for parameter in model.parameters()]
+    return [(tuple(tensor.shape), _norm(tensor)) for tensor in local]
 
 
-def _marks(model: nn.Module) -> list[int]:
-    """Return what rises when a parameter is written; torch does not count writes through `.data`."""
-    return [0 if parameter.is_inference() else parameter._version for parameter in model.parameters()]
+def _norm(tensor: torch.Tensor) -> float:
+    is_number = tensor.is_floating_point() or tensor.is_complex()
+    # Integers and float8 have no norm in torch, tensors without memory have no values.
+    if tensor.is_meta or not is_number or tensor.itemsize < 2:
+        return 0.0
+    dtype = torch.complex128 if tensor.is_complex() else torch.float64
+    return float(torch.linalg.vector_norm(tensor, dtype=dtype))
+
+
+def _are_others(before: list[tuple[tuple[int, ...], float]], now: list[tuple[tuple[int, ...], float]]) -> bool:
+    """Of a model that is cut otherwise now nothing is known; the order of a sum depends on the device."""
+    if [shape for shape, _ in before] != [shape for shape, _ in now]:
+        return False
+    return any(
+        not (math.isclose(old, new, rel_tol=1e-9) or (math.isnan(old) and math.isnan(new)))
+        for (_, old), (_, new) in zip(before, now, strict=True)
+    )
 
 
 def present_place(ema: EMA) -> Place:

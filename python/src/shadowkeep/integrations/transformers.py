@@ -159,8 +159,6 @@ class ShadowkeepCallback(TrainerCallback):
             if ema is not None:
                 if ema.applied:
                     ema.restore()
-                if self._known is not None:
-                    self._known.have_returned()
                 if ema is not self.ema:
                     ema.close()
 
