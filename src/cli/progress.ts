@@ -34,8 +34,12 @@ export function startProgress(label: string, totalBytes: number, json: boolean):
     {
       stream: process.stderr,
       fps: FRAMES_PER_SECOND,
+      // The last column stays free: what clears the rest of a line takes the character that stands in it.
       format: (_options, { maxWidth }: { maxWidth?: number }) =>
-        formatProgress({ ...state, elapsedMs: performance.now() - startedMs }, maxWidth),
+        formatProgress(
+          { ...state, elapsedMs: performance.now() - startedMs },
+          maxWidth === undefined ? undefined : maxWidth - 1,
+        ),
       hideCursor: true,
       clearOnComplete: true,
     },

@@ -47,14 +47,9 @@ function showColumn<Row>(column: Column<Row>, rows: readonly Row[]): ShownColumn
   const cells = rows.map((row) => escapeUnprintable(column.cell(row)));
   const lengths = [title, ...cells].map((text) => text.length);
   const widthMax = Math.max(...lengths);
-  return {
-    title,
-    align,
-    dropRank,
-    cells,
-    widthMax,
-    widthMin: wraps ? Math.min(widthMax, WRAPPED_WIDTH_MIN) : widthMax,
-  };
+  const words = cells.flatMap((text) => text.split(' ')).map((word) => word.length);
+  const widthMin = wraps ? Math.min(widthMax, Math.max(WRAPPED_WIDTH_MIN, ...words)) : widthMax;
+  return { title, align, dropRank, cells, widthMax, widthMin };
 }
 
 /** The columns that have room, or else those that always stay. */

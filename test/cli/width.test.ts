@@ -65,6 +65,13 @@ describe('a table', () => {
     }
   });
 
+  test('drops columns for a long word, which the terminal would cut', () => {
+    const word = 'timm-v3:decay=0.9998,use_warmup=true';
+    const lines = formatTable(COLUMNS, [{ name: 'a', step: 5, note: `from ${word}` }], 60);
+    expect(lines[0]).toBe('NAME  STEP  SECOND  NOTE');
+    expect(lines.some((line) => line.endsWith(word) && line.length <= 60)).toBe(true);
+  });
+
   test('shows nothing that is no print', () => {
     const [, row] = formatTable([{ title: 'T', cell: () => 'a\n\x1b[0mb' }, COLUMNS[1]!], [ROWS[0]!]);
     expect(row).toBe('a\\n\\u001b[0mb     5');
