@@ -9,12 +9,13 @@ from typing import Literal, Self
 
 from . import wire
 from .allocator import keep_freed_blocks
+from .apart import Answer
 from .averages import Average
 from .averages.checks import count, member, not_negative, positive, step_number, width
 from .boxes import Box, checked_boxes, to_messages
 from .catalog import Catalog
 from .checksums import find_checksum
-from .connection import Answer, Connection
+from .connection import Connection
 from .dtypes import FloatName, float_dtype
 from .errors import InternalError, ShadowkeepError
 from .layout import Layout, PolicyName, TensorSpecs
@@ -81,9 +82,9 @@ class Client(NotCopied):
         self._checksum = find_checksum(checksums)
         self._timeout = positive("timeout", timeout)
         self._reconnect_timeout = not_negative("reconnect_timeout", reconnect_timeout)
-        # Reads and single requests are made by the caller's thread, where an interrupt can cost the channel: steps have
-        # one of their own.
+        # Steps and reads have channels of their own: a read holds up no trainer, and an interrupt costs it its channel.
         self._calls = Connection(target, timeout)
+        self._reads = Connection(target, timeout)
         self._streams = Connection(target, timeout)
         self._catalog = Catalog(self.get_run)
 
@@ -252,7 +253,7 @@ class Client(NotCopied):
             request.boxes = self._catalog.to_messages(name, known, boxes)
         reception = Reception(self._checksum, reuse)
         try:
-            shadow = read_shadow(self._calls, request, reception, self._patience(reconnect_timeout))
+            shadow = read_shadow(self._reads, request, reception, self._patience(reconnect_timeout))
         except ShadowkeepError:
             self._catalog.forget(name)
             raise
@@ -306,6 +307,7 @@ class Client(NotCopied):
     def close(self) -> None:
         """Close the connections at once; streams that are still open fail."""
         self._calls.close()
+        self._reads.close()
         self._streams.close()
 
     def __enter__(self) -> Self:

@@ -1,22 +1,20 @@
-"""A channel to the service that is replaced where it cannot be used any more.
+"""A channel to the service, and another one where it cannot be used any more.
 
 A channel has locks of its own, in Python and below it. They stay locked for ever in a child that was forked while
-another thread held one, and after an exception that a signal handler (Ctrl-C) raised between two of its instructions.
-Such a channel is left alone, closing it would wait for the same locks, and a new one takes its place.
+another thread held one, and after a read that an exception of a signal handler (Ctrl-C) has broken off between two
+instructions of grpcio. Such a channel is left alone: closing and freeing it would wait for the same locks.
 """
 
 from __future__ import annotations
 
+import ctypes
 import logging
 import os
 import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from typing import TypeVar
+from collections.abc import Callable
 
-import grpc
-
+from .apart import Answer, apart, in_background
 from .backoff import Backoff, is_transient, is_unknown_host, was_not_sent
 from .errors import FailedPreconditionError, ShadowkeepError
 from .stub import Stub
@@ -25,8 +23,6 @@ from .stub import Stub
 CLOSE_SECONDS_MAX = 0.5
 
 logger = logging.getLogger("shadowkeep")
-
-Answer = TypeVar("Answer")
 
 
 class Connection:
@@ -42,22 +38,28 @@ class Connection:
         self._timeout = timeout
         self._closed = False
         self._replaced = 0
-        # By process and number: setdefault needs no lock, which a child could inherit locked. The old ones stay, since
-        # nothing may be done with them.
+        # By process and number: setdefault needs no lock, which a child could inherit locked.
         self._stubs: dict[tuple[int, int], Stub] = {}
 
-    @contextmanager
-    def stub(self) -> Iterator[Stub]:
-        """Yield the methods for one call of this thread. An exception that is not the call's own costs the channel."""
-        key = (os.getpid(), self._replaced)
-        stub = self._stub_of(key)
-        try:
-            yield stub
-        except (ShadowkeepError, grpc.RpcError, GeneratorExit):
-            raise
-        except BaseException:
-            self._replaced = key[1] + 1
-            raise
+    def stub(self) -> Stub:
+        """Return the methods of the present channel of this process."""
+        if self._closed:
+            raise FailedPreconditionError(f"the client of {self.target} is closed")
+        stub = self._stubs.get(self._key)
+        if stub is None:
+            made = Stub(self.target, self._timeout)
+            stub = self._stubs.setdefault(self._key, made)
+            if stub is not made:
+                made.close()
+        return stub
+
+    def replace(self) -> None:
+        """Leave the present channel to itself; the next call makes another."""
+        stub = self._stubs.pop(self._key, None)
+        self._replaced += 1
+        if stub is not None:
+            # Never freed: that would close it.
+            ctypes.pythonapi.Py_IncRef(ctypes.py_object(stub))
 
     def call(self, invoke: Callable[[Stub], Answer], reconnect_timeout: float, *, repeatable: bool = True) -> Answer:
         """Make a unary call, again and again while there is no service, for `reconnect_timeout` seconds.
@@ -70,8 +72,7 @@ class Connection:
         patience = Patience(self.target, reconnect_timeout)
         while True:
             try:
-                with self.stub() as stub:
-                    return invoke(stub)
+                return apart(lambda: invoke(self.stub()))
             except ShadowkeepError as failure:
                 if not (repeatable or was_not_sent(failure)) or not patience.waits(failure):
                     raise
@@ -79,27 +80,21 @@ class Connection:
     def close(self) -> None:
         """Close the channel; its streams fail. At once, whatever the network does."""
         self._closed = True
-        stub = self._stubs.get((os.getpid(), self._replaced))
+        stub = self._stubs.get(self._key)
         if stub is None:
             return
-        closing = threading.Thread(target=stub.close, name="shadowkeep-close", daemon=True)
-        try:
-            closing.start()
-        except RuntimeError:
-            # The interpreter is ending, and the channel with it.
-            return
-        closing.join(CLOSE_SECONDS_MAX)
+        closed = threading.Event()
 
-    def _stub_of(self, key: tuple[int, int]) -> Stub:
-        if self._closed:
-            raise FailedPreconditionError(f"the client of {self.target} is closed")
-        stub = self._stubs.get(key)
-        if stub is None:
-            made = Stub(self.target, self._timeout)
-            stub = self._stubs.setdefault(key, made)
-            if stub is not made:
-                made.close()
-        return stub
+        def close() -> None:
+            stub.close()
+            closed.set()
+
+        in_background(close)
+        closed.wait(CLOSE_SECONDS_MAX)
+
+    @property
+    def _key(self) -> tuple[int, int]:
+        return os.getpid(), self._replaced
 
 
 class Patience:

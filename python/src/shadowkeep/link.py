@@ -16,6 +16,7 @@ from dataclasses import replace
 from typing import NamedTuple, NoReturn, Protocol
 
 from . import ending, wire
+from .apart import apart
 from .backoff import PAUSE_SECONDS_MAX, Backoff, is_transient
 from .chunks import ArraySource, PlannedChunk, chunks_from, fill_chunk
 from .connection import Connection
@@ -202,8 +203,8 @@ class Link:
     def _dial(self, *, takeover: bool, timeout: float) -> wire.UpdateOpened:
         """Open a stream; the one before has ended."""
         opening = replace(self._opening, takeover=takeover)
-        with self._connection.stub() as stub:
-            stream = self._stream = UpdateStream(stub, opening, self._progress, self._stall_seconds)
+        progress, seconds = self._progress, self._stall_seconds
+        stream = self._stream = apart(lambda: UpdateStream(self._connection.stub(), opening, progress, seconds))
         try:
             self._raise_failure()
             opened = stream.wait_opened(timeout)
@@ -332,12 +333,17 @@ class Link:
 
     def _raise_failure(self) -> None:
         if not self.is_own:
-            raise FailedPreconditionError(
-                f"run {self.run!r} was opened by process {self._pid}, from which this one ({os.getpid()}) was forked: "
-                "it pushes what it has opened by itself"
-            )
+            raise forked_error(self.run, self._pid)
         if self._failure is not None:
             raise self._failure.again()
+
+
+def forked_error(run: str, pid: int) -> RuntimeError:
+    """Return the error of a process that uses what another one has opened, whose threads and locks it has not."""
+    return RuntimeError(
+        f"run {run!r} was opened by process {pid}, from which this one ({os.getpid()}) was forked: it pushes what it "
+        "has opened by itself"
+    )
 
 
 def _left(until: float | None) -> float | None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import time
+import traceback
 from collections.abc import Generator, Iterator
 from dataclasses import replace
 
@@ -11,12 +12,12 @@ import grpc
 import numpy as np
 
 from . import wire
+from .apart import apart, in_background
 from .connection import Connection, Patience
 from .dtypes import item_bytes
 from .errors import DataLossError, InternalError, ShadowkeepError
 from .parts import take_header
 from .shadow import Shadow
-from .stub import Stub
 
 
 class Reception:
@@ -84,22 +85,30 @@ def read_shadow(
     while True:
         before = reception.received
         try:
-            with connection.stub() as stub:
-                return _receive(stub, reception.rest_of(request), reception)
+            return _receive(connection, reception.rest_of(request), reception)
         except ShadowkeepError as failure:
             if not patience.waits(failure, progress=reception.received > before):
                 raise
             request = replace(request, wait_ms=max(0, round((until - time.monotonic()) * 1000)))
 
 
-def _receive(stub: Stub, request: wire.GetShadowRequest, reception: Reception) -> Shadow:
-    call = stub.get_shadow(request)
+def _receive(connection: Connection, request: wire.GetShadowRequest, reception: Reception) -> Shadow:
+    stub = connection.stub()
     try:
-        return reception.take(iter(call))
-    except grpc.RpcError as error:
-        raise stub.failure(error) from None
-    finally:
-        call.cancel()
+        call = stub.get_shadow(request)
+        try:
+            return reception.take(iter(call))
+        except grpc.RpcError as error:
+            raise stub.failure(error) from None
+        finally:
+            call.cancel()
+    except ShadowkeepError:
+        raise
+    except BaseException as interrupt:
+        # In the middle of grpcio, perhaps. Its frames may hold a lock of the whole process, as long as they are kept.
+        connection.replace()
+        traceback.clear_frames(interrupt.__traceback__)
+        raise
 
 
 def watch_run(
@@ -110,20 +119,23 @@ def watch_run(
     last: wire.RunEvent | None = None
     while True:
         came = False
+        events = _events(connection, request)
         try:
-            with connection.stub() as stub:
-                for event in _events(stub, request):
-                    is_known = not came and last is not None and event.committed_step == last.committed_step
-                    came, last = True, event
-                    if not is_known:
-                        yield event
-                return
+            while (event := apart(lambda events=events: next(events, None))) is not None:  # type: ignore[misc]
+                is_known = not came and last is not None and event.committed_step == last.committed_step
+                came, last = True, event
+                if not is_known:
+                    yield event
+            return
         except ShadowkeepError as failure:
             if not patience.waits(failure, progress=came):
                 raise
+        finally:
+            in_background(events.close)
 
 
-def _events(stub: Stub, request: wire.WatchRunRequest) -> Iterator[wire.RunEvent]:
+def _events(connection: Connection, request: wire.WatchRunRequest) -> Generator[wire.RunEvent, None, None]:
+    stub = connection.stub()
     call = stub.watch_run(request)
     try:
         yield from call

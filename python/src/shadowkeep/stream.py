@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 import grpc
 
 from . import wire
+from .apart import in_background
 from .errors import DeadlineExceededError, ShadowkeepError, UnavailableError
 from .progress import Progress
 from .stub import Stub
@@ -27,6 +28,10 @@ QUEUE_MESSAGES = 16
 # A service that is reached, and in so long takes no message and answers none, is not waited for: the largest steps take
 # seconds, the slowest disks a minute, and a peer that vanished is noticed by the channel's keepalive.
 STALL_SECONDS_MAX = 300.0
+
+# How often grpcio's thread looks at the queue: who was to wake it may have been interrupted just before.
+LOOK_SECONDS = 5.0
+
 STALLED = "the service has taken nothing and said nothing"
 
 
@@ -104,14 +109,15 @@ class UpdateStream:
     def cancel(self, why: str) -> None:
         """End the stream at once; a step that is not whole leaves no trace."""
         self._end(UnavailableError(why, reason="CANCELLED"))
-        self._call.cancel()
+        # Not by this thread, which may be the main one, and without waiting for grpcio's.
+        in_background(self._call.cancel)
 
     def _messages(self) -> Iterator[bytes]:
         """Runs in grpcio's thread."""
         while True:
             with self._lock:
                 while not self._queue and not self._half_closed and not self._ended:
-                    self._changed.wait()
+                    self._changed.wait(LOOK_SECONDS)
                 if self._ended or not self._queue:
                     return
                 message = self._queue.popleft()

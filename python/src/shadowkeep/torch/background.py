@@ -8,9 +8,10 @@ import time
 from collections.abc import Callable
 
 from .. import ending
-from ..errors import DeadlineExceededError, FailedPreconditionError, ShadowkeepError
+from ..errors import DeadlineExceededError, ShadowkeepError
+from ..link import forked_error
 
-# How often who waits for the thread looks whether it is still there.
+# How often the thread and who waits for it look for each other.
 LOOK_SECONDS = 5.0
 
 
@@ -96,7 +97,7 @@ class BackgroundSender:
     def report_outage(self, failure: ShadowkeepError) -> None:
         """Let nobody wait for the step that is being sent until it has left; called by what sends it."""
         with self._lock:
-            self._outage = failure
+            self._outage = None if self._step is None else failure
             self._changed.notify_all()
 
     def stop(self) -> None:
@@ -124,7 +125,8 @@ class BackgroundSender:
         while True:
             with self._lock:
                 while self._send is None and not self._closed:
-                    self._changed.wait()
+                    # Bounded: who was to wake it may have been interrupted just before.
+                    self._changed.wait(LOOK_SECONDS)
                 send = self._send
             if send is None:
                 return
@@ -141,10 +143,7 @@ class BackgroundSender:
 
     def _check_process(self) -> None:
         if not self.is_own:
-            raise FailedPreconditionError(
-                f"run {self._run!r} was opened by process {self._pid}, from which this one ({os.getpid()}) was forked: "
-                "it pushes what it has opened by itself"
-            )
+            raise forked_error(self._run, self._pid)
 
     def _raise_failure(self) -> None:
         if self._failure is None:

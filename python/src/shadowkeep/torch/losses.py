@@ -46,16 +46,16 @@ class Losses:
         """How many steps were lost."""
         return len(self._lost)
 
-    def add(self, step: int, failure: Exception, *, final: bool) -> None:
-        """Note a step that is not sent; the first one of an outage, or of the end (`final`), is news."""
+    def add(self, step: int, failure: Exception | None, *, final: bool) -> None:
+        """Note a step that is not sent; the first of an outage, or of the end (`final`), is news with its failure."""
         with self._lock:
             if step not in self._lost[-1:]:
                 self._lost.append(step)
             is_known = self._end_is_known if final else self._outage_is_known
-            if is_known:
-                return
             self._outage_is_known = True
             self._end_is_known |= final
+            if is_known or failure is None:
+                return
             what = "nothing is sent any more" if final else "steps are lost until the service is back"
             self._news.append(f"run {self._run!r}, step {step} was not sent and {what}: {failure}")
 

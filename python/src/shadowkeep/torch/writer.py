@@ -103,16 +103,18 @@ class Writer:
         self.run.flush(timeout)
 
     def close(self) -> None:
-        """Wait until everything is acknowledged and end the stream."""
+        """Wait until everything is acknowledged and end the stream; a forked process has nothing to end."""
+        if not self._sender.is_own:
+            return
         try:
             try:
                 self._sender.wait_idle()
                 self.run.close()
+                self._frozen.check_all()
             except ShadowkeepError as failure:
                 if self._losses is None or not is_tolerable(failure):
                     raise
-                self._lose_unsent(failure)
-            self._frozen.check_all()
+                self._lose_unsent()
         finally:
             self.abandon()
         self._tell_the_end()
@@ -181,10 +183,10 @@ class Writer:
             'is kept as it is with policies={NAME: "COPY"}, or averaged with non_finite="ACCEPT"'
         )
 
-    def _lose_unsent(self, failure: ShadowkeepError) -> None:
+    def _lose_unsent(self) -> None:
         """Count the step that goes on trying: with the end of the stream nobody does any more."""
         if self._losses is not None and self._sender.step is not None:
-            self._losses.add(self._sender.step, failure, final=True)
+            self._losses.add(self._sender.step, None, final=True)
 
     def _tell_the_end(self) -> None:
         if self._losses is None:

@@ -1,0 +1,228 @@
+"""A service that stays away, comes back, comes back behind, or without the run, while a training goes on."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from cutting_proxy import CuttingProxy
+from support import Server
+
+torch: Any = pytest.importorskip("torch", reason="torch is not installed: the PyTorch adapter is not tested")
+
+import shadowkeep  # noqa: E402
+from shadowkeep import Client  # noqa: E402
+from shadowkeep.torch import EMA  # noqa: E402
+from shadowkeep.torch.losses import Losses  # noqa: E402
+
+WAIT_SECONDS_MAX = 60.0
+RECONNECT_SECONDS = 0.3
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[CuttingProxy]:
+    with CuttingProxy(server.target) as running:
+        yield running
+
+
+def make_ema(target: str, run: str, **options: Any) -> EMA:
+    return EMA(torch.nn.Linear(8, 8), target, run=run, decay=0.5, reconnect_timeout=RECONNECT_SECONDS, **options)
+
+
+def update_until(ema: EMA, done: Callable[[bool], bool], *, skipped: bool = False) -> list[int]:
+    """Train on until `done`, as fast as the average lets; return the steps that were pushed."""
+    pushed = []
+    until = time.monotonic() + WAIT_SECONDS_MAX
+    while True:
+        went = ema.update(skipped=skipped)
+        if went:
+            pushed.append(ema.step)
+        if done(went):
+            return pushed
+        assert time.monotonic() < until
+        time.sleep(0.01)
+
+
+def texts(caught: list[warnings.WarningMessage]) -> list[str]:
+    return [str(warning.message) for warning in caught if issubclass(warning.category, RuntimeWarning)]
+
+
+def test_a_training_goes_on_and_its_average_goes_on_later(client: Client, proxy: CuttingProxy, run_name: str) -> None:
+    ema = make_ema(proxy.target, run_name)
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        ema.register()
+        pushed = update_until(ema, lambda _: ema.step == 3)
+        proxy.refuse()
+        pushed += update_until(ema, lambda _: ema.lost_steps == 5)
+        with pytest.raises(shadowkeep.UnavailableError):
+            ema.flush()
+        with pytest.raises(shadowkeep.UnavailableError):
+            ema.apply_shadow()
+        assert len(texts(caught)) == 1
+        assert "was not sent and steps are lost until the service is back" in texts(caught)[0]
+        proxy.refuse(False)
+        pushed += update_until(ema, lambda went: went)
+        ema.flush()
+        lost = ema.lost_steps
+        assert len(pushed) + lost == ema.step
+        assert client.get_shadow(run_name).num_updates == len(pushed)
+        assert client.get_shadow(run_name).step == ema.step
+        ema.close()
+        assert ema.lost_steps == lost
+    assert len(texts(caught)) == 2
+    assert f"{lost} steps are in no average: " in texts(caught)[1]
+
+
+def test_each_outage_is_said(client: Client, proxy: CuttingProxy, run_name: str) -> None:
+    ema = make_ema(proxy.target, run_name)
+    ema.register()
+    for outage in (1, 2):
+        lost = ema.lost_steps + 2
+        proxy.refuse()
+        with pytest.warns(RuntimeWarning, match="steps are lost"):
+            update_until(ema, lambda _: ema.lost_steps == lost)  # noqa: B023
+        proxy.refuse(False)
+        update_until(ema, lambda went: went)
+        ema.flush()
+        assert client.get_shadow(run_name).num_updates == ema.step - ema.lost_steps, outage
+    with pytest.warns(RuntimeWarning, match="steps are in no average"):
+        ema.close()
+
+
+def test_a_training_that_ends_during_an_outage(client: Client, proxy: CuttingProxy, run_name: str) -> None:
+    """The step that is tried again counts as lost, too, when nobody tries any more."""
+    ema = make_ema(proxy.target, run_name)
+    ema.register()
+    proxy.refuse()
+    with pytest.warns(RuntimeWarning, match="steps are lost"):
+        update_until(ema, lambda _: ema.lost_steps == 2)
+    with pytest.warns(RuntimeWarning, match=rf"{ema.step} steps are in no average: 1 to {ema.step}$"):
+        ema.close()
+    assert ema.lost_steps == ema.step
+    assert client.get_run(run_name).committed_step == 0
+
+
+def test_skipped_steps_do_not_hold_the_training_up(proxy: CuttingProxy, run_name: str) -> None:
+    ema = make_ema(proxy.target, run_name)
+    ema.register()
+    proxy.refuse()
+    with pytest.warns(RuntimeWarning, match="steps are lost"):
+        update_until(ema, lambda _: ema.lost_steps == 2, skipped=True)
+    with pytest.warns(RuntimeWarning, match="steps are in no average"):
+        ema.close()
+
+
+def test_raise_ends_the_training(proxy: CuttingProxy, run_name: str) -> None:
+    ema = make_ema(proxy.target, run_name, on_failure="raise")
+    ema.register()
+    proxy.refuse()
+    with pytest.raises(shadowkeep.UnavailableError):
+        update_until(ema, lambda _: False)
+    assert ema.lost_steps == 0
+    ema.abandon()
+
+
+@pytest.mark.parametrize("on_failure", ["warn", "raise"])
+def test_register_raises_whatever_was_chosen(run_name: str, on_failure: Any) -> None:
+    with CuttingProxy("127.0.0.1:1") as nowhere:
+        ema = make_ema(nowhere.target, run_name, on_failure=on_failure)
+        with pytest.raises(shadowkeep.UnavailableError):
+            ema.register()
+    with pytest.raises(ValueError, match="on_failure must be one of warn, raise, got 'ignore'"):
+        make_ema("127.0.0.1:1", run_name, on_failure="ignore")
+
+
+@pytest.mark.parametrize("on_failure", ["warn", "raise"])
+def test_a_newer_life_of_the_training_is_an_error(client: Client, run_name: str, on_failure: Any) -> None:
+    old = make_ema(client.target, run_name, on_failure=on_failure)
+    old.register()
+    old.update()
+    old.flush()
+    new = make_ema(client.target, run_name, resume="continue")
+    new.register()
+    with pytest.raises(shadowkeep.AbortedError):
+        update_until(old, lambda _: False)
+    old.abandon()
+    new.update()
+    new.close()
+
+
+def restart(service: Server, proxy: CuttingProxy, data_dir: str) -> Server:
+    service.kill()
+    proxy.refuse()
+    again = Server(data_dir=data_dir)
+    proxy.upstream = again.target
+    return again
+
+
+def test_a_service_that_comes_back_without_the_run(run_name: str) -> None:
+    service = Server()
+    with CuttingProxy(service.target) as proxy:
+        ema = make_ema(proxy.target, run_name)
+        ema.register()
+        update_until(ema, lambda _: ema.step == 3)
+        ema.flush()
+        with restart(service, proxy, "none"):
+            with pytest.warns(RuntimeWarning, match="steps are lost until"):
+                update_until(ema, lambda _: ema.lost_steps == 1)
+            proxy.refuse(False)
+            with pytest.warns(RuntimeWarning, match="nothing is sent any more: (RUN_NOT_FOUND|GENERATION_UNKNOWN)"):
+                update_until(ema, lambda _: ema._writer is not None and ema._writer._losses._end_is_known)  # type: ignore[union-attr]
+            with pytest.raises(shadowkeep.ShadowkeepError):
+                ema.flush()
+            assert ema.lost_steps >= ema.step - 3
+            with pytest.warns(RuntimeWarning, match="steps are in no average"):
+                ema.close()
+
+
+def test_a_service_that_comes_back_behind(run_name: str, tmp_path: Path) -> None:
+    service = Server(data_dir=str(tmp_path))
+    with CuttingProxy(service.target) as proxy:
+        ema = make_ema(proxy.target, run_name)
+        ema.register()
+        update_until(ema, lambda _: ema.step == 2)
+        ema.flush()
+        service.stop()
+        proxy.refuse()
+        service = Server(data_dir=str(tmp_path))
+        proxy.upstream = service.target
+        proxy.refuse(False)
+        update_until(ema, lambda _: ema.step == 6)
+        ema.flush()
+        lost = ema.lost_steps
+        with restart(service, proxy, str(tmp_path)) as again:
+            proxy.refuse(False)
+            with pytest.warns(RuntimeWarning, match="came back at step 2, it had committed step"):
+                update_until(ema, lambda went: went and ema.lost_steps > lost)
+            ema.flush()
+            with shadowkeep.connect(again.target) as client:
+                shadow = client.get_shadow(run_name)
+            assert (shadow.step, shadow.num_updates) == (ema.step, ema.step - ema.lost_steps)
+            with pytest.warns(RuntimeWarning, match="steps are in no average"):
+                ema.close()
+
+
+def test_the_count_of_what_was_lost() -> None:
+    losses = Losses("r")
+    failure = shadowkeep.UnavailableError("away")
+    for step in (1, 2, 3):
+        losses.acknowledge(step, 1, skipped=step == 2)
+    for step in (4, 5, 5, 9):
+        losses.add(step, failure, final=False)
+    losses.went_back(3, 1)
+    assert losses.count == 4
+    assert losses.summary() == "run 'r': 4 steps are in no average: 3 to 5, 9"
+    with pytest.warns(RuntimeWarning) as caught:
+        losses.tell()
+    assert len(caught) == 2
+    assert Losses("r").summary() is None
+    for step in range(20, 60, 2):
+        losses.add(step, failure, final=True)
+    summary = losses.summary()
+    assert summary is not None
+    assert summary.endswith(", …")
