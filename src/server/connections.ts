@@ -6,12 +6,15 @@ import { onHttp2Server } from './grpc-internals.js';
 export class Connections {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
+  #isCut = false;
 
   /** Before the server is bound. */
   constructor(server: Server) {
     this.#server = server;
     onHttp2Server(server, (http2Server) => {
       http2Server.on('connection', (socket: Socket) => {
+        // It was on its way when the others were cut: gRPC would wait for it.
+        if (this.#isCut) socket.destroy();
         this.#sockets.add(socket);
         socket.once('close', () => this.#sockets.delete(socket));
       });
@@ -25,6 +28,7 @@ export class Connections {
   async close(graceMs: number): Promise<void> {
     await new Promise<void>((resolve) => {
       const timer = setTimeout(() => {
+        this.#isCut = true;
         this.#server.forceShutdown();
         for (const socket of this.#sockets) socket.destroy();
       }, graceMs);

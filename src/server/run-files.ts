@@ -2,10 +2,12 @@ import { type Logger, quote, ShadowkeepError } from '../common/index.js';
 import type { LineageState, Run } from '../engine/index.js';
 import {
   type DataDirLock,
+  type DataDirState,
   deleteRunFiles,
   listRuns,
   lockDataDir,
   openCheckpoint,
+  probeDataDir,
   readLineage,
   removeDeleted,
   StorageError,
@@ -22,6 +24,11 @@ export interface LoadedRun {
   readonly step: number | undefined;
 }
 
+export interface UnsavedRun {
+  readonly run: Run;
+  readonly error: unknown;
+}
+
 /** The runs of one data directory: loaded when the server starts, saved when it stops. */
 export class RunFiles {
   readonly #dataDir: string;
@@ -36,9 +43,19 @@ export class RunFiles {
     this.#log = log;
   }
 
-  /** Takes the directory for this process; throws StorageError LOCKED when another server has it. */
-  static async open(dataDir: string, log: Logger): Promise<RunFiles> {
-    return new RunFiles(await lockDataDir(dataDir), log);
+  /**
+   * Takes the directory for this process and tries whether it can keep runs, of `budgetBytes` in all. Throws StorageError,
+   * LOCKED when another server has it.
+   */
+  static async open(dataDir: string, budgetBytes: number, log: Logger): Promise<RunFiles> {
+    const lock = await lockDataDir(dataDir);
+    try {
+      warnOf(await probeDataDir(lock.path), lock.path, budgetBytes, log);
+    } catch (error) {
+      await lock.release();
+      throw error;
+    }
+    return new RunFiles(lock, log);
   }
 
   /**
@@ -62,9 +79,9 @@ export class RunFiles {
     return loaded;
   }
 
-  /** Writes every run that has changed; one that fails does not keep the others from being saved. */
-  async save(service: Service): Promise<void> {
-    const failures: unknown[] = [];
+  /** Writes every run that has changed; one that fails does not keep the others from being saved. Returns those that did. */
+  async save(service: Service): Promise<UnsavedRun[]> {
+    const failures: UnsavedRun[] = [];
     for (const run of service.table.list()) {
       const saved = this.#saved.get(run);
       if (saved?.versionId === run.head.id && saved.generation === run.generation) continue;
@@ -78,12 +95,10 @@ export class RunFiles {
         await writeLineage(this.#dataDir, name, run.lineage);
         if (cleanupError !== undefined) this.#log.warn({ run: name, err: cleanupError }, 'older checkpoints stay');
       } catch (error) {
-        this.#log.error({ run: name, err: error }, 'run not saved');
-        failures.push(error);
+        failures.push({ run, error });
       }
     }
-    if (failures.length > 0)
-      throw new AggregateError(failures, `${failures.length} runs could not be saved: ${failures[0]}`);
+    return failures;
   }
 
   /**
@@ -146,6 +161,16 @@ export class RunFiles {
 
   #remember(run: Run): void {
     this.#saved.set(run, { versionId: run.head.id, generation: run.generation });
+  }
+}
+
+function warnOf({ freeBytes, isWritableByAll }: DataDirState, path: string, budgetBytes: number, log: Logger): void {
+  if (isWritableByAll) {
+    log.warn({ path }, 'everybody on this machine may change the data directory: chmod 700 it');
+  }
+  if (freeBytes < budgetBytes) {
+    const problem = 'the data directory has less room than the memory budget: runs that fill it could not be saved';
+    log.warn({ path, freeBytes, budgetBytes }, problem);
   }
 }
 

@@ -32,6 +32,8 @@ export class Service {
   /** Ways to end the streams that are open, for a stop. */
   readonly #streams = new Set<(error: ShadowkeepError) => void>();
   #isStopping = false;
+  #answersReads = false;
+  #onStreamsEnded: (() => void) | undefined;
 
   constructor(options: ServerOptions, log: Logger, files: RunFiles | undefined, nextGeneration: () => number) {
     this.options = options;
@@ -63,10 +65,13 @@ export class Service {
   }
 
   /** Registers a long stream; the returned function forgets it. A server that stops ends it with SHUTTING_DOWN. */
-  trackStream(end: (error: ShadowkeepError) => void): () => void {
-    this.checkServing();
+  trackStream(end: (error: ShadowkeepError) => void, isRead = false): () => void {
+    if (!(isRead && this.#answersReads)) this.checkServing();
     this.#streams.add(end);
-    return () => this.#streams.delete(end);
+    return () => {
+      this.#streams.delete(end);
+      if (this.#streams.size === 0) this.#onStreamsEnded?.();
+    };
   }
 
   checkServing(): void {
@@ -77,6 +82,23 @@ export class Service {
   beginStop(): void {
     this.#isStopping = true;
     for (const end of this.#streams) end(shuttingDown());
+  }
+
+  /** Waits until the streams have ended, at most so long: one whose peer is frozen does not. */
+  async streamsEnded(graceMs: number): Promise<void> {
+    if (this.#streams.size === 0) return;
+    await new Promise<void>((resolve) => {
+      const timer = setTimeout(resolve, graceMs);
+      this.#onStreamsEnded = () => {
+        clearTimeout(timer);
+        resolve();
+      };
+    });
+  }
+
+  /** Of a server that stops and could not save its runs: what they are can still be read. */
+  answerReads(): void {
+    this.#answersReads = true;
   }
 }
 

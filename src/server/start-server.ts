@@ -10,6 +10,7 @@ import { compileServerOptions, parseListen, type ServerOptions } from './options
 import { addReflection } from './reflection.js';
 import { definition, handlers } from './rpc/index.js';
 import { type LoadedRun, RunFiles } from './run-files.js';
+import { saveAtStop } from './save-at-stop.js';
 import { Service } from './service.js';
 import { tuneGarbageCollector } from './tune-gc.js';
 
@@ -43,7 +44,8 @@ export async function startServer(
   tuneGarbageCollector();
   const { host, port } = parseListen(compiled.listen);
   await checkPortFree(host, port);
-  const files = compiled.dataDir === 'none' ? undefined : await RunFiles.open(compiled.dataDir, log);
+  const files =
+    compiled.dataDir === 'none' ? undefined : await RunFiles.open(compiled.dataDir, compiled.memoryBytes, log);
   const service = new Service(compiled, log, files, nextGeneration);
   try {
     const loaded = (await files?.load(service)) ?? [];
@@ -52,7 +54,12 @@ export async function startServer(
     const connections = new Connections(server);
     const boundPort = await bind(server, host, port);
     log.info({ host, port: boundPort, memoryBytes: compiled.memoryBytes, kernels: compiled.kernels }, 'listening');
-    return { host, port: boundPort, loaded, stop: once(() => stop(service, connections, health)) };
+    return {
+      host,
+      port: boundPort,
+      loaded,
+      stop: once(() => stop(service, connections, health, `${host}:${boundPort}`)),
+    };
   } catch (error) {
     await files?.close();
     throw error;
@@ -97,14 +104,24 @@ async function checkPortFree(host: string, port: number): Promise<void> {
 }
 
 /** Steps that arrived whole are folded, streams end with SHUTTING_DOWN, runs are saved, connections close. */
-async function stop(service: Service, connections: Connections, health: HealthImplementation): Promise<void> {
+async function stop(
+  service: Service,
+  connections: Connections,
+  health: HealthImplementation,
+  target: string,
+): Promise<void> {
+  const deadlineMs = performance.now() + service.options.stopGraceMs;
   health.setStatus('', 'NOT_SERVING');
   health.setStatus(SERVICE_NAME, 'NOT_SERVING');
   service.beginStop();
-  await connections.close(service.options.stopGraceMs);
+  await service.streamsEnded(service.options.stopGraceMs);
   for (const run of service.table.list()) await run.whenSettled(() => undefined);
-  await service.files?.save(service);
-  await service.files?.close();
+  try {
+    if (service.files !== undefined) await saveAtStop(service, service.files, target);
+  } finally {
+    await connections.close(Math.max(0, deadlineMs - performance.now()));
+    await service.files?.close();
+  }
 }
 
 function once(action: () => Promise<void>): () => Promise<void> {

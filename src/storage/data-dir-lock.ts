@@ -5,6 +5,7 @@ import { join } from 'node:path';
 import { writeFileAtomic } from './atomic-file.js';
 import { makeDirectory, PRIVATE_DIRECTORY_MODE, PRIVATE_FILE_MODE } from './directory.js';
 import { errnoOf, StorageError, storageError } from './errors.js';
+import { unusable } from './probe.js';
 
 /** Held while a server uses a data directory. */
 export interface DataDirLock {
@@ -25,9 +26,17 @@ const PID_FILE_NAME = '.shadowkeep.pid';
  * @throws StorageError LOCKED, IO
  */
 export async function lockDataDir(dataDir: string): Promise<DataDirLock> {
-  await makeDirectory(dataDir, PRIVATE_DIRECTORY_MODE);
-  const path = await realpath(dataDir);
+  const path = await madeDirectory(dataDir);
   return process.platform === 'linux' ? lockBySocket(path) : lockByPidFile(path);
+}
+
+async function madeDirectory(dataDir: string): Promise<string> {
+  try {
+    await makeDirectory(dataDir, PRIVATE_DIRECTORY_MODE);
+    return await realpath(dataDir);
+  } catch (error) {
+    throw unusable(dataDir, error);
+  }
 }
 
 async function lockBySocket(path: string): Promise<DataDirLock> {

@@ -17,6 +17,7 @@ export {
 } from './checkpoint/write.js';
 export { type DataDirLock, lockDataDir } from './data-dir-lock.js';
 export { StorageError, type StorageErrorCode, StorageFatalError, systemReason } from './errors.js';
+export { type DataDirState, probeDataDir } from './probe.js';
 export type { SafetensorsFile, SafetensorsTensor, TensorSpec } from './safetensors/format.js';
 export { readSafetensorsHeader, SafetensorsReader } from './safetensors/reader.js';
 export { SafetensorsWriter, type SafetensorsWriterOptions } from './safetensors/writer.js';

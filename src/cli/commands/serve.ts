@@ -99,8 +99,10 @@ export function serveCommand(): Command {
 
 async function serve(options: ServeOptions): Promise<void> {
   const server = await start(options);
+  // Whoever reads that it listens may stop it in the same moment.
+  const stopped = stopSignal();
   announce(server, options);
-  await stopSignal();
+  await stopped;
   await server.stop();
 }
 

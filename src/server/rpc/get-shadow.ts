@@ -26,7 +26,7 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
   const request = validateGetShadow(call.request);
   const run = service.table.get(request.run);
   const { signal, end } = callSignal(call);
-  const forget = service.trackStream(end);
+  const forget = service.trackStream(end, true);
   const activity = service.activity(run);
   activity.readersConnected += 1;
   service.readTurns.readerCount += 1;
