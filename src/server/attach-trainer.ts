@@ -17,8 +17,10 @@ export async function attachTrainer(
     if (planned !== undefined) await service.files?.keepLineage(run, planned);
     try {
       return await run.whenSettled(() => {
+        const before = { generation: run.generation, step: run.committedStep };
         const generation = run.attach(trainer, planned);
         onAttached();
+        tell(service, run, trainer.incarnation, before);
         return generation;
       });
     } catch (error) {
@@ -27,4 +29,17 @@ export async function attachTrainer(
       throw error;
     }
   });
+}
+
+function tell(
+  { life }: Service,
+  { spec, generation, writerCount, committedStep }: Run,
+  incarnation: string,
+  before: { readonly generation: number; readonly step: number | undefined },
+): void {
+  const run = { run: spec.name, generation, incarnation, writers: writerCount, committedStep };
+  if (generation === before.generation) life.info('trainer attached again', run);
+  else if (before.generation === 0) life.info('trainer attached', run);
+  else life.info('trainer attached, the one before is fenced', { ...run, fencedGeneration: before.generation });
+  if (committedStep !== before.step) life.warn('run rewound', { ...run, fromStep: before.step });
 }

@@ -2,6 +2,7 @@ import { getHeapStatistics } from 'node:v8';
 import type { Logger } from '../common/index.js';
 import { ShadowkeepError } from '../common/index.js';
 import { type Run, RunTable } from '../engine/index.js';
+import { LifeLog } from './life-log.js';
 import { Openings } from './opening.js';
 import type { ServerOptions } from './options.js';
 import { ReadTurns } from './read-turns.js';
@@ -22,6 +23,7 @@ const LAYOUTS_HEAP_SHARE = 1 / 2;
 export class Service {
   readonly options: ServerOptions;
   readonly log: Logger;
+  readonly life: LifeLog;
   readonly table: RunTable;
   /** Undefined: memory only. */
   readonly files: RunFiles | undefined;
@@ -38,6 +40,7 @@ export class Service {
   constructor(options: ServerOptions, log: Logger, files: RunFiles | undefined, nextGeneration: () => number) {
     this.options = options;
     this.log = log;
+    this.life = new LifeLog(log);
     this.files = files;
     const heapBudgetBytes = Math.floor(getHeapStatistics().heap_size_limit * LAYOUTS_HEAP_SHARE);
     const firstVersionId = Date.now() * VERSION_IDS_PER_MS;
@@ -58,7 +61,10 @@ export class Service {
   stepTimer(run: Run): StepTimer {
     let timer = this.#stepTimers.get(run);
     if (timer === undefined) {
-      timer = new StepTimer(run, this.options.stepTimeoutMs);
+      const { stepTimeoutMs } = this.options;
+      timer = new StepTimer(run, stepTimeoutMs, (step) => {
+        this.life.warn('step dropped', { run: run.spec.name, generation: run.generation, step, stepTimeoutMs });
+      });
       this.#stepTimers.set(run, timer);
     }
     return timer;

@@ -4,11 +4,13 @@ import type { Run } from '../engine/index.js';
 export class StepTimer {
   readonly #run: Run;
   readonly #timeoutMs: number;
+  readonly #onDropped: (step: number) => void;
   #timer: NodeJS.Timeout | undefined;
   /** The step that it runs for. */
   #step: number | undefined;
 
-  constructor(run: Run, timeoutMs: number) {
+  constructor(run: Run, timeoutMs: number, onDropped: (step: number) => void) {
+    this.#onDropped = onDropped;
     this.#run = run;
     this.#timeoutMs = timeoutMs;
   }
@@ -29,7 +31,9 @@ export class StepTimer {
 
   async #drop(step: number): Promise<void> {
     await this.#run.whenSettled(() => {
-      if (this.#run.oldestStep === step) this.#run.dropOldest(this.#timeoutMs);
+      if (this.#run.oldestStep !== step) return;
+      this.#onDropped(step);
+      this.#run.dropOldest(this.#timeoutMs);
     });
     this.#step = undefined;
     this.wind();

@@ -16,7 +16,7 @@ const PART_COUNT_MAX = 1_024;
 /** Creates a run or attaches to it, and issues a generation. */
 export async function openRun(service: Service, request: Buffer): Promise<OpenRunResponse> {
   service.checkServing();
-  return await service.openings.open([request], (opening, order) => attach(service, opening, order));
+  return await open(service, [request]);
 }
 
 /** The same for a request in parts. */
@@ -37,9 +37,20 @@ export async function openRunInParts(service: Service, call: OpenRunInPartsCall)
       }
     }
     if (call.cancelled) throw new PeerGone();
-    return await service.openings.open(parts, (opening, order) => attach(service, opening, order));
+    return await open(service, parts);
   } finally {
     ledger.release(bytes);
+  }
+}
+
+async function open(service: Service, parts: readonly Buffer[]): Promise<OpenRunResponse> {
+  try {
+    return await service.openings.open(parts, (opening, order) => attach(service, opening, order));
+  } catch (error) {
+    if (error instanceof ShadowkeepError) {
+      service.life.warn('trainer refused', { why: error.reason, problem: error.message });
+    }
+    throw error;
   }
 }
 

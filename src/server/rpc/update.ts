@@ -33,7 +33,9 @@ export async function update(service: Service, call: UpdateCall): Promise<void> 
   const input: Input = new StreamInput(call);
   const forget = service.trackStream((error) => input.fail(error));
   let session: UpdateSession | undefined;
+  let opening: Extract<UpdateMessage, { kind: 'open' }> | undefined;
   let isBroken = true;
+  let failure: unknown;
   try {
     for await (const request of input) {
       if (request instanceof ShadowkeepError) throw request;
@@ -41,6 +43,7 @@ export async function update(service: Service, call: UpdateCall): Promise<void> 
       if (session !== undefined) {
         await session.take(message);
       } else if (message.kind === 'open') {
+        opening = message;
         session = await UpdateSession.open(service, call, input, message);
         await session.begin();
       } else {
@@ -50,10 +53,31 @@ export async function update(service: Service, call: UpdateCall): Promise<void> 
     // A peer that is gone is not told.
     if (!call.cancelled) await Promise.race([session?.answered(), input.cancelled]);
     isBroken = call.cancelled;
+  } catch (error) {
+    failure = error;
+    throw error;
   } finally {
     forget();
-    session?.close(isBroken);
+    if (session !== undefined) session.close(isBroken, failure);
+    else if (failure !== undefined) tellRefused(service, call, opening, failure);
   }
+}
+
+function tellRefused(
+  { life }: Service,
+  call: UpdateCall,
+  opening: Extract<UpdateMessage, { kind: 'open' }> | undefined,
+  failure: unknown,
+): void {
+  const { run, generation, writer, takeover } = opening?.open ?? {};
+  life.warn('writer refused', { run, generation, writer, takeover, peer: call.getPeer(), ...whyOf(failure) });
+}
+
+/** For the log: the error by its reason, or that the peer is gone. */
+function whyOf(failure: unknown): { readonly why: string; readonly problem?: string } {
+  if (failure === undefined || failure instanceof PeerGone) return { why: 'PEER_GONE' };
+  if (failure instanceof ShadowkeepError) return { why: failure.reason, problem: failure.message };
+  return { why: 'INTERNAL', problem: String(failure) };
 }
 
 class UpdateSession {
@@ -93,6 +117,10 @@ class UpdateSession {
     return new UpdateSession(service, call, input, run, writer);
   }
 
+  get #named(): { readonly run: string; readonly generation: number; readonly writer: number } {
+    return { run: this.#run.spec.name, generation: this.#writer.generation, writer: this.#writer.number };
+  }
+
   /** Waits until all writers have declared, and says where this one stands. */
   async begin(): Promise<void> {
     const { stepTimeoutMs } = this.#service.options;
@@ -109,6 +137,12 @@ class UpdateSession {
       ...this.#place(),
       ...stepFields(this.#run.committedStep, this.#activity.durableStep),
     };
+    const { step, received_bytes: receivedBytes } = opened as { step?: number; received_bytes?: number };
+    const peer = this.#call.getPeer();
+    this.#service.life.info(
+      step === undefined ? 'writer opened its stream' : 'writer goes on in a step',
+      step === undefined ? { ...this.#named, peer } : { ...this.#named, step, receivedBytes, peer },
+    );
     // Behind `opened`, and of what it says: a step may be decided while it is written.
     this.#answered = writeMessage(this.#call, { opened });
     for (const { step, outcome } of member.awaited) this.#answer(step, outcome);
@@ -150,8 +184,14 @@ class UpdateSession {
   }
 
   /** A writer that stopped inside of a step may come back: many a peer that resets its stream ends its messages first. */
-  close(isBroken: boolean): void {
-    const mayComeBack = isBroken || this.#writer.step !== undefined;
+  close(isBroken: boolean, failure: unknown): void {
+    const { step, receivedBytes } = this.#writer;
+    const mayComeBack = isBroken || step !== undefined;
+    if (mayComeBack || failure !== undefined) {
+      this.#service.life.warn('writer lost its stream', { ...this.#named, step, receivedBytes, ...whyOf(failure) });
+    } else {
+      this.#service.life.info('writer closed its stream', { ...this.#named, committedStep: this.#run.committedStep });
+    }
     this.#sent?.();
     this.#activity.writerLeft();
     this.#run.leaveWriter(this.#writer);
