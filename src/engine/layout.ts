@@ -9,8 +9,12 @@ import {
   quote,
   roundUp,
   ShadowkeepError,
+  toEnd,
 } from '../common/index.js';
 import { shareChoices } from './tensor-filter.js';
+
+/** Tensors between two yields: under a millisecond. */
+const SLICE_TENSORS = 1_024;
 
 export type Policy = 'AVERAGE' | 'COPY' | 'COPY_ONCE' | 'IGNORE';
 
@@ -45,28 +49,40 @@ export interface Layout {
 }
 
 export function placeTensors(specs: readonly TensorSpec[]): Layout {
+  return toEnd(placingTensors(specs));
+}
+
+/** The same, yielding between slices. */
+export function* placingTensors(specs: readonly TensorSpec[]): Generator<void, Layout> {
   let averagedLength = 0;
   let averagedElements = 0;
   const copiedEachStepLength = copiedBytes(specs, 'COPY');
-  const next = { COPY: 0, COPY_ONCE: copiedEachStepLength };
-  const tensors = specs.map((spec): PlacedTensor => {
+  let copied = 0;
+  let copiedOnce = copiedEachStepLength;
+  const tensors: PlacedTensor[] = [];
+  for (const spec of specs) {
+    if (tensors.length % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
+    const { name, dtype, shape, policy } = spec;
     const count = countOf(spec);
-    const size = DTYPE_BYTES[spec.dtype];
-    const placed = { ...spec, count, bytes: count * size };
-    if (spec.policy === 'IGNORE') return { ...placed, flat: 0 };
-    if (spec.policy !== 'AVERAGE') {
-      const flat = next[spec.policy];
-      next[spec.policy] += alignedBytes(placed.bytes);
-      return { ...placed, flat };
+    const size = DTYPE_BYTES[dtype];
+    const bytes = count * size;
+    let flat = 0;
+    if (policy === 'AVERAGE') {
+      const alignment = ALIGNMENT_BYTES / size;
+      flat = roundUp(averagedLength, alignment);
+      averagedLength = flat + roundUp(count, alignment);
+      averagedElements += count;
+    } else if (policy === 'COPY') {
+      flat = copied;
+      copied += alignedBytes(bytes);
+    } else if (policy === 'COPY_ONCE') {
+      flat = copiedOnce;
+      copiedOnce += alignedBytes(bytes);
     }
-    const alignment = ALIGNMENT_BYTES / size;
-    const flat = roundUp(averagedLength, alignment);
-    averagedLength = flat + roundUp(count, alignment);
-    averagedElements += count;
-    return { ...placed, flat };
-  });
+    tensors.push({ name, dtype, shape, policy, count, bytes, flat });
+  }
   shareChoices(specs, tensors);
-  return { tensors, averagedLength, copiedLength: next.COPY_ONCE, copiedEachStepLength, averagedElements };
+  return { tensors, averagedLength, copiedLength: copiedOnce, copiedEachStepLength, averagedElements };
 }
 
 function countOf({ shape }: TensorSpec): number {
@@ -76,18 +92,17 @@ function countOf({ shape }: TensorSpec): number {
 }
 
 function copiedBytes(specs: readonly TensorSpec[], policy: Policy): number {
-  return specs
-    .filter((spec) => spec.policy === policy)
-    .reduce((sum, spec) => sum + alignedBytes(countOf(spec) * DTYPE_BYTES[spec.dtype]), 0);
+  let bytes = 0;
+  for (const spec of specs) {
+    if (spec.policy === policy) bytes += alignedBytes(countOf(spec) * DTYPE_BYTES[spec.dtype]);
+  }
+  return bytes;
 }
 
 /** The dtype in which a tensor's bytes travel on a stream whose averaged tensors travel as `wireDType`. */
 export function wireDTypeOf(tensor: PlacedTensor, wireDType: FloatDType | undefined): DType {
   return tensor.policy === 'AVERAGE' && wireDType !== undefined ? wireDType : tensor.dtype;
 }
-
-/** Tensors between two yields: under a millisecond. */
-const SLICE_TENSORS = 1_024;
 
 /**
  * Compares a run's tensors with those of a request, which may have them in another order: then it is said where in the run

@@ -3,8 +3,9 @@ import { NO_PROGRESS } from './averages/index.js';
 import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
 import type { PagePool } from './page-pool.js';
-import type { PlaneShape } from './plane.js';
-import { allocateTable, copiedTensorsOf, tensorsOf, usedPageCount } from './tables.js';
+import type { PageTable, PlaneShape, ShadowPlane } from './plane.js';
+import { allocateTable, countPages, pagesOf } from './tables.js';
+import { choiceOf } from './tensor-filter.js';
 import type { Shadow, VersionContent } from './version.js';
 
 /** The empty shadow of an average. Throws MEMORY_EXHAUSTED. */
@@ -16,7 +17,11 @@ export function openShadow(
   addedAtStep: number | undefined,
 ): Shadow {
   const plane = shape.plane(spec.precision, layout.averagedLength);
-  const table = allocateTable(pool, plane, tensorsOf(layout, spec), 'shadows');
+  const pages = pagesOf(plane, layout, choiceOf(layout.tensors, spec));
+  return shadowOf(spec, plane, allocateTable(pool, plane, pages, 'shadows'), addedAtStep);
+}
+
+function shadowOf(spec: AverageSpec, plane: ShadowPlane, table: PageTable, addedAtStep: number | undefined): Shadow {
   // Time of an average that is added later begins where it is added.
   const progress = { ...NO_PROGRESS, originStep: addedAtStep, lastStep: addedAtStep };
   return { spec, plane, table, state: { ...progress, movement: undefined, addedAtStep } };
@@ -33,18 +38,24 @@ export function openContent(
   what: string,
 ): VersionContent {
   const copiedPlane = shape.copiedPlane(layout.copiedLength);
-  const copiedTensors = copiedTensorsOf(layout);
-  // Before anything is made: a layout may say more pages than a list of them could hold.
-  const pageCount = averages.reduce(
-    (sum, spec) => sum + usedPageCount(shape.plane(spec.precision, layout.averagedLength), tensorsOf(layout, spec)),
-    usedPageCount(copiedPlane, copiedTensors) + Math.ceil(stepBytes / pool.pageBytes),
+  const copiedPages = pagesOf(copiedPlane, layout, () => true);
+  const shadows = averages.map((spec) => {
+    const plane = shape.plane(spec.precision, layout.averagedLength);
+    return { spec, plane, pages: pagesOf(plane, layout, choiceOf(layout.tensors, spec)) };
+  });
+  // Before anything is made.
+  const pageCount = shadows.reduce(
+    (sum, { pages }) => sum + countPages(pages),
+    countPages(copiedPages) + Math.ceil(stepBytes / pool.pageBytes),
   );
   ledger.check(pool.bytesOf(pageCount), `${what} with one step in flight`);
   return {
     step: undefined,
     generation: 0,
-    shadows: averages.map((spec) => openShadow(pool, shape, layout, spec, undefined)),
-    copied: { plane: copiedPlane, table: allocateTable(pool, copiedPlane, copiedTensors, 'copied tensors') },
+    shadows: shadows.map(({ spec, plane, pages }) =>
+      shadowOf(spec, plane, allocateTable(pool, plane, pages, 'shadows'), undefined),
+    ),
+    copied: { plane: copiedPlane, table: allocateTable(pool, copiedPlane, copiedPages, 'copied tensors') },
     snapshots: [],
   };
 }

@@ -1,6 +1,6 @@
 import type { StepDigest } from './assembly/index.js';
 import type { AverageSpec } from './averages/index.js';
-import type { TensorSpec } from './layout.js';
+import type { Layout, TensorSpec } from './layout.js';
 import type { HeapLease } from './ledger.js';
 import type { LineageState } from './lineage.js';
 import type { NonFinitePolicy } from './non-finite.js';
@@ -46,6 +46,8 @@ export interface TrainerRequest {
 export interface RunOptions {
   /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
   readonly nextVersionId?: () => number;
+  /** That of the spec's tensors, where they are placed already. */
+  readonly layout?: Layout;
   /** Where what the layout takes is reserved. */
   readonly heap?: HeapLease;
   /** Never the same twice, of whichever run: what a fenced trainer holds is of no use in any other. */

@@ -1,7 +1,7 @@
 import { quote, RUN_COUNT_MAX, ShadowkeepError, toEnd } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
 import { type AverageSpec, checkSameAverages, firstDifference } from './averages/index.js';
-import { compareTensors } from './layout.js';
+import { compareTensors, type Layout, placingTensors } from './layout.js';
 import { HeapLease, Ledger } from './ledger.js';
 import { Run } from './run.js';
 import type { RunRequest } from './run-spec.js';
@@ -27,6 +27,9 @@ export class RunTable {
     RunRequest['tensors'],
     { readonly run: Run; readonly order: Uint32Array | undefined }
   >();
+
+  /** Layouts of runs that are about to be made. */
+  readonly #placed = new WeakMap<RunRequest['tensors'], Layout>();
 
   /**
    * `firstVersionId` is past every id of an earlier table with the same runs, `nextGeneration` gives none a second time;
@@ -74,24 +77,30 @@ export class RunTable {
     return run;
   }
 
-  /** Compares a request with the run of its name, if there is one, so that `open` need not. Yields between slices. Throws LAYOUT_MISMATCH. */
-  *compare({ name, tensors }: RunRequest): Generator<void> {
+  /**
+   * Does the long part of `open`: compares a request with the run of its name, or places the tensors of a new one. Yields
+   * between slices. Throws LAYOUT_MISMATCH.
+   */
+  *prepare({ name, tensors }: RunRequest): Generator<void> {
     const run = this.#runs.get(name);
-    if (run === undefined || this.#proved.get(tensors)?.run === run) return;
-    const order = yield* compareTensors(name, run.spec.tensors, tensors);
-    this.#proved.set(tensors, { run, order });
+    if (run === undefined) {
+      if (!this.#placed.has(tensors)) this.#placed.set(tensors, yield* placingTensors(tensors));
+    } else if (this.#proved.get(tensors)?.run !== run) {
+      const order = yield* compareTensors(name, run.spec.tensors, tensors);
+      this.#proved.set(tensors, { run, order });
+    }
   }
 
   /**
    * Makes the run, or finds it and proves that it is the same one: LAYOUT_MISMATCH, AVERAGES_MISMATCH, RUN_DAMAGED.
-   * `order`: where in the run each tensor of the request is, when they are not in the run's order. `averages` are the present ones of a run that
-   * is restored; default: those of the spec.
+   * `order`: where in the run each tensor of the request is, when they are not in the run's order. `averages` are the
+   * present ones of a run that is restored; default: those of the spec.
    */
   open(request: RunRequest, averages?: readonly AverageSpec[]): OpenedRun {
     this.#checkWhole(request.name);
     const existing = this.#runs.get(request.name);
     if (existing !== undefined) {
-      toEnd(this.compare(request));
+      toEnd(this.prepare(request));
       checkSameRules(existing, request);
       return { run: existing, created: false, order: this.#proved.get(request.tensors)?.order };
     }
@@ -101,9 +110,10 @@ export class RunTable {
         `the server holds ${this.#runs.size} runs, at most ${RUN_COUNT_MAX} are allowed`,
       );
     }
+    const layout = this.#placed.get(request.tensors);
     const heap = new HeapLease(this.ledger, `the layout of run ${quote(request.name)}`);
     const ids = { nextVersionId: this.#nextVersionId, nextGeneration: this.#nextGeneration };
-    const options = { ...ids, heap, ...(averages && { averages }) };
+    const options = { ...ids, heap, ...(layout && { layout }), ...(averages && { averages }) };
     const spec = { ...request, nonFinite: request.nonFinite ?? 'REJECT_STEP' } as const;
     const run = new Run(spec, this.ledger, this.#mode, options);
     this.#runs.set(spec.name, run);

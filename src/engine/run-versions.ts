@@ -16,9 +16,10 @@ import { type Page, PagePool, type PageWant } from './page-pool.js';
 import { homeOfPage, type PageTable, type Plane, PlaneShape, pageBytesFor } from './plane.js';
 import { allocateSnapshot, bytesOf, checkSnapshotBytes, SnapshotKeeper, type SnapshotPlan } from './post-hoc/index.js';
 import type { RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
-import { pageCountOf, takeNext, tensorsOf, usedPageCount } from './tables.js';
+import { countPages, pageCountOf, pagesOf, takeNext } from './tables.js';
+import { choiceOf } from './tensor-filter.js';
 import type { Shadow, Version } from './version.js';
-import { planWire } from './wire-plan.js';
+import { stepLengths } from './wire-plan.js';
 
 /** The memory of a run: its pages, the versions made of them, and how the next version comes from the last one. */
 export class RunVersions {
@@ -43,11 +44,11 @@ export class RunVersions {
     const averages = options.averages ?? spec.averages;
     this.#heap = options.heap;
     this.#heap?.take(layoutHeapBytes(spec.tensors, averages));
-    this.layout = placeTensors(spec.tensors);
+    this.layout = options.layout ?? placeTensors(spec.tensors);
     // One list of tensors, not two.
     this.spec = { ...spec, tensors: this.layout.tensors };
     this.#foldPlans = new FoldPlans(this.layout);
-    const { stepBytes, firstStepBytes } = planWire(this.layout, undefined);
+    const { stepBytes, firstStepBytes } = stepLengths(this.layout);
     this.stepBytes = stepBytes;
     this.firstStepBytes = firstStepBytes;
     const pageBytes = pageBytesFor(this.layout.averagedLength, this.layout.copiedLength, options.pageBytesMax);
@@ -154,7 +155,7 @@ export class RunVersions {
       checkSnapshotBytes(this.spec.snapshots, this.layout, [...shadows.map((shadow) => shadow.spec), spec]);
     }
     const plane = this.#shape.plane(spec.precision, this.layout.averagedLength);
-    const added = usedPageCount(plane, tensorsOf(this.layout, spec));
+    const added = countPages(pagesOf(plane, this.layout, choiceOf(this.layout.tensors, spec)));
     const staging = hasWriter ? 0 : Math.ceil(this.stepBytes / this.pool.pageBytes);
     this.pool.check(added + staging, `average ${quote(spec.name)} of ${this.#owner} with one step in flight`);
     const heapBytes = averageHeapBytes(spec, this.layout.tensors.length);

@@ -20,46 +20,58 @@ export function copiedTensorsOf(layout: Layout): PlacedTensor[] {
   return layout.tensors.filter(({ policy }) => policy === 'COPY' || policy === 'COPY_ONCE');
 }
 
-/** On how many pages of `plane` the tensors lie, without a list of them: there may be more than any memory holds. */
-export function usedPageCount(plane: Plane, tensors: readonly PlacedTensor[]): number {
-  let pageCount = 0;
-  let next = 0;
-  for (const { from, to } of pageRanges(
-    plane,
-    tensors.toSorted((a, b) => a.flat - b.flat),
-  )) {
-    pageCount += Math.max(0, to - Math.max(next, from));
-    next = Math.max(next, to);
-  }
-  return pageCount;
+/** Pages of a plane from one to the one before the other. */
+interface PageRange {
+  readonly from: number;
+  to: number;
 }
 
-/** Which pages of `plane` the tensors lie on. */
-function usedPages(plane: Plane, tensors: readonly PlacedTensor[]): boolean[] {
-  const isUsed = new Array<boolean>(plane.pageCount).fill(false);
-  for (const { from, to } of pageRanges(plane, tensors)) isUsed.fill(true, from, to);
-  return isUsed;
-}
-
-/** The pages of each tensor that has some: from the first to the one after the last. */
-function* pageRanges(
+/**
+ * The pages of `plane` on which the tensors lie that are taken, by their index in the layout: in ranges, because there may be
+ * more pages than any list of them could hold.
+ */
+export function pagesOf(
   { dtype, pageElements }: Plane,
-  tensors: readonly PlacedTensor[],
-): Generator<{ from: number; to: number }> {
-  for (const { flat, count, bytes } of tensors) {
-    const length = dtype === undefined ? bytes : count;
-    if (length > 0) yield { from: Math.floor(flat / pageElements), to: Math.ceil((flat + length) / pageElements) };
+  { tensors }: Layout,
+  isTaken: (index: number) => boolean,
+): readonly PageRange[] {
+  const ranges: PageRange[] = [];
+  let last: PageRange | undefined;
+  // In rising order: tensors that are sent once lie behind the other copied ones.
+  for (const policy of dtype === undefined ? (['COPY', 'COPY_ONCE'] as const) : (['AVERAGE'] as const)) {
+    for (let index = 0; index < tensors.length; index++) {
+      const tensor = tensors[index]!;
+      const length = dtype === undefined ? tensor.bytes : tensor.count;
+      if (tensor.policy !== policy || length === 0 || !isTaken(index)) continue;
+      const from = Math.floor(tensor.flat / pageElements);
+      const to = Math.ceil((tensor.flat + length) / pageElements);
+      if (last !== undefined && from <= last.to) {
+        last.to = to;
+        continue;
+      }
+      last = { from, to };
+      ranges.push(last);
+    }
   }
+  return ranges;
 }
 
-/** A table with pages of zeros for the tensors of a plane. Throws MEMORY_EXHAUSTED, saying `what`. */
-export function allocateTable(pool: PagePool, plane: Plane, tensors: readonly PlacedTensor[], what: string): PageTable {
-  const isUsed = usedPages(plane, tensors);
-  const wants = isUsed.flatMap((used, index): PageWant[] =>
-    used ? [{ home: homeOfPage(plane, index), skew: SKEW.shadow }] : [],
-  );
+export function countPages(ranges: readonly PageRange[]): number {
+  return ranges.reduce((sum, { from, to }) => sum + to - from, 0);
+}
+
+/** A table with pages of zeros. Throws MEMORY_EXHAUSTED, saying `what`. */
+export function allocateTable(pool: PagePool, plane: Plane, ranges: readonly PageRange[], what: string): PageTable {
+  const table = new Array<Page | undefined>(plane.pageCount).fill(undefined);
+  const wants: PageWant[] = [];
+  for (const { from, to } of ranges) {
+    for (let index = from; index < to; index++) wants.push({ home: homeOfPage(plane, index), skew: SKEW.shadow });
+  }
   const pages = pool.allocateZeros(wants, what).values();
-  return isUsed.map((used) => (used ? takeNext(pages) : undefined));
+  for (const { from, to } of ranges) {
+    for (let index = from; index < to; index++) table[index] = takeNext(pages);
+  }
+  return table;
 }
 
 /** The page of an element; a tensor that is read or folded has one. */

@@ -74,6 +74,17 @@ export function planWire(
   return { wireDType, segments, onceSegments, boxes, offsets, stepBytes, firstStepBytes: wireOffset };
 }
 
+/** Lengths of a step in the layout's own dtypes: those of its plan, without the plan. */
+export function stepLengths({ tensors }: Layout): Pick<WirePlan, 'stepBytes' | 'firstStepBytes'> {
+  let stepBytes = 0;
+  let onceBytes = 0;
+  for (const { policy, bytes } of tensors) {
+    if (policy === 'COPY_ONCE') onceBytes += alignedBytes(bytes);
+    else if (policy !== 'IGNORE') stepBytes += alignedBytes(bytes);
+  }
+  return { stepBytes, firstStepBytes: stepBytes + onceBytes };
+}
+
 /** Appends, or lengthens the last segment (over the gap between them too) when both spaces advance by the same count. */
 function appendSegment(segments: Segment[], next: Segment): void {
   const last = segments.at(-1);

@@ -55,7 +55,7 @@ async function open(service: Service, parts: readonly Buffer[]): Promise<OpenRun
 }
 
 async function attach(service: Service, { spec, trainer }: OpenRun, knownOrder: Uint32Array | undefined) {
-  await inTurns(service.table.compare(spec));
+  await inTurns(service.table.prepare(spec));
   service.checkServing();
   const { run, created, order = knownOrder } = service.table.open(spec);
   const generation = await attachTrainer(service, run, trainer, () => {
