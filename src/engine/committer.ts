@@ -1,4 +1,4 @@
-import type { FloatDType, ShadowkeepError } from '../common/index.js';
+import { type FloatDType, ShadowkeepError } from '../common/index.js';
 import { advanceAll, advanceAllInitial } from './advance-run.js';
 import { type Drive, type PipelineRun, type StagedStep, StepDigests, type StepKind } from './assembly/index.js';
 import type { CommitPlan } from './commit.js';
@@ -6,7 +6,7 @@ import type { DigestValue } from './digest.js';
 import { FoldAhead } from './fold-ahead.js';
 import type { PlacedTensor } from './layout.js';
 import type { Plane } from './plane.js';
-import type { CommitOutcome, RunSpec } from './run-spec.js';
+import type { CommitOutcome, ReaderPatience, RunSpec } from './run-spec.js';
 import type { RunVersions } from './run-versions.js';
 
 /** Whose steps are committed. */
@@ -14,6 +14,8 @@ export interface CommitterOwner {
   readonly generation: number;
   /** Undefined while the run exists. */
   readonly gone: ShadowkeepError | undefined;
+  /** As `RunOptions` says. */
+  readonly patience: ReaderPatience | undefined;
   /** Readers have something new to see. */
   notify(): void;
 }
@@ -81,17 +83,49 @@ export class Committer implements PipelineRun {
     const { nonFinite } = this.#spec;
     if (found.size > 0 && nonFinite === 'REJECT_STEP') return { state: 'REJECTED', detail };
     const skipped = nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
-    const plan =
+    const plan = (mayEvict: boolean): CommitPlan =>
       staged.ahead === undefined
-        ? this.#versions.plan(step, advances, skipped)
-        : this.#versions.planExchange(step, staged.ahead, staged.pages, skipped);
-    await this.fold(this.#versions.fold(staged, plan), drive, () => this.#flip(staged, plan));
+        ? this.#versions.plan(step, advances, skipped, mayEvict)
+        : this.#versions.planExchange(step, staged.ahead, staged.pages, skipped, mayEvict);
+    const first = this.#planWithoutEviction(plan);
+    let done = first;
+    await this.#hold(
+      async () => {
+        done ??= await this.#planWithPatience(plan);
+        await drive(this.#versions.fold(staged, done));
+      },
+      () => this.#flip(staged, done!),
+    );
     return { state: 'COMMITTED', detail };
   }
 
-  async fold(slices: Iterable<void>, drive: Drive, then: () => void = () => {}): Promise<void> {
+  async fold(slices: Iterable<void>, drive: Drive): Promise<void> {
+    await this.#hold(() => drive(slices));
+  }
+
+  /** Undefined: there is no room while readers hold what they hold. */
+  #planWithoutEviction(plan: (mayEvict: boolean) => CommitPlan): CommitPlan | undefined {
+    if (this.#owner.patience === undefined || this.#versions.history.oldestRead === undefined) return plan(true);
+    try {
+      return plan(false);
+    } catch (error) {
+      if (error instanceof ShadowkeepError && error.reason === 'MEMORY_EXHAUSTED') return undefined;
+      throw error;
+    }
+  }
+
+  /** A read that is under way may end before its readers lose the version. */
+  async #planWithPatience(plan: (mayEvict: boolean) => CommitPlan): Promise<CommitPlan> {
+    const reader = this.#versions.history.oldestRead?.firstReader;
+    if (reader !== undefined) await this.#owner.patience?.(reader);
+    if (this.#owner.gone !== undefined) throw this.#owner.gone;
+    return plan(true);
+  }
+
+  /** Work during which nothing else may change the run, then what comes of it. */
+  async #hold(work: () => Promise<void>, then: () => void = () => {}): Promise<void> {
     // Said before it begins: `drive` may let others run before the first slice too.
-    this.#fold = Promise.resolve(slices).then(drive);
+    this.#fold = Promise.resolve().then(work);
     try {
       await this.#fold;
     } finally {

@@ -73,9 +73,14 @@ export class History {
     this.#forgetUnused();
   }
 
+  /** The oldest version that readers hold, which is the first that they lose. */
+  get oldestRead(): Version | undefined {
+    return [...this.#retired, this.#head].find(({ isRead }) => isRead);
+  }
+
   /** Ends the readers of the oldest version that has any, else gives up the oldest retained one; false: there is none. */
   evictOldest(): boolean {
-    const read = [...this.#retired, this.#head].find(({ isRead }) => isRead);
+    const read = this.oldestRead;
     if (read !== undefined) {
       read.evict('MEMORY');
       this.#forgetUnused();

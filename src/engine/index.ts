@@ -51,6 +51,7 @@ export {
 export { Run } from './run.js';
 export type {
   CommitOutcome,
+  ReaderPatience,
   RetentionSpec,
   RunMemory,
   RunRequest,

@@ -5,7 +5,7 @@ import type { HeapLease } from './ledger.js';
 import type { LineageState } from './lineage.js';
 import type { NonFinitePolicy } from './non-finite.js';
 import type { Snapshot, SnapshotsSpec } from './post-hoc/index.js';
-import type { AverageState } from './version.js';
+import type { AverageState, Reader } from './version.js';
 
 /** Older versions that are kept: those whose step is a multiple of `everySteps`, the newest `countMax` of them. */
 export interface RetentionSpec {
@@ -43,7 +43,15 @@ export interface TrainerRequest {
   readonly trainerStep: number | undefined;
 }
 
+/**
+ * Waits for a read to end, for as long as a trainer may wait for it: where the ledger has no room for copies of the pages that
+ * readers hold, each step would end every read otherwise.
+ */
+export type ReaderPatience = (reader: Reader) => Promise<void>;
+
 export interface RunOptions {
+  /** Undefined: no trainer waits for a reader. */
+  readonly patience?: ReaderPatience;
   /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
   readonly nextVersionId?: () => number;
   /** That of the spec's tensors, where they are placed already. */

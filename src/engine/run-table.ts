@@ -4,7 +4,7 @@ import { type AverageSpec, checkSameAverages, firstDifference } from './averages
 import { compareTensors, type Layout, placingTensors } from './layout.js';
 import { HeapLease, Ledger } from './ledger.js';
 import { Run } from './run.js';
-import type { RunRequest } from './run-spec.js';
+import type { ReaderPatience, RunRequest } from './run-spec.js';
 import { countFrom } from './run-versions.js';
 
 export interface OpenedRun {
@@ -17,6 +17,7 @@ export interface OpenedRun {
 export class RunTable {
   readonly ledger: Ledger;
   readonly #mode: KernelMode;
+  readonly #makePatience: (() => ReaderPatience) | undefined;
   readonly #nextVersionId: () => number;
   readonly #nextGeneration: () => number;
   readonly #runs = new Map<string, Run>();
@@ -33,7 +34,7 @@ export class RunTable {
 
   /**
    * `firstVersionId` is past every id of an earlier table with the same runs, `nextGeneration` gives none a second time;
-   * `heapBudgetBytes` is for layouts.
+   * `heapBudgetBytes` is for layouts, `makePatience` for each run.
    */
   constructor(
     budgetBytes: number,
@@ -41,7 +42,9 @@ export class RunTable {
     firstVersionId = 1,
     heapBudgetBytes = budgetBytes,
     nextGeneration = countFrom(1),
+    makePatience?: () => ReaderPatience,
   ) {
+    this.#makePatience = makePatience;
     this.ledger = new Ledger(budgetBytes, heapBudgetBytes);
     this.#mode = mode;
     this.#nextVersionId = countFrom(firstVersionId);
@@ -112,8 +115,15 @@ export class RunTable {
     }
     const layout = this.#placed.get(request.tensors);
     const heap = new HeapLease(this.ledger, `the layout of run ${quote(request.name)}`);
-    const ids = { nextVersionId: this.#nextVersionId, nextGeneration: this.#nextGeneration };
-    const options = { ...ids, heap, ...(layout && { layout }), ...(averages && { averages }) };
+    const patience = this.#makePatience?.();
+    const options = {
+      nextVersionId: this.#nextVersionId,
+      nextGeneration: this.#nextGeneration,
+      heap,
+      ...(patience && { patience }),
+      ...(layout && { layout }),
+      ...(averages && { averages }),
+    };
     const spec = { ...request, nonFinite: request.nonFinite ?? 'REJECT_STEP' } as const;
     const run = new Run(spec, this.ledger, this.#mode, options);
     this.#runs.set(spec.name, run);

@@ -86,11 +86,11 @@ export class RunVersions {
     return { shadowBytes, stagingBytes, snapshotBytes, pinnedBytes, freeBytes, layoutBytes: this.#heap?.bytes ?? 0 };
   }
 
-  /** Decides what a commit of `step` does, and takes the pages that it needs. */
-  plan(step: number, advances: readonly Advance[], skipped: ReadonlySet<PlacedTensor>): CommitPlan {
+  /** Decides what a commit of `step` does, and takes the pages that it needs. Throws MEMORY_EXHAUSTED. */
+  plan(step: number, advances: readonly Advance[], skipped: ReadonlySet<PlacedTensor>, mayEvict: boolean): CommitPlan {
     const isFirst = this.head.step === undefined;
     const copiedBytes = isFirst ? this.layout.copiedLength : this.layout.copiedEachStepLength;
-    const targets = this.#evicting(() => allocateTargets(this.pool, this.head, advances, copiedBytes));
+    const targets = this.#allocate(mayEvict, () => allocateTargets(this.pool, this.head, advances, copiedBytes));
     const snapshots = this.#planSnapshots(step, advances, targets);
     return { targets, advances, snapshots, skipped, isFirst, exchange: undefined };
   }
@@ -104,10 +104,11 @@ export class RunVersions {
     { shadow: folded, advance, meter }: FoldAhead,
     staging: PageTable,
     skipped: ReadonlySet<PlacedTensor>,
+    mayEvict: boolean,
   ): CommitPlan {
     const { shadows } = this.head;
     const index = shadows.findIndex(({ spec }) => spec === folded.spec);
-    const replacements = index < 0 ? [] : this.#evicting(() => this.#replacements(folded));
+    const replacements = index < 0 ? [] : this.#allocate(mayEvict, () => this.#replacements(folded));
     const advances = shadows.map(({ state }, at) => (at === index ? advance : { progress: state, weight: 0 }));
     const targets = shadows.map(({ plane, table }, at): FoldTarget => {
       const isFolded = at === index;
@@ -233,13 +234,13 @@ export class RunVersions {
     return table.map((page) => (isHeld(page) ? takeNext(fresh) : undefined));
   }
 
-  /** Allocates. When it does not fit, the oldest readers lose their version: no trainer waits for one. */
-  #evicting<Allocated>(allocate: () => Allocated): Allocated {
+  /** Allocates. When it does not fit, the oldest readers lose their version, where they may. */
+  #allocate<Allocated>(mayEvict: boolean, allocate: () => Allocated): Allocated {
     for (;;) {
       try {
         return allocate();
       } catch (error) {
-        if (!(error instanceof ShadowkeepError) || !this.history.evictOldest()) throw error;
+        if (!mayEvict || !(error instanceof ShadowkeepError) || !this.history.evictOldest()) throw error;
       }
     }
   }

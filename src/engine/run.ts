@@ -52,6 +52,7 @@ export class Run {
     const lineage = this.#lineage;
     const gone = (): ShadowkeepError | undefined => (this.#isDeleted ? this.deletedError() : undefined);
     this.#committer = new Committer(this.spec, this.#versions, {
+      patience: options.patience,
       get generation() {
         return lineage.generation;
       },

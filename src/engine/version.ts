@@ -92,6 +92,12 @@ export class Version implements VersionContent {
     return page.refs > 1 || this.isPinned;
   }
 
+  /** The reader that has held it for the longest time. */
+  get firstReader(): Reader | undefined {
+    const [first] = this.#readers;
+    return first;
+  }
+
   pin(): Reader {
     const reader = new Reader(this, () => {
       this.#readers.delete(reader);
@@ -131,10 +137,17 @@ export class Reader {
   readonly #unpin: () => void;
   #evicted: EvictionReason | undefined;
   #isOpen = true;
+  /** Of it that have gone out: whoever waits for it sees whether it moves. */
+  sentBytes = 0;
 
   constructor(version: Version, unpin: () => void) {
     this.version = version;
     this.#unpin = unpin;
+  }
+
+  /** Whether it still holds the version. */
+  get isOpen(): boolean {
+    return this.#isOpen;
   }
 
   get evicted(): EvictionReason | undefined {

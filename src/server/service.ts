@@ -6,6 +6,7 @@ import { LifeLog } from './life-log.js';
 import { Openings } from './opening.js';
 import type { ServerOptions } from './options.js';
 import { ReadTurns } from './read-turns.js';
+import { makeReaderPatience } from './reader-patience.js';
 import { RunActivity } from './run-activity.js';
 import type { RunFiles } from './run-files.js';
 import { StepTimer } from './step-timer.js';
@@ -45,7 +46,14 @@ export class Service {
     const heapBudgetBytes = Math.floor(getHeapStatistics().heap_size_limit * LAYOUTS_HEAP_SHARE);
     const firstVersionId = Date.now() * VERSION_IDS_PER_MS;
     const { memoryBytes, kernels } = options;
-    this.table = new RunTable(memoryBytes, kernels, firstVersionId, heapBudgetBytes, nextGeneration);
+    this.table = new RunTable(
+      memoryBytes,
+      kernels,
+      firstVersionId,
+      heapBudgetBytes,
+      nextGeneration,
+      makeReaderPatience,
+    );
     this.openings = new Openings(this.table.ledger);
   }
 

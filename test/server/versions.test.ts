@@ -106,6 +106,42 @@ describe('one read is one step', () => {
   });
 });
 
+test('where there is no room for a second shadow, readers beside a trainer without pause finish', async () => {
+  const server = await serve({ memoryBytes: 64 << 20, kernels: KERNELS });
+  const client = rawClient(server);
+  // A shadow and a step in flight take 48 MiB.
+  const elements = 6 << 20;
+  const { generation } = await openRun(client, {
+    ...ASSIGN,
+    averages: [...ASSIGN.averages],
+    tensors: [{ name: 'w', dtype: 'F32', shape: [elements] }],
+  });
+  const upload = new Upload(client).open(generation);
+  const chunk = Buffer.alloc(1 << 20);
+  const push = async (step: number): Promise<void> => {
+    for (let offset = 0; offset < elements * 4; offset += chunk.length) upload.chunk(step, offset, chunk);
+    expect((await upload.commit(step, elements * 4).ack()).state).toBe('COMMITTED');
+  };
+  await push(1);
+  let finished = 0;
+  let steps = 1;
+  const isDone = (): boolean => finished >= 4 && steps >= 8;
+  const train = async (): Promise<void> => {
+    while (!isDone()) await push(++steps);
+  };
+  const evaluate = async (): Promise<void> => {
+    const own = rawClient(server);
+    while (!isDone()) {
+      const bytes = await read(own).then(
+        (shadow) => shadow.bytes.length,
+        () => 0,
+      );
+      if (bytes === elements * 4) finished += 1;
+    }
+  };
+  await Promise.all([train(), ...Array.from({ length: 16 }, evaluate)]);
+}, 240_000);
+
 test('a reader that vanishes is let go after the lease', async () => {
   const server = await serve({ readLeaseMs: 50 });
   const client = rawClient(server);

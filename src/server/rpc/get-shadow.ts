@@ -107,6 +107,7 @@ async function sendVersion(
     if (request.checksums) frame.setCrc32c(crc32c(frame.data));
     offset += frame.data.length;
     activity.bytesSent += frame.data.length;
+    reader.sentBytes += frame.data.length;
     await send(frame.message);
   }
   await send({ end: { total_bytes: totalBytes } });
