@@ -152,7 +152,6 @@ class EMA(AppliesAverages, NotCopied):
         self.skipped_steps = 0
         self._owns_client = isinstance(target, str)
         self._client = connect(target, reconnect_timeout=reconnect_timeout) if isinstance(target, str) else target
-        self._run_name = run
         self._decay = decay
         self._averages = None if averages is None else flat_averages(averages)
         self._buffers = buffers_of(self._averages or ()) if buffers is None else buffers
@@ -188,7 +187,7 @@ class EMA(AppliesAverages, NotCopied):
     @property
     def run(self) -> str:
         """The run's name."""
-        return self._run_name
+        return self._opening.run
 
     @property
     def dropped_steps(self) -> int:
