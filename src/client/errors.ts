@@ -56,12 +56,15 @@ export function protocolError(message: string): ClientError {
   return new ClientError('INTERNAL', `the server broke the protocol: ${message}`);
 }
 
+/** What the server ends a connection or a stream with that may go on when there is room for it. */
+const MADE_ROOM: ReadonlySet<string | undefined> = new Set(['TRANSPORT_EXHAUSTED', 'TOO_MANY_CONNECTIONS']);
+
 /**
- * Whether the connection broke, so that another one can go on where it was: neither a refusal of the service nor a bug.
- * gRPC says INTERNAL of a stream that the transport has reset.
+ * Whether the connection broke or was ended to make room, so that another one can go on where it was: neither a refusal
+ * of the request nor a bug. gRPC says INTERNAL of a stream that the transport has reset.
  */
 export function isDisconnect(failure: Failure): boolean {
-  if (failure.code === 'UNAVAILABLE') return true;
+  if (failure.code === 'UNAVAILABLE' || MADE_ROOM.has(failure.reason)) return true;
   if (failure.reason !== undefined) return false;
   return (
     failure.code === 'CANCELLED' || (failure.code === 'INTERNAL' && failure.message.startsWith('Received RST_STREAM'))

@@ -9,6 +9,7 @@ export type StatusName =
   | 'RESOURCE_EXHAUSTED'
   | 'DEADLINE_EXCEEDED'
   | 'UNAVAILABLE'
+  | 'UNIMPLEMENTED'
   | 'INTERNAL';
 
 /**
@@ -23,6 +24,7 @@ export const ERROR_TABLE = {
   INVALID_TENSOR: { code: 'INVALID_ARGUMENT', permanent: true },
   INVALID_AVERAGE: { code: 'INVALID_ARGUMENT', permanent: true },
   INVALID_FIELD: { code: 'INVALID_ARGUMENT', permanent: true },
+  COMPRESSION_UNSUPPORTED: { code: 'UNIMPLEMENTED', permanent: true },
   TOO_MANY_TENSORS: { code: 'INVALID_ARGUMENT', permanent: true },
   OUT_OF_ORDER: { code: 'INVALID_ARGUMENT', permanent: true },
   CHUNK_GAP: { code: 'INVALID_ARGUMENT', permanent: true },
@@ -61,6 +63,8 @@ export const ERROR_TABLE = {
   CRC_MISMATCH: { code: 'DATA_LOSS', permanent: false },
   MEMORY_EXHAUSTED: { code: 'RESOURCE_EXHAUSTED', permanent: false },
   DISK_REFUSED: { code: 'FAILED_PRECONDITION', permanent: false },
+  TRANSPORT_EXHAUSTED: { code: 'RESOURCE_EXHAUSTED', permanent: false },
+  TOO_MANY_CONNECTIONS: { code: 'RESOURCE_EXHAUSTED', permanent: false },
   TOO_MANY_RUNS: { code: 'RESOURCE_EXHAUSTED', permanent: false },
   WRITERS_MISSING: { code: 'DEADLINE_EXCEEDED', permanent: false },
   STEP_TIMEOUT: { code: 'DEADLINE_EXCEEDED', permanent: false },

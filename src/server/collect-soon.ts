@@ -11,10 +11,15 @@ let collect: (() => void) | undefined;
 let timer: NodeJS.Timeout | undefined;
 
 export function collectSoon(): void {
+  clearTimeout(timer);
+  timer = setTimeout(collectNow, DELAY_MS).unref();
+}
+
+/** A collection of everything: some 100 ms. */
+export function collectNow(): void {
   if (collect === undefined) {
     setFlagsFromString('--expose-gc');
     collect = runInNewContext('gc') as () => void;
   }
-  clearTimeout(timer);
-  timer = setTimeout(collect, DELAY_MS).unref();
+  collect();
 }

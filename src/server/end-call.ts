@@ -1,14 +1,10 @@
-import { constants, type ServerHttp2Stream } from 'node:http2';
+import { constants } from 'node:http2';
 import type { StatusObject } from '@grpc/grpc-js';
+import { streamOf } from './transport/grpc-internals.js';
 import type { ResponseStream } from './write-message.js';
 
 /** How long a status may wait behind bytes that the peer does not take. */
 const FLUSH_GRACE_MS = 2_000;
-
-/** Where grpc-js keeps a call's HTTP/2 stream; test/server/end-call.test.ts fails when it moves. */
-interface CallInternals {
-  call: { stream?: ServerHttp2Stream };
-}
 
 /**
  * Ends a streaming call with an error status. gRPC sends a status after the bytes that are queued, so a peer that reads
@@ -17,7 +13,7 @@ interface CallInternals {
 export function endCall(call: ResponseStream<never>, status: StatusObject): void {
   if (call.destroyed) return;
   call.emit('error', status);
-  const { stream } = (call as unknown as CallInternals).call;
+  const stream = streamOf(call);
   if (stream === undefined || stream.closed) return;
   const timer = setTimeout(() => stream.close(constants.NGHTTP2_CANCEL), FLUSH_GRACE_MS).unref();
   stream.once('close', () => clearTimeout(timer));

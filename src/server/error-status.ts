@@ -9,9 +9,13 @@ import { encodeErrorDetails } from '../wire/index.js';
 export function toStatus(error: unknown, log: Logger): StatusObject {
   if (!(error instanceof ShadowkeepError)) log.error({ err: error }, 'a handler failed');
   else if (error.cause !== undefined) log.error({ err: error.cause, reason: error.reason }, error.message);
-  const known = error instanceof ShadowkeepError ? error : new ShadowkeepError('INTERNAL', 'internal error');
-  const code = status[known.code];
+  return statusOf(error instanceof ShadowkeepError ? error : new ShadowkeepError('INTERNAL', 'internal error'));
+}
+
+/** What the peer is told of an error of ours. */
+export function statusOf(error: ShadowkeepError): StatusObject {
+  const code = status[error.code];
   const metadata = new Metadata();
-  metadata.set('grpc-status-details-bin', encodeErrorDetails(known, code));
-  return { code, details: known.message, metadata };
+  metadata.set('grpc-status-details-bin', encodeErrorDetails(error, code));
+  return { code, details: error.message, metadata };
 }

@@ -8,8 +8,11 @@ export interface ServerOptions {
   readonly listen: string;
   /** Where runs are kept over restarts, or `none`: memory only. */
   readonly dataDir: string;
-  /** Budget of the ledger: shadows, staging and what readers hold, bytes. */
+  /** Budget of all runs: shadows, staging and what readers hold, bytes. */
   readonly memoryBytes: number;
+  /** Budget of what is on its way in or out: windows, messages, answers. The ledger holds it beside the runs' budget. */
+  readonly transportBytes: number;
+  readonly maxConnections: number;
   readonly kernels: KernelMode;
   readonly logLevel: LogLevel;
   /** A step whose bytes stop arriving for this long is dropped and its stream ended. */
@@ -22,7 +25,7 @@ export interface ServerOptions {
   readonly readLeaseMs: number;
   /** How long a graceful stop waits for streams to finish. */
   readonly stopGraceMs: number;
-  /** HTTP/2 receive windows, per stream and per connection; 0: the stock 64 KiB. */
+  /** The largest HTTP/2 receive window of a stream; many streams get smaller ones. 0: the stock 64 KiB. */
   readonly windowBytes: number;
 }
 
@@ -35,8 +38,19 @@ export const MEMORY_BYTES_MIN = 64 * MIB;
 /** Share of the machine (or of the container's limit) that the ledger may use; the rest is for others and for the kernel. */
 const MEMORY_SHARE = 0.8;
 
-/** What the process itself takes beside the ledger: Node 90 MB, messages and windows up to as much again (measured: 145 to 176 MB). */
+/** What the process itself takes beside the ledger: Node 100 MB, its heap, and what the garbage collector has not found yet. */
 const PROCESS_BYTES = 256 * MIB;
+
+/** The least transport: two of the largest messages, and windows and answers for as much again. */
+export const TRANSPORT_BYTES_MIN = 32 * MIB;
+
+/** Its share of the runs' budget, and what more than it does not make faster: a thousand streams of 64 KiB each. */
+const TRANSPORT_SHARE = 1 / 12;
+const TRANSPORT_BYTES_DEFAULT_MAX = 256 * MIB;
+
+/** Twice the writers of the largest training; a connection costs some 50 KB. */
+const MAX_CONNECTIONS_DEFAULT = 2_048;
+export const MAX_CONNECTIONS_MAX = 65_536;
 
 /** Node keeps timers in 32 bits. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
@@ -47,18 +61,34 @@ const WINDOW_BYTES_MAX = 2 ** 31 - 1;
 /** Fills 10 Gbit/s at 6 ms of distance, bounds the unread bytes of a connection. */
 const WINDOW_BYTES_DEFAULT = 8 * MIB;
 
-/** The budget unless told otherwise: a share of the container's limit, where there is one. */
+/** The runs' budget unless told otherwise: a share of the container's limit, where there is one, less the transport's. */
 export function defaultMemoryBytes(): number {
+  const limit = memoryLimitBytes();
+  const ledgerBytes = Math.min(limit * MEMORY_SHARE, limit - PROCESS_BYTES);
+  const transportBytes = defaultTransportBytes(ledgerBytes / (1 + TRANSPORT_SHARE));
+  return Math.max(MEMORY_BYTES_MIN, Math.floor(ledgerBytes - transportBytes));
+}
+
+/** The transport's budget unless told otherwise. */
+export function defaultTransportBytes(memoryBytes: number): number {
+  const share = Math.floor(memoryBytes * TRANSPORT_SHARE);
+  return Math.min(TRANSPORT_BYTES_DEFAULT_MAX, Math.max(TRANSPORT_BYTES_MIN, share));
+}
+
+/** What the kernel lets this process have: the container's limit, or the machine. */
+export function memoryLimitBytes(): number {
   const constrained = process.constrainedMemory?.() ?? 0;
-  const limit = constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
-  return Math.max(MEMORY_BYTES_MIN, Math.floor(Math.min(limit * MEMORY_SHARE, limit - PROCESS_BYTES)));
+  return constrained > 0 ? Math.min(constrained, totalmem()) : totalmem();
 }
 
 export function compileServerOptions(options: Partial<ServerOptions> = {}): ServerOptions {
+  const memoryBytes = options.memoryBytes ?? defaultMemoryBytes();
   const compiled: ServerOptions = {
     listen: options.listen ?? '127.0.0.1:50051',
     dataDir: options.dataDir ?? 'shadowkeep-data',
-    memoryBytes: options.memoryBytes ?? defaultMemoryBytes(),
+    memoryBytes,
+    transportBytes: options.transportBytes ?? defaultTransportBytes(memoryBytes),
+    maxConnections: options.maxConnections ?? MAX_CONNECTIONS_DEFAULT,
     kernels: options.kernels ?? 'simd',
     logLevel: options.logLevel ?? 'info',
     stepTimeoutMs: options.stepTimeoutMs ?? 300_000,
@@ -73,6 +103,8 @@ export function compileServerOptions(options: Partial<ServerOptions> = {}): Serv
   oneOf('kernels', compiled.kernels, ['simd', 'scalar']);
   oneOf('logLevel', compiled.logLevel, LOG_LEVELS);
   inRange('memoryBytes', compiled.memoryBytes, MEMORY_BYTES_MIN, totalmem());
+  inRange('transportBytes', compiled.transportBytes, TRANSPORT_BYTES_MIN, totalmem());
+  inRange('maxConnections', compiled.maxConnections, 1, MAX_CONNECTIONS_MAX);
   inRange('stepTimeoutMs', compiled.stepTimeoutMs, 1, TIMEOUT_MS_MAX);
   inRange('reconnectGraceMs', compiled.reconnectGraceMs, 0, TIMEOUT_MS_MAX);
   inRange('readStallTimeoutMs', compiled.readStallTimeoutMs, 1, TIMEOUT_MS_MAX);

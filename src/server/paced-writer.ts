@@ -23,12 +23,16 @@ export class PacedWriter<Message> {
     call.on('close', () => this.#wake?.());
   }
 
-  /** Resolves when there is room for another message or the peer is gone; false when none has gone in `timeoutMs`. */
-  async write(message: Message): Promise<boolean> {
+  /**
+   * Resolves when there is room for another message or the peer is gone; false when none has gone in `timeoutMs`.
+   * `written` is called when this one is gone.
+   */
+  async write(message: Message, written?: () => void): Promise<boolean> {
     if (this.#call.destroyed || this.#call.writableEnded) return true;
     this.#inFlight += 1;
     this.#call.write(message, () => {
       this.#inFlight -= 1;
+      written?.();
       this.#wake?.();
     });
     if (this.#inFlight < this.#inFlightMax()) return true;

@@ -20,7 +20,7 @@ const BUSY_UTILIZATION = 0.5;
 /** How often readers that wait look whether they still must. */
 const LOOK_MS = 10;
 
-/** Chunks that all readers together have with gRPC, and how few one has at least: they are in no ledger. */
+/** Chunks that all readers together have with gRPC, and how few one has at least; their bytes are the transport's. */
 const CHUNKS_IN_FLIGHT_MAX = 64;
 const CHUNKS_IN_FLIGHT_MIN = 2;
 

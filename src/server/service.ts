@@ -10,6 +10,7 @@ import { makeReaderPatience } from './reader-patience.js';
 import { RunActivity } from './run-activity.js';
 import type { RunFiles } from './run-files.js';
 import { StepTimer } from './step-timer.js';
+import { Transport } from './transport/transport.js';
 
 /**
  * Ids of versions never come again, after a restart neither: a broken read that is resumed would go on in another step.
@@ -30,6 +31,7 @@ export class Service {
   readonly files: RunFiles | undefined;
   readonly readTurns = new ReadTurns();
   readonly openings: Openings;
+  readonly transport: Transport;
   readonly #activities = new WeakMap<Run, RunActivity>();
   readonly #stepTimers = new WeakMap<Run, StepTimer>();
   /** Ways to end the streams that are open, for a stop. */
@@ -45,16 +47,18 @@ export class Service {
     this.files = files;
     const heapBudgetBytes = Math.floor(getHeapStatistics().heap_size_limit * LAYOUTS_HEAP_SHARE);
     const firstVersionId = Date.now() * VERSION_IDS_PER_MS;
-    const { memoryBytes, kernels } = options;
+    const { memoryBytes, transportBytes, kernels } = options;
     this.table = new RunTable(
-      memoryBytes,
+      memoryBytes + transportBytes,
       kernels,
       firstVersionId,
       heapBudgetBytes,
       nextGeneration,
       makeReaderPatience,
     );
+    this.table.ledger.reserve(transportBytes, 'the transport');
     this.openings = new Openings(this.table.ledger);
+    this.transport = new Transport(options, log);
   }
 
   activity(run: Run): RunActivity {

@@ -3,15 +3,15 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { createLogger, MESSAGE_BYTES_MAX } from '../common/index.js';
 import { SERVICE_NAME } from '../wire/index.js';
-import { Connections } from './connections.js';
-import { enlargeWindows } from './http2-windows.js';
 import { generationIssuer } from './issue-generation.js';
-import { compileServerOptions, parseListen, type ServerOptions } from './options.js';
+import { compileServerOptions, memoryLimitBytes, parseListen, type ServerOptions } from './options.js';
 import { addReflection } from './reflection.js';
 import { definition, handlers } from './rpc/index.js';
 import { type LoadedRun, RunFiles } from './run-files.js';
 import { saveAtStop } from './save-at-stop.js';
 import { Service } from './service.js';
+import { Connections } from './transport/connections.js';
+import { MemoryWatchdog, processMemory } from './transport/memory-watchdog.js';
 import { tuneGarbageCollector } from './tune-gc.js';
 
 export interface RunningServer {
@@ -50,23 +50,25 @@ export async function startServer(
   try {
     const loaded = (await files?.load(service)) ?? [];
     const health = new HealthImplementation({ '': 'SERVING', [SERVICE_NAME]: 'SERVING' });
-    const server = buildServer(service, compiled, health);
+    const server = buildServer(service, health);
     const connections = new Connections(server);
     const boundPort = await bind(server, host, port);
-    log.info({ host, port: boundPort, memoryBytes: compiled.memoryBytes, kernels: compiled.kernels }, 'listening');
-    return {
-      host,
-      port: boundPort,
-      loaded,
-      stop: once(() => stop(service, connections, health, `${host}:${boundPort}`)),
+    const limitBytes = memoryLimitBytes();
+    const watchdog = new MemoryWatchdog(service.transport, log, () => processMemory(limitBytes));
+    const { memoryBytes, transportBytes, kernels } = compiled;
+    log.info({ host, port: boundPort, memoryBytes, transportBytes, kernels }, 'listening');
+    const stopAll = async (): Promise<void> => {
+      watchdog.stop();
+      await stop(service, connections, health, `${host}:${boundPort}`);
     };
+    return { host, port: boundPort, loaded, stop: once(stopAll) };
   } catch (error) {
     await files?.close();
     throw error;
   }
 }
 
-function buildServer(service: Service, options: ServerOptions, health: HealthImplementation): Server {
+function buildServer(service: Service, health: HealthImplementation): Server {
   const server = new Server({
     'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
     'grpc.max_send_message_length': -1,
@@ -74,7 +76,7 @@ function buildServer(service: Service, options: ServerOptions, health: HealthImp
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
   });
-  if (options.windowBytes > 0) enlargeWindows(server, options.windowBytes);
+  service.transport.attach(server);
   server.addService(definition, handlers(service));
   health.addToServer(server);
   addReflection(server);

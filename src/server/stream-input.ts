@@ -3,6 +3,12 @@ import type { ServerDuplexStream, ServerReadableStream } from '@grpc/grpc-js';
 /** A call whose requests are a stream. */
 type InputCall<Message> = ServerDuplexStream<Message, never> | ServerReadableStream<Message, never>;
 
+/** Hears which messages are done with, so that no more are gathered than are worked on. */
+export interface MessageMeter {
+  takeMessages(): void;
+  taken(): void;
+}
+
 /**
  * The messages of a call, one at a time: the next one is taken from the stream when the last one is done
  * with, so HTTP/2's window is the only buffer. (Node's own async iterator destroys the stream when it ends, and the
@@ -10,6 +16,7 @@ type InputCall<Message> = ServerDuplexStream<Message, never> | ServerReadableStr
  */
 export class StreamInput<Message> {
   readonly #call: InputCall<Message>;
+  readonly #meter: MessageMeter | undefined;
   #hasEnded = false;
   #failure: unknown;
   #wake: (() => void) | undefined;
@@ -19,8 +26,10 @@ export class StreamInput<Message> {
   /** Resolves when the peer is gone: it may be so after its half-close too. */
   readonly cancelled: Promise<void>;
 
-  constructor(call: InputCall<Message>) {
+  constructor(call: InputCall<Message>, meter?: MessageMeter) {
     this.#call = call;
+    this.#meter = meter;
+    meter?.takeMessages();
     this.cancelled = new Promise((resolve) => call.on('cancelled', resolve));
     call.on('readable', () => this.#wake?.());
     call.on('end', () => this.#end());
@@ -61,6 +70,7 @@ export class StreamInput<Message> {
       const message: Message | null = this.#hasEnded ? null : this.#call.read();
       if (message !== null) {
         yield message;
+        this.#meter?.taken();
       } else if (this.#hasEnded) {
         return;
       } else {

@@ -119,7 +119,7 @@ describe('unary calls', () => {
       commits: 1,
       bytesReceived: 64,
     });
-    expect(info.memory.budgetBytes).toBe(256 << 20);
+    expect(info.memory.budgetBytes).toBe((256 + 32) << 20);
     expect((await client.listRuns()).map(({ run: name, tensors }) => ({ name, tensors }))).toEqual([
       { name: 'r', tensors: [] },
     ]);

@@ -4,9 +4,11 @@ import { ShadowkeepError } from '../../src/common/index.js';
 import {
   compileServerOptions,
   defaultMemoryBytes,
+  defaultTransportBytes,
   MEMORY_BYTES_MIN,
   parseListen,
   type ServerOptions,
+  TRANSPORT_BYTES_MIN,
 } from '../../src/server/index.js';
 
 describe('server options', () => {
@@ -15,6 +17,8 @@ describe('server options', () => {
       listen: '127.0.0.1:50051',
       dataDir: 'shadowkeep-data',
       memoryBytes: defaultMemoryBytes(),
+      transportBytes: defaultTransportBytes(defaultMemoryBytes()),
+      maxConnections: 2_048,
       kernels: 'simd',
       logLevel: 'info',
       stepTimeoutMs: 300_000,
@@ -31,6 +35,17 @@ describe('server options', () => {
     expect(defaultMemoryBytes()).toBeGreaterThanOrEqual(MEMORY_BYTES_MIN);
   });
 
+  test("the transport's budget is a twelfth of the runs', from 32 to 256 MiB", () => {
+    const MIB = 1 << 20;
+    for (const [memory, transport] of [
+      [64, 32],
+      [768, 64],
+      [64 << 10, 256],
+    ] as const) {
+      expect(defaultTransportBytes(memory * MIB)).toBe(transport * MIB);
+    }
+  });
+
   const timeMax = 2 ** 31 - 1;
   test.each<[keyof ServerOptions, unknown[], unknown[], string]>([
     [
@@ -39,6 +54,13 @@ describe('server options', () => {
       [MEMORY_BYTES_MIN - 1, totalmem() + 1, 1e8 + 0.5, Number.NaN, Number.POSITIVE_INFINITY],
       `must be an integer from ${MEMORY_BYTES_MIN} to ${totalmem()}`,
     ],
+    [
+      'transportBytes',
+      [TRANSPORT_BYTES_MIN, totalmem()],
+      [TRANSPORT_BYTES_MIN - 1, totalmem() + 1, Number.NaN],
+      `must be an integer from ${TRANSPORT_BYTES_MIN} to ${totalmem()}`,
+    ],
+    ['maxConnections', [1, 65_536], [0, 65_537, 1.5], 'must be an integer from 1 to 65536'],
     ['kernels', ['simd', 'scalar'], ['', 'SIMD', 'gpu'], 'must be one of simd, scalar'],
     [
       'logLevel',

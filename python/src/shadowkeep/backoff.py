@@ -22,10 +22,13 @@ _UNSENT_TEXTS = ("failed to connect", "Failed to connect", "DNS resolution faile
 # A name that no server of names knows. While a service is started again that can be so for a moment, too.
 _UNKNOWN_HOST_TEXTS = ("Domain name not found", "Name or service not known", "nodename nor servname")
 
+# What the service ends a connection or a stream with that may go on when there is room for it.
+_MADE_ROOM = frozenset({"TRANSPORT_EXHAUSTED", "TOO_MANY_CONNECTIONS"})
+
 
 def is_transient(failure: ShadowkeepError) -> bool:
-    """Whether a new connection can help: the service is away, or the transport broke."""
-    if failure.code in ("UNAVAILABLE", "CANCELLED"):
+    """Whether a new connection can help: the service is away or had no room for it, or the transport broke."""
+    if failure.code in ("UNAVAILABLE", "CANCELLED") or failure.reason in _MADE_ROOM:
         return True
     by_transport = failure.code in _BROKEN_CODES and failure.reason == failure.code
     return by_transport and any(text in failure.message for text in _BROKEN_TEXTS)

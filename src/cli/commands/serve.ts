@@ -1,17 +1,26 @@
 import { totalmem } from 'node:os';
 import { Command } from 'commander';
 import { LOG_LEVELS, type LogLevel, ShadowkeepError } from '../../common/index.js';
-import { defaultMemoryBytes, MEMORY_BYTES_MIN, type RunningServer, startServer } from '../../server/index.js';
+import {
+  defaultMemoryBytes,
+  MAX_CONNECTIONS_MAX,
+  MEMORY_BYTES_MIN,
+  type RunningServer,
+  startServer,
+  TRANSPORT_BYTES_MIN,
+} from '../../server/index.js';
 import { EXIT, UsageError } from '../exit.js';
 import { flag } from '../flags.js';
 import { formatBytes } from '../format.js';
 import { print, printJson } from '../output.js';
-import { byteSize, duration, oneOf } from '../values.js';
+import { byteSize, duration, integer, oneOf } from '../values.js';
 
 interface ServeOptions {
   listen: string;
   dataDir: string;
   memory?: number;
+  transportMemory?: number;
+  maxConnections?: number;
   kernels?: 'simd' | 'scalar';
   logLevel?: LogLevel;
   stepTimeout?: number;
@@ -27,6 +36,8 @@ interface ServeOptions {
 const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
   listen: '--listen',
   dataDir: '--data-dir',
+  transportBytes: '--transport-memory',
+  maxConnections: '--max-connections',
   stepTimeoutMs: '--step-timeout',
   reconnectGraceMs: '--reconnect-grace',
   readStallTimeoutMs: '--read-stall-timeout',
@@ -52,6 +63,17 @@ export function serveCommand(): Command {
         '--memory <BYTES>',
         `budget for weights and steps in flight, as 4GiB; default 80 % of what there is: ${formatBytes(defaultMemoryBytes())}`,
       ).argParser(byteSize('--memory', MEMORY_BYTES_MIN, totalmem())),
+    )
+    .addOption(
+      flag(
+        '--transport-memory <BYTES>',
+        'budget for what is on its way in or out, beside --memory; default a twelfth of that, 32MiB to 256MiB',
+      ).argParser(byteSize('--transport-memory', TRANSPORT_BYTES_MIN, totalmem())),
+    )
+    .addOption(
+      flag('--max-connections <N>', 'connections at a time; default 2048').argParser(
+        integer('--max-connections', 1, MAX_CONNECTIONS_MAX),
+      ),
     )
     .addOption(
       flag('--kernels <KIND>', 'arithmetic: simd, or scalar where WebAssembly SIMD is missing; default simd').argParser(
@@ -107,11 +129,22 @@ async function serve(options: ServeOptions): Promise<void> {
 }
 
 async function start(options: ServeOptions): Promise<RunningServer> {
-  const { memory, stepTimeout, reconnectGrace, readStallTimeout, readLease, stopGrace, json: _, ...same } = options;
+  const {
+    memory,
+    transportMemory,
+    stepTimeout,
+    reconnectGrace,
+    readStallTimeout,
+    readLease,
+    stopGrace,
+    json: _,
+    ...same
+  } = options;
   try {
     return await startServer({
       ...same,
       ...(memory === undefined ? {} : { memoryBytes: memory }),
+      ...(transportMemory === undefined ? {} : { transportBytes: transportMemory }),
       ...(stepTimeout === undefined ? {} : { stepTimeoutMs: stepTimeout }),
       ...(reconnectGrace === undefined ? {} : { reconnectGraceMs: reconnectGrace }),
       ...(readStallTimeout === undefined ? {} : { readStallTimeoutMs: readStallTimeout }),

@@ -7,3 +7,10 @@ export async function getRun(service: Service, request: GetRunRequest__Output): 
   const { run, firstTensor } = validateGetRun(request);
   return runMessage(service, service.table.get(run), firstTensor);
 }
+
+/** A tensor takes at least a dozen bytes of an answer, and at most about 1 KiB. */
+const SMALL_TENSOR_COUNT = 16;
+
+export function isLargeRun({ table }: Service, { run }: GetRunRequest__Output): boolean {
+  return (table.find(run)?.spec.tensors.length ?? 0) > SMALL_TENSOR_COUNT;
+}

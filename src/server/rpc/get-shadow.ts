@@ -7,6 +7,7 @@ import {
   type GetShadowRequest__Output,
   type GetShadowResponse,
   shadowTensorParts,
+  shadowWeightsDefinition,
   stepFields,
   type VersionWish,
   validateGetShadow,
@@ -17,6 +18,7 @@ import { inTurns, nextTurn } from '../in-slices.js';
 import { PacedWriter } from '../paced-writer.js';
 import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../planned-shadow.js';
 import type { Service } from '../service.js';
+import type { Claim } from '../transport/room.js';
 
 /** Chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
 export type GetShadowCall = ServerWritableStream<GetShadowRequest__Output, GetShadowResponse | Buffer>;
@@ -79,8 +81,9 @@ async function sendVersion(
   signal: AbortSignal,
 ): Promise<void> {
   const writer = new PacedWriter(call, service.options.readStallTimeoutMs, () => service.readTurns.inFlightMax);
-  const send = async (message: GetShadowResponse | Buffer): Promise<void> => {
-    const inTime = await writer.write(message);
+  const meter = service.transport.meterOf(call);
+  const send = async (message: Buffer, room?: Claim): Promise<void> => {
+    const inTime = await writer.write(message, () => meter?.answerTaken(room));
     signal.throwIfAborted();
     if (!inTime) {
       throw new ShadowkeepError(
@@ -90,16 +93,23 @@ async function sendVersion(
     }
   };
   const activity = service.activity(run);
+  const reads = service.readTurns;
   const { totalBytes } = shadow.plan;
   let header: GetShadowResponse['header'] = headerOf(run, reader, shadow, activity.durableStep);
   for (const tensors of shadowTensorParts(shadow.plan)) {
-    await send(header === undefined ? { tensors: { tensors } } : { header: { ...header, tensors } });
+    const part = encode(header === undefined ? { tensors: { tensors } } : { header: { ...header, tensors } });
+    await send(part, await meter?.answerRoom(part.length, signal));
     header = undefined;
     if (tensors.length < shadow.plan.tensors.length) await nextTurn();
   }
   for (let offset = firstOffset; offset < totalBytes; ) {
-    const bytes = Math.min(request.chunkBytes, totalBytes - offset);
-    await service.readTurns.turn(bytes);
+    const bytes = Math.min(
+      request.chunkBytes,
+      service.transport.readChunkBytes(reads.readerCount),
+      totalBytes - offset,
+    );
+    await reads.turn(bytes);
+    const room = await meter?.answerRoom(bytes, signal);
     signal.throwIfAborted();
     checkHeld(run, reader);
     const frame = frameShadowChunk(offset, bytes, request.checksums);
@@ -108,10 +118,12 @@ async function sendVersion(
     offset += frame.data.length;
     activity.bytesSent += frame.data.length;
     reader.sentBytes += frame.data.length;
-    await send(frame.message);
+    await send(frame.message, room);
   }
-  await send({ end: { total_bytes: totalBytes } });
+  await send(encode({ end: { total_bytes: totalBytes } }));
 }
+
+const encode = (response: GetShadowResponse): Buffer => shadowWeightsDefinition.GetShadow.responseSerialize(response);
 
 function headerOf(
   run: Run,

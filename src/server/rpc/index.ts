@@ -1,22 +1,23 @@
-import type { handleUnaryCall, sendUnaryData, UntypedServiceImplementation } from '@grpc/grpc-js';
-import { ShadowkeepError } from '../../common/index.js';
+import type { handleUnaryCall, ServerUnaryCall, sendUnaryData, UntypedServiceImplementation } from '@grpc/grpc-js';
+import { LAYOUT_PART_BYTES, ShadowkeepError } from '../../common/index.js';
 import { requestDecoder, shadowWeightsDefinition } from '../../wire/index.js';
 import { PeerGone } from '../call-signal.js';
 import { endCall } from '../end-call.js';
 import { toStatus } from '../error-status.js';
+import { nextTurn } from '../in-slices.js';
 import type { Service } from '../service.js';
 import type { ResponseStream } from '../write-message.js';
 import { addAverage } from './add-average.js';
 import { deleteRun } from './delete-run.js';
-import { getRun } from './get-run.js';
+import { getRun, isLargeRun } from './get-run.js';
 import { type GetShadowCall, getShadow } from './get-shadow.js';
-import { listRuns } from './list-runs.js';
+import { isLargeTable, listRuns } from './list-runs.js';
 import { openRun, openRunInParts } from './open-run.js';
 import { removeAverage } from './remove-average.js';
 import { type UpdateCall, update } from './update.js';
 import { type WatchRunCall, watchRun } from './watch-run.js';
 
-/** The service's methods: a request is its error when it cannot be decoded, an answer of GetShadow may be encoded already. */
+/** The service's methods: a request is its error when it cannot be decoded, an answer may be encoded already. */
 export const definition = {
   OpenRun: undecoded(shadowWeightsDefinition.OpenRun),
   OpenRunInParts: undecoded(shadowWeightsDefinition.OpenRunInParts),
@@ -27,15 +28,18 @@ export const definition = {
   DeleteRun: decoding(shadowWeightsDefinition.DeleteRun),
   Update: decoding(shadowWeightsDefinition.Update),
   WatchRun: decoding(shadowWeightsDefinition.WatchRun),
-  GetShadow: {
-    ...decoding(shadowWeightsDefinition.GetShadow),
-    responseSerialize: (message: Parameters<typeof shadowWeightsDefinition.GetShadow.responseSerialize>[0] | Buffer) =>
-      Buffer.isBuffer(message) ? message : shadowWeightsDefinition.GetShadow.responseSerialize(message),
-  },
+  GetShadow: decoding(shadowWeightsDefinition.GetShadow),
 };
 
-function decoding<Request, Method extends Parameters<typeof requestDecoder<Request>>[0]>(method: Method) {
-  return { ...method, requestDeserialize: requestDecoder(method) };
+function decoding<Request, Response, Method extends Parameters<typeof requestDecoder<Request>>[0]>(
+  method: Method & { responseSerialize: (response: Response) => Buffer },
+) {
+  return {
+    ...method,
+    requestDeserialize: requestDecoder(method),
+    responseSerialize: (response: Response | Buffer) =>
+      Buffer.isBuffer(response) ? response : method.responseSerialize(response),
+  };
 }
 
 /** Its requests come as their bytes. */
@@ -48,8 +52,8 @@ export function handlers(service: Service): UntypedServiceImplementation {
   return {
     OpenRun: unary(service, openRun),
     OpenRunInParts: clientStreaming(service, openRunInParts),
-    GetRun: unary(service, getRun),
-    ListRuns: unary(service, listRuns),
+    GetRun: query(service, isLargeRun, getRun),
+    ListRuns: query(service, isLargeTable, listRuns),
     AddAverage: unary(service, addAverage),
     RemoveAverage: unary(service, removeAverage),
     DeleteRun: unary(service, deleteRun),
@@ -81,6 +85,29 @@ function clientStreaming<Call extends object, Response>(
       (error) => {
         if (!(error instanceof PeerGone)) callback(toStatus(error, service.log));
       },
+    );
+  };
+}
+
+/** A unary call whose answer may be large: it is made when the transport has room for it, in turns with others. */
+function query<Request, Response>(
+  service: Service,
+  isLarge: (service: Service, request: Request) => boolean,
+  handle: (service: Service, request: Request) => Promise<Response>,
+): handleUnaryCall<Request, Response> {
+  const whenRoom = async (call: ServerUnaryCall<Request, Response>): Promise<Response> => {
+    if (isLarge(service, call.request)) {
+      // The stream gives it back when it ends.
+      const room = service.transport.meterOf(call)?.claimAnswer(LAYOUT_PART_BYTES);
+      await new Promise<void>((resolve) => (room === undefined ? resolve() : room.whenGranted(resolve)));
+      await nextTurn();
+    }
+    return await handle(service, call.request);
+  };
+  return (call, callback) => {
+    answer(call, () => whenRoom(call)).then(
+      (response) => callback(null, response),
+      (error) => callback(toStatus(error, service.log)),
     );
   };
 }

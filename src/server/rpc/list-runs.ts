@@ -25,3 +25,10 @@ export async function listRuns(service: Service, { after }: ListRunsRequest__Out
 function bytesOf({ averages, head }: Run): number {
   return RUN_BYTES + averages.length * AVERAGE_BYTES + head.snapshots.length * SNAPSHOT_BYTES;
 }
+
+/** An answer with so few runs needs no room of the transport. */
+const SMALL_RUN_COUNT = 4;
+
+export function isLargeTable({ table }: Service): boolean {
+  return table.list().length > SMALL_RUN_COUNT;
+}

@@ -6,6 +6,7 @@ import { PeerGone } from '../call-signal.js';
 import { inTurns } from '../in-slices.js';
 import type { Service } from '../service.js';
 import { StreamInput } from '../stream-input.js';
+import type { Transport } from '../transport/transport.js';
 
 /** Requests come as their bytes: they are decoded in slices. */
 export type OpenRunInPartsCall = ServerReadableStream<Buffer, OpenRunResponse>;
@@ -23,7 +24,7 @@ export async function openRun(service: Service, request: Buffer): Promise<OpenRu
 export async function openRunInParts(service: Service, call: OpenRunInPartsCall): Promise<OpenRunResponse> {
   service.checkServing();
   const { ledger } = service.table;
-  const input = new StreamInput(call);
+  const input = new StreamInput(call, service.transport.meterOf(call));
   const parts: Buffer[] = [];
   let bytes = 0;
   try {
@@ -68,7 +69,7 @@ async function attach(service: Service, { spec, trainer }: OpenRun, knownOrder: 
     created,
     ...stepFields(run.committedStep, service.activity(run).durableStep),
     limits: {
-      chunk_bytes: chunkBytesFor(run.writerCount),
+      chunk_bytes: chunkBytesFor(run.writerCount, service.transport),
       chunk_bytes_max: CHUNK_BYTES_MAX,
       step_timeout_ms: service.options.stepTimeoutMs,
       reconnect_grace_ms: service.options.reconnectGraceMs,
@@ -89,7 +90,9 @@ async function attach(service: Service, { spec, trainer }: OpenRun, knownOrder: 
 const CHUNK_BYTES_UNDER_WAY = 4 * CHUNK_BYTES;
 const CHUNK_BYTES_MIN = 128 * 1024;
 
-function chunkBytesFor(writerCount: number): number {
+/** With very many writers as many bytes as the transport has for them. */
+function chunkBytesFor(writerCount: number, transport: Transport): number {
   const share = 2 ** Math.floor(Math.log2(CHUNK_BYTES_UNDER_WAY / writerCount));
-  return Math.min(CHUNK_BYTES, Math.max(CHUNK_BYTES_MIN, share));
+  const streams = Math.max(writerCount, transport.senderCount);
+  return Math.min(CHUNK_BYTES, Math.max(CHUNK_BYTES_MIN, share), transport.writeChunkBytes(streams));
 }

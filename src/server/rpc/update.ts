@@ -30,7 +30,7 @@ type Input = StreamInput<DecodedUpdate | ShadowkeepError>;
  * decided. Returns at half-close, when all steps that it has committed are acknowledged.
  */
 export async function update(service: Service, call: UpdateCall): Promise<void> {
-  const input: Input = new StreamInput(call);
+  const input: Input = new StreamInput(call, service.transport.meterOf(call));
   const forget = service.trackStream((error) => input.fail(error));
   let session: UpdateSession | undefined;
   let opening: Extract<UpdateMessage, { kind: 'open' }> | undefined;

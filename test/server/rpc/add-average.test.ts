@@ -161,7 +161,7 @@ describe('AddAverage', () => {
       ask(small, 'AddAverage', { run: 'r', average: { name: 'wide', start: 'FIRST', mean: {}, precision: 'F64' } }),
       'RESOURCE_EXHAUSTED',
       'MEMORY_EXHAUSTED',
-      / of run "r" .*needs \d+ bytes, \d+ of the server's 67108864 are free$/,
+      / of run "r" .*needs \d+ bytes, \d+ of the server's 100663296 are free$/,
     );
     expect(await pictureOf(small)).toEqual(before);
   });

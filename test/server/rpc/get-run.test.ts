@@ -45,7 +45,8 @@ describe('GetRun', () => {
       pinned_bytes: 0,
       free_bytes: 0,
       snapshot_bytes: 0,
-      budget_bytes: 64 << 20,
+      // The transport's part is taken from the start.
+      budget_bytes: (64 + 32) << 20,
       budget_free_bytes: (64 << 20) - 2 * 8_192 - layoutBytes,
     });
   });

@@ -100,7 +100,8 @@ describe('a layout in parts', () => {
     const { memory } = await ask(client, 'GetRun');
     const { budget_bytes: budget = 0, budget_free_bytes: free = 0 } = memory!;
     // The small run alone: what the refused one had reserved was given back.
-    expect(budget - free).toBeLessThan(1 << 20);
+    // Beside the transport's own 32 MiB.
+    expect(budget - free).toBeLessThan((32 + 1) << 20);
   });
 
   test('asks for a first tensor that there is', async () => {

@@ -1,0 +1,61 @@
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream, Settings } from 'node:http2';
+import type { Server } from '@grpc/grpc-js';
+
+/**
+ * The two private fields of a grpc-js server that give access to its HTTP/2 server. Everything that is private goes
+ * through here, and test/server/http2-windows.test.ts fails when they move.
+ */
+interface ServerInternals {
+  commonServerOptions: { settings?: Settings };
+  _setupHandlers(http2Server: Http2Server, ...rest: unknown[]): void;
+}
+
+/** Where grpc-js keeps a call's HTTP/2 stream; test/server/end-call.test.ts fails when it moves. */
+interface CallInternals {
+  call?: { stream?: ServerHttp2Stream };
+}
+
+type StreamListener = (stream: ServerHttp2Stream, headers: IncomingHttpHeaders, ...rest: unknown[]) => void;
+
+/** Adds to the HTTP/2 settings that the server advertises. Call before `bindAsync`. */
+export function addSettings(server: Server, settings: Settings): void {
+  const internals = server as unknown as ServerInternals;
+  internals.commonServerOptions.settings = { ...internals.commonServerOptions.settings, ...settings };
+}
+
+/** Calls `action` with each HTTP/2 server that is bound, before it takes connections. Call before `bindAsync`. */
+export function onHttp2Server(server: Server, action: (http2Server: Http2Server) => void): void {
+  const internals = server as unknown as ServerInternals;
+  const setupHandlers = internals._setupHandlers.bind(server);
+  internals._setupHandlers = (http2Server, ...rest) => {
+    action(http2Server);
+    setupHandlers(http2Server, ...rest);
+  };
+}
+
+/** gRPC sees only the streams that `admit` lets through. Call before `bindAsync`. */
+export function guardStreams(
+  server: Server,
+  admit: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean,
+): void {
+  const internals = server as unknown as ServerInternals;
+  const setupHandlers = internals._setupHandlers.bind(server);
+  internals._setupHandlers = (http2Server, ...rest) => {
+    setupHandlers(http2Server, ...rest);
+    const listeners = http2Server.listeners('stream') as StreamListener[];
+    http2Server.removeAllListeners('stream');
+    http2Server.on('stream', (...event: Parameters<StreamListener>) => {
+      if (admit(event[0], event[1])) for (const listener of listeners) listener.apply(http2Server, event);
+    });
+  };
+}
+
+/** What a paused stream holds is its window; left alone it would fill its own buffer (16 or 64 KiB) beside. */
+export function takeOnlyTheWindow(stream: ServerHttp2Stream): void {
+  (stream as unknown as { _readableState: { highWaterMark: number } })._readableState.highWaterMark = 0;
+}
+
+/** The HTTP/2 stream of a call. */
+export function streamOf(call: object): ServerHttp2Stream | undefined {
+  return (call as CallInternals).call?.stream;
+}

@@ -1,0 +1,27 @@
+import { constants, type ServerHttp2Stream } from 'node:http2';
+import type { ShadowkeepError } from '../../common/index.js';
+import { statusOf } from '../error-status.js';
+
+/**
+ * Ends a call below gRPC: before its message is whole gRPC has no handler to tell, and what the peer does not read would
+ * stand before a status. What waits in the stream is freed at once. A call with an answer that the peer does not take is
+ * reset, which clients see as CANCELLED.
+ */
+export function refuseStream(stream: ServerHttp2Stream, error: ShadowkeepError): void {
+  if (stream.destroyed || stream.closed) return;
+  const { code, details, metadata } = statusOf(error);
+  const trailers = { 'grpc-status': code, 'grpc-message': encodeURI(details), ...metadata?.toHttp2Headers() };
+  if (!stream.headersSent) {
+    stream.respond({ ':status': 200, 'content-type': 'application/grpc+proto', ...trailers }, { endStream: true });
+    // The response is whole: the peer may stop sending.
+    stream.close(constants.NGHTTP2_NO_ERROR);
+  } else if (stream.writableLength > 0 || stream.writableEnded) {
+    stream.close(constants.NGHTTP2_CANCEL);
+  } else {
+    stream.once('wantTrailers', () => {
+      if (!stream.destroyed) stream.sendTrailers(trailers);
+      stream.close(constants.NGHTTP2_NO_ERROR);
+    });
+    stream.end();
+  }
+}

@@ -1,0 +1,88 @@
+import type { ServerHttp2Session } from 'node:http2';
+
+/** The least window: a thousand writers at 2 ms of distance still fill 4 GB/s. */
+const WINDOW_BYTES_MIN = 8 << 10;
+
+/** A share that grows is told after a pause: short requests come and go. */
+const GROWTH_DELAY_MS = 1_000;
+
+/**
+ * The windows of all streams, out of one budget: each stream that still sends gets the same power of two. HTTP/2 lets a
+ * server change the window of the streams that are open, so nothing is granted for good; a peer that does not obey is
+ * seen by what waits (transport.ts). The connection's own window holds nobody: Node gives it back as data comes.
+ */
+export class Windows {
+  readonly #budgetBytes: number;
+  readonly #windowBytesMax: number;
+  readonly #sessions = new Set<ServerHttp2Session>();
+  /** Sessions whose peer has not acknowledged the last change: one at a time. */
+  readonly #changing = new Set<ServerHttp2Session>();
+  #senders = 0;
+  #windowBytes: number;
+  #timer: NodeJS.Timeout | undefined;
+
+  constructor(budgetBytes: number, windowBytesMax: number) {
+    this.#budgetBytes = budgetBytes;
+    this.#windowBytesMax = windowBytesMax;
+    this.#windowBytes = this.#share();
+  }
+
+  /** Of each stream, bytes. */
+  get windowBytes(): number {
+    return this.#windowBytes;
+  }
+
+  get senderCount(): number {
+    return this.#senders;
+  }
+
+  attach(session: ServerHttp2Session): void {
+    this.#sessions.add(session);
+    session.once('close', () => {
+      this.#sessions.delete(session);
+      this.#changing.delete(session);
+    });
+    session.setLocalWindowSize(this.#windowBytesMax);
+    this.#tell(session);
+  }
+
+  /** A stream has begun to send; the returned function says that it has ended. Idempotent. */
+  begin(): () => void {
+    this.#senders += 1;
+    let isSending = true;
+    this.#adapt();
+    return () => {
+      if (!isSending) return;
+      isSending = false;
+      this.#senders -= 1;
+      if (this.#share() > this.#windowBytes) this.#timer ??= setTimeout(() => this.#grow(), GROWTH_DELAY_MS).unref();
+    };
+  }
+
+  #grow(): void {
+    this.#timer = undefined;
+    this.#adapt(true);
+  }
+
+  #adapt(mayGrow = false): void {
+    const windowBytes = this.#share();
+    if (windowBytes === this.#windowBytes || (windowBytes > this.#windowBytes && !mayGrow)) return;
+    this.#windowBytes = windowBytes;
+    for (const session of this.#sessions) this.#tell(session);
+  }
+
+  #share(): number {
+    const share = 2 ** Math.floor(Math.log2(this.#budgetBytes / Math.max(1, this.#senders)));
+    return Math.min(this.#windowBytesMax, Math.max(WINDOW_BYTES_MIN, share));
+  }
+
+  #tell(session: ServerHttp2Session): void {
+    if (session.destroyed || session.closed || this.#changing.has(session)) return;
+    const told = this.#windowBytes;
+    this.#changing.add(session);
+    session.settings({ initialWindowSize: told }, () => {
+      this.#changing.delete(session);
+      if (told !== this.#windowBytes) this.#tell(session);
+    });
+  }
+}

@@ -1,0 +1,184 @@
+import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
+import { existsSync, readFileSync } from 'node:fs';
+import { createInterface } from 'node:readline';
+import { fileURLToPath } from 'node:url';
+import { expect } from 'vitest';
+import { checkHealth, connect, type ShadowkeepClient } from '../../../src/client/index.js';
+import { MemoryCgroup } from '../../support/memory-cgroup.js';
+
+const MAIN = fileURLToPath(new URL('../../../dist/main.js', import.meta.url));
+const WRITERS = fileURLToPath(new URL('../../../bench/peers/writers.mjs', import.meta.url));
+
+/** No measure of speed: machines that run this are slow and shared. */
+const ANSWER_MS_MAX = 30_000;
+
+/** The built service as users start it, in a cgroup of so many bytes, with nothing said about its memory. */
+export class LimitedServer {
+  readonly cgroup: MemoryCgroup;
+  readonly #lines: JsonLines;
+  readonly target: string;
+  readonly port: number;
+  readonly client: ShadowkeepClient;
+  readonly #prober: HealthProber;
+
+  private constructor(cgroup: MemoryCgroup, lines: JsonLines, target: string) {
+    this.cgroup = cgroup;
+    this.#lines = lines;
+    this.target = target;
+    this.port = Number(target.split(':').at(-1));
+    this.client = connect(target);
+    this.#prober = new HealthProber(target);
+  }
+
+  static async start(limitBytes: number, flags: readonly string[] = []): Promise<LimitedServer> {
+    if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: npm run build`);
+    const cgroup = MemoryCgroup.create(limitBytes);
+    const serve = [MAIN, 'serve', '--json', '--listen', '127.0.0.1:0', '--data-dir', 'none', ...flags];
+    const lines = new JsonLines('sh', ['-c', cgroup.script, 'sh', process.execPath, ...serve]);
+    const { listening } = (await lines.next()) as { listening: string };
+    return new LimitedServer(cgroup, lines, listening);
+  }
+
+  /** Bytes that it holds now. */
+  get residentBytes(): number {
+    return (
+      1024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.#lines.child.pid}/status`, 'utf8'))?.[1])
+    );
+  }
+
+  get log(): string {
+    return this.#lines.errors;
+  }
+
+  /** It was never killed, nor did it end by itself, and its health was answered all the while. */
+  async expectAlive(): Promise<void> {
+    expect(this.cgroup.killCount, this.log).toBe(0);
+    expect(this.#lines.child.exitCode ?? this.#lines.child.signalCode, this.log).toBeNull();
+    await this.#prober.expectAnswered();
+  }
+
+  async stop(): Promise<void> {
+    this.#prober.stop();
+    this.client.close();
+    await this.#lines.end();
+    this.cgroup.remove();
+  }
+}
+
+/** Asks for the service's health over and over, each time on a new connection. */
+class HealthProber {
+  readonly #target: string;
+  readonly latenciesMs: number[] = [];
+  #failure: unknown;
+  #isStopped = false;
+
+  constructor(target: string) {
+    this.#target = target;
+    void this.#probe();
+  }
+
+  async #probe(): Promise<void> {
+    while (!this.#isStopped) {
+      const beganMs = performance.now();
+      try {
+        await checkHealth(this.#target, { timeoutMs: ANSWER_MS_MAX });
+        this.latenciesMs.push(performance.now() - beganMs);
+      } catch (error) {
+        if (!this.#isStopped) this.#failure ??= error;
+        return;
+      }
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
+  }
+
+  async expectAnswered(): Promise<void> {
+    const before = this.latenciesMs.length;
+    while (this.#failure === undefined && this.latenciesMs.length === before) {
+      await new Promise((resolve) => setTimeout(resolve, 10));
+    }
+    expect(this.#failure).toBeUndefined();
+    if (process.env['SHADOWKEEP_SHOW_FIGURES'] !== undefined) {
+      const sorted = [...this.latenciesMs].sort((a, b) => a - b);
+      const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]?.toFixed(1);
+      console.log(`health: ${sorted.length} answers, p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, max ${at(1)} ms`);
+    }
+  }
+
+  stop(): void {
+    this.#isStopped = true;
+  }
+}
+
+/** Writers of one trainer in few processes, each with a connection of its own, that push as fast as they may. */
+export class PushingWorld {
+  readonly #processes: JsonLines[];
+
+  private constructor(processes: JsonLines[]) {
+    this.#processes = processes;
+  }
+
+  /** `stepBytes`: of all writers together; float32. */
+  static async open(target: string, run: string, writers: number, stepBytes: number): Promise<PushingWorld> {
+    const processes = Array.from({ length: Math.min(2, writers) }, () => new JsonLines(process.execPath, [WRITERS]));
+    const world = new PushingWorld(processes);
+    const shape = [writers, Math.floor(stepBytes / 4 / writers)];
+    await Promise.all(
+      processes.map((process, index) => {
+        const first = Math.floor((writers * index) / processes.length);
+        const last = Math.floor((writers * (index + 1)) / processes.length);
+        const trainer = { target, run, model: { count: 1, shape }, writers, first, last, connections: last - first };
+        return process.ask({ command: 'prepare', ...trainer });
+      }),
+    );
+    await world.#all({ command: 'open' });
+    return world;
+  }
+
+  /** Resolves when all writers have the acknowledgements of so many steps more. */
+  async push(count: number): Promise<void> {
+    await this.#all({ command: 'push', count });
+  }
+
+  async #all(command: object): Promise<void> {
+    await Promise.all(this.#processes.map((process) => process.ask(command)));
+  }
+
+  async stop(): Promise<void> {
+    await Promise.all(this.#processes.map((process) => process.end()));
+  }
+}
+
+/** A process that writes JSON lines. */
+class JsonLines {
+  readonly child: ChildProcessWithoutNullStreams;
+  readonly #lines: AsyncIterator<string>;
+  errors = '';
+
+  constructor(command: string, args: readonly string[]) {
+    const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('SHADOWKEEP_'));
+    this.child = spawn(command, args, { stdio: 'pipe', env: Object.fromEntries(kept) });
+    this.child.stderr.setEncoding('utf8').on('data', (text: string) => {
+      this.errors += text;
+    });
+    this.child.stdin.on('error', () => undefined);
+    this.#lines = createInterface({ input: this.child.stdout })[Symbol.asyncIterator]();
+  }
+
+  async next(): Promise<unknown> {
+    const { done, value } = await this.#lines.next();
+    if (done) throw new Error(`a process ended: ${this.errors}`);
+    return JSON.parse(value);
+  }
+
+  async ask(command: object): Promise<unknown> {
+    this.child.stdin.write(`${JSON.stringify(command)}\n`);
+    return await this.next();
+  }
+
+  async end(): Promise<void> {
+    if (this.child.exitCode !== null || this.child.signalCode !== null) return;
+    const gone = new Promise((resolve) => this.child.once('close', resolve));
+    this.child.kill('SIGKILL');
+    await gone;
+  }
+}
