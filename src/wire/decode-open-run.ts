@@ -5,7 +5,7 @@ import { packageDefinition, shadowWeightsDefinition } from './definition.js';
 import { integer, invalidField } from './fields.js';
 import type { OpenRunRequest__Output } from './gen/shadowkeep/v1/OpenRunRequest.js';
 import type { Tensor__Output } from './gen/shadowkeep/v1/Tensor.js';
-import { readVarint32, readVarint64, valueAt, WIRE_TYPE } from './protobuf-fields.js';
+import { readInt32, readVarint32, readVarint64, valueAt, WIRE_TYPE } from './protobuf-fields.js';
 
 /*
  * An OpenRunRequest is decoded by hand, in slices: the generated decoder takes a layout of ten thousands of tensors in one
@@ -159,8 +159,8 @@ function decodeTensor(bytes: Buffer, start: number, end: number, field: string):
     const value = valueAt(bytes, tag.end, tag.value & 7);
     if (value.end > end) throw new RangeError(`a field ends at byte ${value.end}, its tensor at byte ${end}`);
     if (tag.value === NAME_TAG) tensor.name = bytes.toString('utf8', value.start, value.end);
-    else if (tag.value === DTYPE_TAG) tensor.dtype = nameIn(DTYPE_NAMES, readVarint64(bytes, value.start).value);
-    else if (tag.value === POLICY_TAG) tensor.policy = nameIn(POLICY_NAMES, readVarint64(bytes, value.start).value);
+    else if (tag.value === DTYPE_TAG) tensor.dtype = nameIn(DTYPE_NAMES, readInt32(bytes, value.start));
+    else if (tag.value === POLICY_TAG) tensor.policy = nameIn(POLICY_NAMES, readInt32(bytes, value.start));
     else if (tag.value >>> 3 === SHAPE_FIELD) readShape(tensor.shape, bytes, tag.value & 7, value, field);
     at = value.end;
   }

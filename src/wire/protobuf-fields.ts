@@ -35,6 +35,14 @@ export function readVarint32(bytes: Uint8Array, start: number): { value: number;
   return { value: value >>> 0, end };
 }
 
+/** An int32 or an enum: the low 32 bits with their sign; a negative one comes in ten bytes. */
+export function readInt32(bytes: Uint8Array, start: number): number {
+  const end = Math.min(varintEnd(bytes, start, VARINT64_BYTES_MAX), start + VARINT32_BYTES_MAX);
+  let value = 0;
+  for (let at = end - 1; at >= start; at--) value = (value << 7) | ((bytes[at] ?? 0) & 0x7f);
+  return value;
+}
+
 /** A value over 2^53 is not exact. */
 export function readVarint64(bytes: Uint8Array, start: number): { value: number; end: number } {
   const end = varintEnd(bytes, start, VARINT64_BYTES_MAX);

@@ -13,12 +13,18 @@ const EXISTING: Attack<object>[] = [
     /^generation 1 of run "r" has 1 writers, 2 in the request: another number of writers needs a new incarnation$/,
   ],
   [
-    'a trainer from behind',
+    'a trainer from its beginning',
     { trainer_step: 0, incarnation: 'i' },
-    'TRAINER_BEHIND',
-    /^run "r" has committed step 1, the trainer comes back from step 0: go on without trainer_step, steps up to 1 are acknowledged and not folded, or rewind with resume_step; retained are steps \[\]$/,
+    'RUN_HAS_COMMITS',
+    /^run "r" has committed step 1, the trainer begins at step 0: open another run, delete this one, go on in it without trainer_step, or rewind with resume_step; retained are steps \[\]$/,
   ],
-  ['a trainer from behind, of no life', { trainer_step: 0 }, 'TRAINER_BEHIND', /comes back from step 0/],
+  ['a trainer from its beginning, of no life', { trainer_step: 0 }, 'RUN_HAS_COMMITS', /begins at step 0/],
+  [
+    'a trainer from ahead',
+    { trainer_step: 2, incarnation: 'i' },
+    'RUN_BEHIND',
+    /^run "r" has committed step 1, the trainer comes back from step 2: /,
+  ],
   [
     'a rewind to what is not kept',
     { resume_step: 0, incarnation: 'i' },
@@ -28,8 +34,8 @@ const EXISTING: Attack<object>[] = [
   [
     'retention with a refusal',
     { retain: { every_steps: 1, count_max: 64 }, trainer_step: 0 },
-    'TRAINER_BEHIND',
-    /comes back from step 0/,
+    'RUN_HAS_COMMITS',
+    /begins at step 0/,
   ],
 ];
 

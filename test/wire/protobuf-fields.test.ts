@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import {
+  readInt32,
   readVarint32,
   readVarint64,
   valueAt,
@@ -24,6 +25,16 @@ describe('a varint', () => {
     expect(readVarint64(Uint8Array.of(0x85, 0x80, 0x80, 0), 0)).toEqual({ value: 5, end: 4 });
     expect(readVarint32(Uint8Array.of(0xff, 0xff, 0xff, 0xff, 0x7f), 0)).toEqual({ value: 2 ** 32 - 1, end: 5 });
     expect(readVarint64(Uint8Array.of(...Array(9).fill(0xff), 1), 0).value).toBe(2 ** 64);
+  });
+
+  test.each([
+    [0, [0]],
+    [-1, [...Array(9).fill(0xff), 1]],
+    [-(2 ** 31), [0x80, 0x80, 0x80, 0x80, 0xf8, ...Array(4).fill(0xff), 1]],
+    [2 ** 31 - 1, [0xff, 0xff, 0xff, 0xff, 0x07]],
+    [5, [0x85, 0x80, 0x80, 0x80, 0x80, 0x80, 0]],
+  ])('of an int32 has its sign: %i', (value, bytes) => {
+    expect(readInt32(Uint8Array.of(0xff, ...bytes, 0xff), 1)).toBe(value);
   });
 
   test.each([
