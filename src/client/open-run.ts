@@ -35,7 +35,12 @@ export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Pro
       const stream = new UpdateStream(calls.stub().Update(), listener);
       return { stream, answered: stream.open({ ...open, takeover }) };
     },
-    { checksums: calls.checksums, chunkBytes: limits?.chunk_bytes ?? CHUNK_BYTES, reconnect: options.reconnect ?? {} },
+    {
+      run,
+      checksums: calls.checksums,
+      chunkBytes: limits?.chunk_bytes ?? CHUNK_BYTES,
+      reconnect: options.reconnect ?? {},
+    },
   );
   const answer = await sender.open();
   const { step_bytes: stepBytes, first_step_bytes: firstStepBytes } = answer;

@@ -105,7 +105,10 @@ export class RunHandle {
     return this.#sender.flush();
   }
 
-  /** Waits until every step is acknowledged and ends the stream. The run stays. */
+  /**
+   * Waits until every step is acknowledged and ends the stream. The run stays. A script that ends without it goes on for as
+   * long as the service does; one that ends by `process.exit` says which steps may be lost.
+   */
   close(): Promise<void> {
     this.#closing ??= this.#sender.close();
     return this.#closing;

@@ -1,6 +1,7 @@
 import type { UpdateOpened__Output } from '../wire/index.js';
 import { Backoff } from './backoff.js';
 import { ClientError, type Failure, isDisconnect, protocolError, toFailure } from './errors.js';
+import { noteAtExit, settled, type Unfinished } from './exit-notice.js';
 import type { ChunkOptions, OutgoingStep } from './outgoing-step.js';
 import { checkResumed, isFurther, resumeSteps } from './resume-steps.js';
 import type { Ack, ReconnectOptions } from './types.js';
@@ -13,6 +14,7 @@ export type OpenStream = (
 ) => { stream: UpdateStream; answered: Promise<void> };
 
 export interface SenderOptions extends ChunkOptions {
+  readonly run: string;
   /** False: the first break is the end. */
   readonly reconnect: ReconnectOptions | false;
 }
@@ -25,7 +27,8 @@ const ANSWER_MS_MIN = 1_000;
  * somebody waits for a step, it comes back and goes on from where the service stands. Any other failure is final: every
  * step rejects with it, and every later one.
  */
-export class StepSender implements StreamListener {
+export class StepSender implements StreamListener, Unfinished {
+  readonly run: string;
   readonly #openStream: OpenStream;
   readonly #chunks: ChunkOptions;
   readonly #backoff: Backoff | undefined;
@@ -44,7 +47,8 @@ export class StepSender implements StreamListener {
   #committedStep: number | undefined;
   #droppedSteps = 0;
 
-  constructor(openStream: OpenStream, { checksums, chunkBytes, reconnect }: SenderOptions) {
+  constructor(openStream: OpenStream, { run, checksums, chunkBytes, reconnect }: SenderOptions) {
+    this.run = run;
     this.#openStream = openStream;
     this.#chunks = { checksums, chunkBytes };
     this.#backoff = reconnect === false ? undefined : new Backoff(reconnect);
@@ -59,6 +63,10 @@ export class StepSender implements StreamListener {
     return this.#droppedSteps;
   }
 
+  get pendingSteps(): readonly number[] {
+    return this.#steps.map(({ step }) => step);
+  }
+
   /** Opens the first stream. */
   async open(): Promise<UpdateOpened__Output> {
     await this.#connect();
@@ -67,6 +75,7 @@ export class StepSender implements StreamListener {
 
   push(step: OutgoingStep): void {
     this.#steps.push(step);
+    noteAtExit(this);
     if (this.#failure !== undefined) this.#failSteps(this.#failure);
     else void this.#drive();
   }
@@ -123,6 +132,7 @@ export class StepSender implements StreamListener {
       throw protocolError(`an ack of step ${ack.step} where one of ${due} was due`);
     }
     this.#steps.shift();
+    if (this.#steps.length === 0) settled(this);
     this.#committedStep = ack.committedStep ?? this.#committedStep;
     if (ack.state === 'DROPPED') this.#droppedSteps += 1;
     this.#backoff?.reset();
@@ -205,6 +215,7 @@ export class StepSender implements StreamListener {
   }
 
   #failSteps(failure: Failure): void {
+    settled(this);
     for (const step of this.#steps.splice(0)) step.ack.reject(failure);
   }
 }
