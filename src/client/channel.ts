@@ -1,6 +1,17 @@
-import { type ChannelOptions, credentials, logVerbosity, makeClientConstructor, setLogVerbosity } from '@grpc/grpc-js';
+import {
+  type ChannelOptions,
+  type Client,
+  credentials,
+  InterceptingCall,
+  type Interceptor,
+  logVerbosity,
+  makeClientConstructor,
+  setLogVerbosity,
+  status,
+} from '@grpc/grpc-js';
 import { MESSAGE_BYTES_MAX } from '../common/index.js';
 import { SERVICE_NAME, type ShadowWeightsClient, shadowWeightsDefinition } from '../wire/index.js';
+import { inWords, isLoopback } from './target.js';
 
 /** Node's default of 64 KiB a stream starves a read at any distance; 8 MiB carries 1 GB/s at 8 ms. */
 const WINDOW_BYTES = 8 << 20;
@@ -39,5 +50,31 @@ export function silenceTransportLog(): void {
 
 /** A plaintext stub of the service at HOST:PORT. Connects with the first call. */
 export function createStub(target: string): ShadowWeightsClient {
-  return new ShadowWeights(target, credentials.createInsecure(), CHANNEL_OPTIONS) as unknown as ShadowWeightsClient;
+  const options = { ...CHANNEL_OPTIONS, ...wayOptions(target, () => stub) };
+  const stub: Client = new ShadowWeights(target, credentials.createInsecure(), options);
+  return stub as unknown as ShadowWeightsClient;
+}
+
+/** Of every channel to `target`: no proxy for this machine's own services, and failures that say where it was looked for. */
+export function wayOptions(target: string, client: () => Client) {
+  return {
+    ...(isLoopback(target) && { 'grpc.enable_http_proxy': 0 }),
+    interceptors: [namingTarget(target, client)],
+  };
+}
+
+function namingTarget(target: string, client: () => Client): Interceptor {
+  return (options, nextCall) =>
+    new InterceptingCall(nextCall(options), {
+      start: (metadata, _listener, next) =>
+        next(metadata, {
+          onReceiveStatus: (received, pass) => {
+            const isOwn =
+              received.code === status.UNAVAILABLE && received.metadata.get('grpc-status-details-bin').length === 0;
+            if (!isOwn) return pass(received);
+            const way = { target, channelTarget: client().getChannel().getTarget() };
+            pass({ ...received, details: inWords(received.details, way) });
+          },
+        }),
+    });
 }

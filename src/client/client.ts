@@ -16,19 +16,29 @@ import type { ReadOptions, Shadow, ShadowRead } from './read-types.js';
 import { ResponseReader } from './response-reader.js';
 import type { RunHandle } from './run-handle.js';
 import type { DamagedRun, RunEvent, RunInfo } from './run-types.js';
+import { type BeginOptions, ServiceWait } from './service-wait.js';
 import { getShadow, readShadow } from './shadow-read.js';
 import type { ReadCalls } from './shadow-stream.js';
-import type { AverageSpec, OpenRunOptions } from './types.js';
+import type { AverageSpec, OpenRunOptions, ReconnectOptions } from './types.js';
 
 export interface ConnectOptions {
   /** CRC-32C in every chunk, both ways. Default true. */
   checksums?: boolean | undefined;
   /** Longest time for one call that is no stream, milliseconds. Default 60,000. */
   deadlineMs?: number | undefined;
+  /**
+   * How long what begins something (a call that is no stream, a read before its header) waits for a service that is not up
+   * yet, or away, milliseconds; 0: not at all. A host without an address is not waited for, unless it had one before.
+   * Default 60,000.
+   */
+  serviceWaitMs?: number | undefined;
 }
 
 /** Opening a run of hundreds of GiB takes seconds; what takes a minute has hung. */
 const DEADLINE_MS = 60_000;
+
+/** A service that is started together with its trainers is there within it. */
+const SERVICE_WAIT_MS = 60_000;
 
 /**
  * A client of the service at `target`, HOST:PORT. Connects with its first call; reads have a connection of their own, so that
@@ -48,6 +58,7 @@ export class ShadowkeepClient {
   readonly #reads: ShadowWeightsClient;
   readonly #checksums: boolean;
   readonly #deadlineMs: number;
+  readonly #serviceWait: ServiceWait;
   #isClosed = false;
 
   /** Made by `connect`. */
@@ -56,6 +67,7 @@ export class ShadowkeepClient {
     this.#reads = reads;
     this.#checksums = options.checksums ?? true;
     this.#deadlineMs = options.deadlineMs ?? DEADLINE_MS;
+    this.#serviceWait = new ServiceWait(options.serviceWaitMs ?? SERVICE_WAIT_MS);
   }
 
   /**
@@ -71,8 +83,9 @@ export class ShadowkeepClient {
       checksums: this.#checksums,
       stub: () => this.#calls(),
       openRun: (request) =>
-        this.#unary<OpenRunResponse__Output>((callback) =>
-          sendOpenRun(this.#calls(), request, this.#callOptions(), callback),
+        this.#unary<OpenRunResponse__Output>(
+          (callback) => sendOpenRun(this.#calls(), request, this.#callOptions(), callback),
+          { deadlineMs: waitMsOf(options.reconnect) },
         ),
     };
     return await openRun(calls, options);
@@ -102,8 +115,18 @@ export class ShadowkeepClient {
     run: string,
     options: { every?: number | undefined; signal?: AbortSignal | undefined } = {},
   ): AsyncGenerator<RunEvent, void, undefined> {
-    const call = this.#calls().WatchRun({ run, every: options.every ?? 1 });
-    for await (const event of new ResponseReader(call, options.signal)) yield toRunEvent(event);
+    const { every = 1, signal } = options;
+    const begin = async () => {
+      const events = new ResponseReader(this.#calls().WatchRun({ run, every }), signal);
+      return { events, first: await events.next() };
+    };
+    const { events, first } = await this.#serviceWait.begin(begin, { signal });
+    try {
+      if (first !== undefined) yield toRunEvent(first);
+      for await (const event of events) yield toRunEvent(event);
+    } finally {
+      events.cancel();
+    }
   }
 
   /** State, sizes and rates of a run. Rejects with RUN_NOT_FOUND. */
@@ -134,8 +157,9 @@ export class ShadowkeepClient {
    * too: the name is taken), FAILED_PRECONDITION for a start from INITIAL, MEMORY_EXHAUSTED.
    */
   async addAverage(run: string, average: AverageSpec): Promise<{ addedAtStep: number | undefined }> {
-    const { added_at_step: addedAtStep } = await this.#unary<AddAverageResponse__Output>((callback) =>
-      this.#calls().AddAverage({ run, average }, this.#callOptions(), callback),
+    const { added_at_step: addedAtStep } = await this.#unary<AddAverageResponse__Output>(
+      (callback) => this.#calls().AddAverage({ run, average }, this.#callOptions(), callback),
+      { repeatable: false },
     );
     return { addedAtStep };
   }
@@ -145,13 +169,17 @@ export class ShadowkeepClient {
    * FAILED_PRECONDITION for a run's last one.
    */
   async removeAverage(run: string, name: string): Promise<void> {
-    await this.#unary((callback) => this.#calls().RemoveAverage({ run, average: name }, this.#callOptions(), callback));
+    await this.#unary(
+      (callback) => this.#calls().RemoveAverage({ run, average: name }, this.#callOptions(), callback),
+      { repeatable: false },
+    );
   }
 
   /** Deletes a run, its memory and its files; its streams end with RUN_DELETED. Rejects with RUN_NOT_FOUND. */
   async deleteRun(run: string): Promise<{ freedBytes: number }> {
-    const { freed_bytes: freedBytes } = await this.#unary<DeleteRunResponse__Output>((callback) =>
-      this.#calls().DeleteRun({ run }, this.#callOptions(), callback),
+    const { freed_bytes: freedBytes } = await this.#unary<DeleteRunResponse__Output>(
+      (callback) => this.#calls().DeleteRun({ run }, this.#callOptions(), callback),
+      { repeatable: false },
     );
     return { freedBytes };
   }
@@ -173,6 +201,8 @@ export class ShadowkeepClient {
       checksums: this.#checksums,
       stub: () => this.#calls(this.#reads),
       tensorsOf: async (run) => (await this.getRun(run)).tensors,
+      begin: (call, { reconnect, signal }) =>
+        this.#serviceWait.begin(call, { deadlineMs: waitMsOf(reconnect), signal }),
     };
   }
 
@@ -186,13 +216,24 @@ export class ShadowkeepClient {
     return { deadline: Date.now() + this.#deadlineMs };
   }
 
-  #unary<Response>(start: (callback: requestCallback<Response>) => ClientUnaryCall): Promise<Response> {
-    return new Promise((resolve, reject) => {
-      start((error, response) => {
-        if (error) reject(toFailure(error));
-        else if (response === undefined) reject(protocolError('an empty answer'));
-        else resolve(response);
+  /** `repeatable: false` for what, done twice, answers otherwise than done once: it is sent again only if it never left. */
+  #unary<Response>(
+    start: (callback: requestCallback<Response>) => ClientUnaryCall,
+    options?: BeginOptions,
+  ): Promise<Response> {
+    const call = () =>
+      new Promise<Response>((resolve, reject) => {
+        start((error, response) => {
+          if (error) reject(toFailure(error));
+          else if (response === undefined) reject(protocolError('an empty answer'));
+          else resolve(response);
+        });
       });
-    });
+    return this.#serviceWait.begin(call, options);
   }
+}
+
+/** Whoever says how long a break may last says so of the beginning, too; undefined: what the client says. */
+function waitMsOf(reconnect: ReconnectOptions | false | undefined): number | undefined {
+  return reconnect === false ? 0 : reconnect?.deadlineMs;
 }

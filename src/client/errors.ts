@@ -1,6 +1,7 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../common/index.js';
 import { decodeErrorDetails } from '../wire/index.js';
+import { isUnreached } from './target.js';
 
 /** gRPC's codes after which the same request may succeed. */
 const TRANSIENT = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED', 'ABORTED', 'UNAVAILABLE']);
@@ -69,6 +70,16 @@ export function isDisconnect(failure: Failure): boolean {
   return (
     failure.code === 'CANCELLED' || (failure.code === 'INTERNAL' && failure.message.startsWith('Received RST_STREAM'))
   );
+}
+
+/** Whether the request never left this process: a channel has said so, not the service. */
+export function wasNotSent(failure: Failure): boolean {
+  return failure.code === 'UNAVAILABLE' && failure.reason === undefined && isUnreached(failure.message);
+}
+
+/** Whether nobody knows an address of the target's host. */
+export function isUnknownHost(failure: Failure): boolean {
+  return wasNotSent(failure) && failure.message.includes('Name resolution failed');
 }
 
 function isServiceError(error: unknown): error is ServiceError {

@@ -1,5 +1,6 @@
-import { credentials, makeClientConstructor, type ServiceDefinition } from '@grpc/grpc-js';
+import { type Client, credentials, makeClientConstructor, type ServiceDefinition } from '@grpc/grpc-js';
 import { service } from 'grpc-health-check';
+import { wayOptions } from './channel.js';
 import { toFailure } from './errors.js';
 
 /** An answer of the standard service `grpc.health.v1.Health`. */
@@ -20,7 +21,12 @@ const Health = makeClientConstructor(service as ServiceDefinition, 'grpc.health.
  * Asks the server at HOST:PORT how it is. Rejects with a `ClientError` when nobody answers within `timeoutMs`.
  */
 export async function checkHealth(target: string, options: { timeoutMs: number }): Promise<ServingStatus> {
-  const client = new Health(target, credentials.createInsecure()) as unknown as HealthClient;
+  const stub: Client = new Health(
+    target,
+    credentials.createInsecure(),
+    wayOptions(target, () => stub),
+  );
+  const client = stub as unknown as HealthClient;
   try {
     return await new Promise((resolve, reject) => {
       client.Check({ service: '' }, { deadline: Date.now() + options.timeoutMs }, (error, response) => {

@@ -25,8 +25,8 @@ export interface ReadOptions {
   /** Averaged tensors are cast to it, rounded once. Default: the shadow's precision. */
   dtype?: FloatDType | undefined;
   /**
-   * What is done when the connection breaks after the header has come: the read goes on where it was, in the same version.
-   * `false`: it fails. Default: come back, for a minute.
+   * What is done when the connection breaks: a read that has its header goes on where it was, in the same version, and one
+   * that has none begins again. `false`: it fails. Default: come back, for a minute; before the header as the client says.
    */
   reconnect?: ReconnectOptions | false | undefined;
   /** Ends the read early. */

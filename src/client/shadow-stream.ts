@@ -21,6 +21,8 @@ export interface ReadCalls {
   stub(): ShadowWeightsClient;
   /** The layout of a run, in which boxes name their tensors by index. */
   tensorsOf(run: string): Promise<readonly TensorSpec[]>;
+  /** Makes a call again and again while there is no service. */
+  begin<Answer>(call: () => Promise<Answer>, options: Pick<ReadOptions, 'reconnect' | 'signal'>): Promise<Answer>;
 }
 
 export type Chunk = { readonly offset: number; readonly data: Uint8Array };
@@ -29,6 +31,7 @@ export type Chunk = { readonly offset: number; readonly data: Uint8Array };
 export class ShadowStream {
   readonly #calls: ReadCalls;
   readonly #request: GetShadowRequest;
+  readonly #reconnect: ReadOptions['reconnect'];
   readonly #backoff: Backoff | undefined;
   readonly #ending = new AbortController();
   /** Aborted by `cancel` or by the caller's signal. */
@@ -37,16 +40,18 @@ export class ShadowStream {
   #header: ShadowHeader | undefined;
   #receivedBytes = 0;
 
-  constructor(calls: ReadCalls, request: GetShadowRequest, { reconnect = {}, signal }: ReadOptions) {
+  constructor(calls: ReadCalls, request: GetShadowRequest, { reconnect, signal }: ReadOptions) {
     this.#calls = calls;
     this.#request = request;
     this.#signal = signal === undefined ? this.#ending.signal : AbortSignal.any([this.#ending.signal, signal]);
-    this.#backoff = reconnect === false ? undefined : new Backoff(reconnect);
+    this.#reconnect = reconnect;
+    this.#backoff = reconnect === false ? undefined : new Backoff(reconnect ?? {});
   }
 
-  /** Starts the read and waits for its header; a connection that breaks before it comes fails the read. */
+  /** Starts the read and waits for its header; nothing is lost when it has to be started again. */
   async open(): Promise<ShadowHeader> {
-    this.#header = await this.#start(this.#request);
+    const options = { reconnect: this.#reconnect, signal: this.#signal };
+    this.#header = await this.#calls.begin(() => this.#start(this.#request), options);
     return this.#header;
   }
 

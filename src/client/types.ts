@@ -61,7 +61,10 @@ export interface OpenRunOptions {
   trainerStep?: number | undefined;
   /** Keeps older versions, for `resumeStep` and for reads of exact steps. Default: none, or what the run has. */
   retain?: RetainOptions | undefined;
-  /** What is done when the connection breaks. `false`: it is the end of the handle. Default: come back, for a minute. */
+  /**
+   * What is done when the connection breaks, or the service is not up yet. `false`: it is the end of the handle. Default:
+   * come back, for a minute; before the run is opened as the client says.
+   */
   reconnect?: ReconnectOptions | false | undefined;
 }
 

@@ -92,8 +92,8 @@ describe('the exit status says that it failed', () => {
     async (variable) => {
       process.env[variable] = 'http://127.0.0.1:1';
       try {
-        const stderr = new RegExp(`cannot reach the service at 127\\.0\\.0\\.1:2: .*; ${variable} is set.*no_proxy`);
-        await expectFailure(['runs', '--target', '127.0.0.1:2'], 1, 'UNAVAILABLE', stderr);
+        const stderr = new RegExp(`cannot reach the service at nosuch\\.invalid:2: .*; ${variable} is set.*no_proxy`);
+        await expectFailure(['runs', '--target', 'nosuch.invalid:2'], 1, 'UNAVAILABLE', stderr);
       } finally {
         delete process.env[variable];
       }

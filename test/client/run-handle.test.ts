@@ -282,6 +282,6 @@ describe('a server that breaks the protocol', () => {
 test('a client without a server', async () => {
   const { server, target } = await startService();
   await server.stop();
-  const failure = await failureOf(connectTo(target).openRun(LAYOUT));
+  const failure = await failureOf(connectTo(target, { serviceWaitMs: 0 }).openRun(LAYOUT));
   expect(failure).toMatchObject({ name: 'ClientError', code: 'UNAVAILABLE', reason: undefined, permanent: false });
 });

@@ -10,6 +10,8 @@ export class TcpProxy {
   connections = 0;
   /** While true, connections are ended as soon as they come. */
   isDown = false;
+  /** Connections that were ended so. */
+  refusals = 0;
   /** The next connection that has carried so many bytes to the service, or from it, is cut; undefined: none is. */
   cutAfterSent: number | undefined;
   cutAfterAnswered: number | undefined;
@@ -53,6 +55,7 @@ export class TcpProxy {
       });
     }
     if (this.isDown) {
+      this.refusals += 1;
       this.cut();
       return;
     }

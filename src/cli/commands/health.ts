@@ -4,7 +4,6 @@ import { OperationError } from '../exit.js';
 import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
 import { print, printJson } from '../output.js';
 import { duration } from '../values.js';
-import { asUnreachable } from '../with-client.js';
 
 interface HealthOptions extends CommonOptions {
   timeout: number;
@@ -33,9 +32,5 @@ export function healthCommand(): Command {
 
 async function ask(target: string, timeoutMs: number) {
   silenceTransportLog();
-  try {
-    return await checkHealth(target, { timeoutMs });
-  } catch (error) {
-    throw asUnreachable(target, error);
-  }
+  return await checkHealth(target, { timeoutMs });
 }
