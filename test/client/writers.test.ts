@@ -183,7 +183,7 @@ const half = (value: number) => [new Float32Array(4).fill(value)];
 
 describe('the state of several writers', () => {
   test('names the one that lags, and a step that misses it is dropped for the others', async () => {
-    const { client } = await startService({ stepTimeoutMs: 500 });
+    const { client } = await startService({ stepTimeoutMs: 2_000 });
     const [fast, slow] = (await openAll(client, SMALL, HALVES)) as [RunHandle, RunHandle];
     await Promise.all([fast.update(1, half(1)), slow.update(1, half(1))]);
     const pending = fast.update(2, half(2));

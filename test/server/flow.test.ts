@@ -9,7 +9,7 @@ const DEADLINE_EXCEEDED = 4;
 
 describe('an uploader that stops', () => {
   test('between two chunks: its step is dropped, its stream ended, its place free', async () => {
-    const client = rawClient(await serve({ stepTimeoutMs: 60 }));
+    const client = rawClient(await serve({ stepTimeoutMs: 1_000 }));
     const { generation } = await openRun(client);
     const upload = new Upload(client).open(generation).push(1, f32Space([1, 1, 1, 1]));
     await upload.ack();
@@ -17,7 +17,7 @@ describe('an uploader that stops', () => {
       upload.chunk(2, 0, Buffer.alloc(32)).failure(),
       'DEADLINE_EXCEEDED',
       'STEP_TIMEOUT',
-      /^step 2 got no bytes for 60 ms, 32 of 64 had arrived$/,
+      /^step 2 got no bytes for 1000 ms, 32 of 64 had arrived$/,
     );
     expect(metadata).toEqual({ step: '2', receivedBytes: '32', stepBytes: '64' });
     const next = new Upload(client).open(generation).push(2, f32Space([3, 3, 3, 3]));
@@ -26,7 +26,7 @@ describe('an uploader that stops', () => {
   });
 
   test('in the middle of a chunk: the same, with the half chunk in nobody’s memory', async () => {
-    const server = await serve({ stepTimeoutMs: 60 });
+    const server = await serve({ stepTimeoutMs: 1_000 });
     const client = rawClient(server);
     const { generation } = await openRun(client);
     const upload = new Upload(client).open(generation).push(1, f32Space([1, 1, 1, 1]));
@@ -44,12 +44,14 @@ describe('an uploader that stops', () => {
   });
 
   test('between two steps may be silent for as long as it likes', async () => {
-    const client = rawClient(await serve({ stepTimeoutMs: 30 }));
+    // Long enough for a busy machine to take a step that was sent in one go.
+    const stepTimeoutMs = 1_000;
+    const client = rawClient(await serve({ stepTimeoutMs }));
     const { generation } = await openRun(client);
     const upload = new Upload(client).open(generation);
     for (const step of [1, 2]) {
       await upload.push(step, f32Space([1, 1, 1, 1])).ack();
-      await new Promise((resolve) => setTimeout(resolve, 120));
+      await new Promise((resolve) => setTimeout(resolve, 2 * stepTimeoutMs));
     }
     expect((await upload.push(3, f32Space([1, 1, 1, 1])).ack()).state).toBe('COMMITTED');
   });

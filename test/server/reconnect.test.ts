@@ -199,14 +199,16 @@ describe('a writer whose stream broke in a step', () => {
   });
 
   test('what is kept is there for the whole grace of its last stream', async () => {
-    const client = rawClient(await serve({ reconnectGraceMs: 300 }));
+    // Long enough for a busy machine to open the second stream within it.
+    const reconnectGraceMs = 5_000;
+    const client = rawClient(await serve({ reconnectGraceMs }));
     const generation = await openWorld(client);
     await breakAt(client, new Upload(client).open(generation), 1, 64, whole(1));
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    const graceOver = new Promise((resolve) => setTimeout(resolve, reconnectGraceMs + 500));
     const second = new Upload(client).open(generation, { takeover: true });
     await second.opened();
-    // The grace of the first stream is over now; the second one has the bytes.
-    await new Promise((resolve) => setTimeout(resolve, 200));
+    // The second stream has the bytes, the grace of the first is nobody's.
+    await graceOver;
     expect((await ask(client, 'GetRun')).staging_bytes).toBe(64);
     second.chunk(1, 64, whole(1).subarray(64)).commit(1, 192);
     expect(await second.ack()).toMatchObject({ step: 1, state: 'COMMITTED' });
@@ -249,7 +251,7 @@ describe('a writer of several whose stream broke', () => {
   });
 
   test('finds its step dropped when the others have waited too long, whatever its grace is', async () => {
-    const client = rawClient(await serve({ reconnectGraceMs: 60_000, stepTimeoutMs: 120 }));
+    const client = rawClient(await serve({ reconnectGraceMs: 60_000, stepTimeoutMs: 1_000 }));
     const generation = await openWorld(client, 2);
     const [first, other] = (await openCrew(client, generation, TWO)) as [Upload, Upload];
     other.push(1, part(1, 1));

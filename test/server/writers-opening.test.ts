@@ -76,7 +76,7 @@ describe('the opening of several writers', () => {
   });
 
   test('a writer that never comes is named to those that wait', async () => {
-    const client = rawClient(await serve({ stepTimeoutMs: 60 }));
+    const client = rawClient(await serve({ stepTimeoutMs: 1_000 }));
     const generation = await openWorld(client, 3);
     const before = await pictureOf(client);
     const upload = new Upload(client).open(generation, { writer: 1, boxes: TWO[0] });
@@ -84,7 +84,7 @@ describe('the opening of several writers', () => {
       upload.failure(),
       'DEADLINE_EXCEEDED',
       'WRITERS_MISSING',
-      /^run "r": 2 of 3 writers have not declared their boxes for 60 ms: 0, 2$/,
+      /^run "r": 2 of 3 writers have not declared their boxes for 1000 ms: 0, 2$/,
     );
     expect(metadata).toEqual({ missing: '0, 2' });
     expect(await pictureOf(client)).toEqual(before);
