@@ -1,5 +1,7 @@
-import type { ServerDuplexStream } from '@grpc/grpc-js';
+import { Metadata, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import type { ShadowkeepClient } from '../../src/client/index.js';
+import { type ErrorReason, ShadowkeepError } from '../../src/common/index.js';
+import { encodeErrorDetails } from '../../src/wire/index.js';
 import { startPeer } from './support.js';
 
 interface Message {
@@ -7,6 +9,15 @@ interface Message {
   open?: { takeover: boolean; writer: number };
   chunk?: { step: number; offset: number; data: Buffer };
   commit?: { step: number; bytes: number; skipped: boolean };
+}
+
+/** What a service answers with for a reason. */
+export function statusOf(reason: ErrorReason): { code: number; details: string; metadata: Metadata } {
+  const error = new ShadowkeepError(reason, 'as the test says');
+  const code = status[error.code];
+  const metadata = new Metadata();
+  metadata.set('grpc-status-details-bin', encodeErrorDetails(error, code));
+  return { code, details: error.message, metadata };
 }
 
 /** One stream of a writer, as the peer has seen it. */
@@ -33,6 +44,12 @@ export class SeenStream {
 
   ack(step: number, state = 'COMMITTED'): void {
     this.answer({ ack: { step, state, committed_step: step } });
+  }
+
+  /** Ends the stream with a reason of the error table. */
+  refuse(reason: ErrorReason): void {
+    this.isBroken = true;
+    this.#call.emit('error', statusOf(reason));
   }
 
   /** Ends the stream with a status, as a connection that broke does. */

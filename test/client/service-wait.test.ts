@@ -1,6 +1,7 @@
 import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { averageMean, type ShadowkeepClient } from '../../src/client/index.js';
+import { statusOf } from './scripted-peer.js';
 import { connectTo, eventually, f32, failureOf, startPeer, startService } from './support.js';
 import { TcpProxy } from './tcp-proxy.js';
 
@@ -94,6 +95,9 @@ describe('a service that is not up yet', () => {
   });
 });
 
+const BROKEN = { code: 14, details: 'the connection broke' };
+const MADE_ROOM = [statusOf('TRANSPORT_EXHAUSTED'), statusOf('TOO_MANY_CONNECTIONS')];
+
 /** A service that breaks the first call of each method after it has arrived. */
 async function startBreaking(failure: object) {
   const calls: string[] = [];
@@ -115,13 +119,15 @@ async function startBreaking(failure: object) {
 
 describe('a call whose answer was lost', () => {
   test.each(REPEATABLE.slice(0, 3))('is made again: %s', async (_, begin) => {
-    const { client, calls } = await startBreaking({ code: 14, details: 'the connection broke' });
-    await begin(client);
-    expect(calls).toHaveLength(2);
+    for (const failure of [BROKEN, ...MADE_ROOM]) {
+      const { client, calls } = await startBreaking(failure);
+      await begin(client);
+      expect(calls).toHaveLength(2);
+    }
   });
 
   test.each(ONCE)('is not, where it may have been done: %s', async (_, begin) => {
-    const { client, calls } = await startBreaking({ code: 14, details: 'the connection broke' });
+    const { client, calls } = await startBreaking(BROKEN);
     expect(await failureOf(begin(client))).toMatchObject({
       code: 'UNAVAILABLE',
       message: expect.stringMatching(/^lost the service at 127\.0\.0\.1:\d+: the connection broke$/),
@@ -130,9 +136,11 @@ describe('a call whose answer was lost', () => {
   });
 
   test.each(REPEATABLE.slice(0, 3))('is not, where it was refused: %s', async (_, begin) => {
-    const { client, calls } = await startBreaking({ code: 8, details: 'no room' });
-    expect(await failureOf(begin(client))).toMatchObject({ code: 'RESOURCE_EXHAUSTED', message: 'no room' });
-    expect(calls).toHaveLength(1);
+    for (const failure of [{ code: 8, details: 'no room' }, statusOf('MEMORY_EXHAUSTED'), statusOf('TOO_MANY_RUNS')]) {
+      const { client, calls } = await startBreaking(failure);
+      expect(await failureOf(begin(client))).toMatchObject({ code: 'RESOURCE_EXHAUSTED', message: failure.details });
+      expect(calls).toHaveLength(1);
+    }
   });
 });
 
