@@ -8,11 +8,14 @@ import type { TensorSpec } from './layout.js';
 /** A tensor: as declared and placed, in the byte space of a step, in the list of a read, and its place in lists by index. */
 export const TENSOR_HEAP_BYTES = 448;
 
-/** One extent of a shape. */
-export const EXTENT_HEAP_BYTES = 8;
+/** One extent of a shape, in a list that has grown by half ahead. */
+export const EXTENT_HEAP_BYTES = 12;
 
 /** A text beside its characters, which take one byte each, or two when one of them is not Latin-1. */
 export const TEXT_HEAP_BYTES = 24;
+
+/** A tensor in the list of a read of an average that leaves some out: it has a list of its own. */
+const OWN_READ_HEAP_BYTES = 96;
 
 /** An average beside its patterns: its rule, its state and its plans. */
 const AVERAGE_HEAP_BYTES = 4_096;
@@ -31,7 +34,7 @@ export function tensorHeapBytes({ name, shape }: Pick<TensorSpec, 'name' | 'shap
 /** Of an average, its patterns and which tensors they choose. */
 export function averageHeapBytes({ include, exclude }: AverageSpec, tensorCount: number): number {
   const patterns = [...include, ...exclude];
-  const chosen = patterns.length === 0 ? 0 : tensorCount;
+  const chosen = patterns.length === 0 ? 0 : tensorCount * (1 + OWN_READ_HEAP_BYTES);
   return patterns.reduce((sum, pattern) => sum + textHeapBytes(pattern) + 8, AVERAGE_HEAP_BYTES + chosen);
 }
 

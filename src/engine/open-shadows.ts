@@ -1,11 +1,12 @@
+import type { Precision } from '../common/index.js';
 import type { AverageSpec } from './averages/index.js';
 import { NO_PROGRESS } from './averages/index.js';
 import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
 import type { PagePool } from './page-pool.js';
 import type { PageTable, PlaneShape, ShadowPlane } from './plane.js';
-import { allocateTable, countPages, pagesOf } from './tables.js';
-import { choiceOf } from './tensor-filter.js';
+import { allocateTable, countPages, pagesOf, wantsOf } from './tables.js';
+import { choiceOf, isFiltered } from './tensor-filter.js';
 import type { Shadow, VersionContent } from './version.js';
 
 /** The empty shadow of an average. Throws MEMORY_EXHAUSTED. */
@@ -39,9 +40,14 @@ export function openContent(
 ): VersionContent {
   const copiedPlane = shape.copiedPlane(layout.copiedLength);
   const copiedPages = pagesOf(copiedPlane, layout, () => true);
+  // Of averages that take every tensor, by precision: counted once.
+  const whole = new Map<Precision, ReturnType<typeof pagesOf>>();
   const shadows = averages.map((spec) => {
     const plane = shape.plane(spec.precision, layout.averagedLength);
-    return { spec, plane, pages: pagesOf(plane, layout, choiceOf(layout.tensors, spec)) };
+    const known = isFiltered(spec) ? undefined : whole.get(spec.precision);
+    const pages = known ?? pagesOf(plane, layout, choiceOf(layout.tensors, spec));
+    if (!isFiltered(spec)) whole.set(spec.precision, pages);
+    return { spec, plane, pages };
   });
   // Before anything is made.
   const pageCount = shadows.reduce(
@@ -49,6 +55,10 @@ export function openContent(
     countPages(copiedPages) + Math.ceil(stepBytes / pool.pageBytes),
   );
   ledger.check(pool.bytesOf(pageCount), `${what} with one step in flight`);
+  pool.makeFree(
+    [...shadows, { plane: copiedPlane, pages: copiedPages }].flatMap(({ plane, pages }) => wantsOf(plane, pages)),
+    'shadows',
+  );
   return {
     step: undefined,
     generation: 0,

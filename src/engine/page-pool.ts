@@ -63,7 +63,7 @@ export class PagePool {
    * bytes of the same run.
    */
   allocate(wants: readonly PageWant[], what: string): Page[] {
-    this.#makeFree(wants, what);
+    this.makeFree(wants, what);
     const pages = wants.map((want) => this.#take(want));
     this.#usedPages += pages.length;
     return pages;
@@ -81,24 +81,11 @@ export class PagePool {
     this.#ledger.check(this.bytesOf(Math.max(0, count - this.#freeSlotCount)), what);
   }
 
-  free(page: Page): void {
-    assert(page.refs === 0, 'a page that is freed is in no table');
-    page.arena.give(page.address);
-    this.#usedPages -= 1;
-  }
-
-  /** Gives everything back to the ledger; the pool must not be used afterwards. */
-  close(): void {
-    this.#ledger.release(this.#reservedBytes);
-    this.#reservedBytes = 0;
-    this.#arenas.length = 0;
-  }
-
-  get #freeSlotCount(): number {
-    return this.#arenas.reduce((sum, arena) => sum + arena.freeSlotCount, 0);
-  }
-
-  #makeFree(wants: readonly PageWant[], what: string): void {
+  /**
+   * Makes so many pages free as are wanted soon. Each growth of an arena may make V8 look at its whole heap, so what is
+   * wanted piece by piece is made at once. Throws MEMORY_EXHAUSTED, saying `what`.
+   */
+  makeFree(wants: readonly PageWant[], what: string): void {
     const missing = wants.length - this.#freeSlotCount;
     if (missing <= 0) return;
     const bytes = this.bytesOf(missing);
@@ -114,6 +101,23 @@ export class PagePool {
         { metadata: { askedBytes: bytes }, cause },
       );
     }
+  }
+
+  free(page: Page): void {
+    assert(page.refs === 0, 'a page that is freed is in no table');
+    page.arena.give(page.address);
+    this.#usedPages -= 1;
+  }
+
+  /** Gives everything back to the ledger; the pool must not be used afterwards. */
+  close(): void {
+    this.#ledger.release(this.#reservedBytes);
+    this.#reservedBytes = 0;
+    this.#arenas.length = 0;
+  }
+
+  get #freeSlotCount(): number {
+    return this.#arenas.reduce((sum, arena) => sum + arena.freeSlotCount, 0);
   }
 
   /** Gives back what was reserved and not made: arenas grow one after another, and the system may refuse in between. */

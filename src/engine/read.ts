@@ -14,7 +14,7 @@ import { lastFrom } from './last-from.js';
 import type { Layout, PlacedTensor } from './layout.js';
 import type { PageTable, Plane } from './plane.js';
 import { pageAt } from './tables.js';
-import { choiceOf, type TensorFilter } from './tensor-filter.js';
+import { choiceOf, isFiltered, type TensorFilter } from './tensor-filter.js';
 import type { Shadow, Version } from './version.js';
 import { type BoxList, type Rows, rowsOf, visitRows } from './world/index.js';
 
@@ -84,9 +84,12 @@ export function* planFrom(
 /** The tensors of a read, and the length of its byte space. */
 type Places = Pick<ReadPlan, 'tensors' | 'totalBytes'>;
 
-/** The last whole read of each average: all readers of it have the same list. */
+/**
+ * The last whole read of each average that leaves tensors out, and of all others together, by their layout: all readers have
+ * the same list.
+ */
 const wholeReads = new WeakMap<
-  AverageSpec,
+  AverageSpec | Layout,
   { readonly layout: Layout; readonly dtype: FloatDType; readonly places: Places }
 >();
 
@@ -97,10 +100,11 @@ function* placeSelection(
   dtype: FloatDType,
 ): Generator<void, Places> {
   if (selection !== 'ALL') return yield* placeTensorsOf(layout, average, selection, dtype);
-  const last = wholeReads.get(average);
+  const owner = isFiltered(average) ? average : layout;
+  const last = wholeReads.get(owner);
   if (last?.layout === layout && last.dtype === dtype) return last.places;
   const places = yield* placeTensorsOf(layout, average, () => true, dtype);
-  wholeReads.set(average, { layout, dtype, places });
+  wholeReads.set(owner, { layout, dtype, places });
   return places;
 }
 

@@ -60,14 +60,19 @@ export function countPages(ranges: readonly PageRange[]): number {
   return ranges.reduce((sum, { from, to }) => sum + to - from, 0);
 }
 
-/** A table with pages of zeros. Throws MEMORY_EXHAUSTED, saying `what`. */
-export function allocateTable(pool: PagePool, plane: Plane, ranges: readonly PageRange[], what: string): PageTable {
-  const table = new Array<Page | undefined>(plane.pageCount).fill(undefined);
+/** The pages of zeros that a table of these ranges wants. */
+export function wantsOf(plane: Plane, ranges: readonly PageRange[]): PageWant[] {
   const wants: PageWant[] = [];
   for (const { from, to } of ranges) {
     for (let index = from; index < to; index++) wants.push({ home: homeOfPage(plane, index), skew: SKEW.shadow });
   }
-  const pages = pool.allocateZeros(wants, what).values();
+  return wants;
+}
+
+/** A table with pages of zeros. Throws MEMORY_EXHAUSTED, saying `what`. */
+export function allocateTable(pool: PagePool, plane: Plane, ranges: readonly PageRange[], what: string): PageTable {
+  const table = new Array<Page | undefined>(plane.pageCount).fill(undefined);
+  const pages = pool.allocateZeros(wantsOf(plane, ranges), what).values();
   for (const { from, to } of ranges) {
     for (let index = from; index < to; index++) table[index] = takeNext(pages);
   }

@@ -1,7 +1,10 @@
-import { describe, expect, test } from 'vitest';
-import { SKEW, SLOTS_ADDRESS } from '../../src/engine/arena.js';
+import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { Arena, SKEW, SLOTS_ADDRESS } from '../../src/engine/arena.js';
+import { AVERAGE_DEFAULTS, type AverageSpec } from '../../src/engine/averages/index.js';
+import type { TensorSpec } from '../../src/engine/layout.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import { PagePool, type PageWant } from '../../src/engine/page-pool.js';
+import { RunTable } from '../../src/engine/run-table.js';
 import { MIB, MODE, refusal } from './fixtures.js';
 
 const PAGE_BYTES = 4_096;
@@ -45,6 +48,34 @@ describe('a page pool', () => {
     expect(pool).toMatchObject({ usedPages: 6, freeBytes: 0 });
     expect(ledger.usedBytes).toBe(6 * SLOT_BYTES);
     expect(pool.allocate(wants(4), 'staging')).toHaveLength(4);
+  });
+
+  test('what is wanted piece by piece is made at once', () => {
+    const { pool, ledger } = makePool();
+    const grow = vi.spyOn(Arena.prototype, 'grow');
+    onTestFinished(() => grow.mockRestore());
+    pool.makeFree(wants(6), 'shadows');
+    expect(ledger.usedBytes).toBe(6 * SLOT_BYTES);
+    expect(pool.usedPages).toBe(0);
+    for (let piece = 0; piece < 3; piece++) pool.allocate(wants(2), 'shadows');
+    expect(pool).toMatchObject({ usedPages: 6, freeBytes: 0 });
+    expect(grow).toHaveBeenCalledOnce();
+  });
+
+  test.each([1, 2, 16])('the shadows of a run with %i averages are one growth', (count) => {
+    const grow = vi.spyOn(Arena.prototype, 'grow');
+    onTestFinished(() => grow.mockRestore());
+    const averages = Array.from({ length: count }, (_, index): AverageSpec => {
+      return { ...AVERAGE_DEFAULTS, name: `a${index}`, schedule: { kind: 'mean' } };
+    });
+    const tensors: TensorSpec[] = [
+      { name: 'w', dtype: 'F32', shape: [4_096], policy: 'AVERAGE' },
+      { name: 'n', dtype: 'I64', shape: [512], policy: 'COPY' },
+    ];
+    const spec = { name: 'r', tensors, averages, nonFinite: undefined, snapshots: undefined, retain: undefined };
+    const { run } = new RunTable(64 * MIB, MODE).open(spec);
+    expect(run.memory.shadowBytes).toBeGreaterThan(count * 4_096 * 4);
+    expect(grow).toHaveBeenCalledOnce();
   });
 
   test('gives everything back at its end, once', () => {
