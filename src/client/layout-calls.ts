@@ -1,4 +1,5 @@
 import type { CallOptions, ClientUnaryCall, requestCallback } from '@grpc/grpc-js';
+import { LAYOUT_PART_BYTES } from '../common/index.js';
 import {
   type ListRunsResponse__Output,
   type OpenRunRequest,
@@ -6,6 +7,7 @@ import {
   partsOf,
   type Run__Output,
   type ShadowWeightsClient,
+  type Tensor,
   tensorEntryBytes,
 } from '../wire/index.js';
 import { protocolError } from './errors.js';
@@ -19,7 +21,8 @@ export function sendOpenRun(
   options: CallOptions,
   callback: requestCallback<OpenRunResponse__Output>,
 ): ClientUnaryCall {
-  const parts = partsOf(request.tensors ?? [], ({ name = '', shape = [] }) => tensorEntryBytes(name, shape.length));
+  const bytesOf = ({ name = '', shape = [] }: Tensor): number => tensorEntryBytes(name, shape.length);
+  const parts = partsOf(request.tensors ?? [], LAYOUT_PART_BYTES, bytesOf);
   const [first = [], ...more] = parts;
   if (more.length === 0) return stub.OpenRun(request, options, callback);
   const call = stub.OpenRunInParts(options, callback);

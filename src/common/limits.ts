@@ -23,8 +23,11 @@ export const MESSAGE_BYTES_MAX = 8 * (1 << 20);
 /** Largest request that is decoded in one go, which holds the event loop: a GetShadow with a box for each of many tensors. */
 export const REQUEST_BYTES_MAX = 1 << 20;
 
-/** Layouts travel in messages of about this size, both ways: one is encoded and decoded in milliseconds. */
+/** Layouts come in messages of about this size. */
 export const LAYOUT_PART_BYTES = 1 << 20;
+
+/** They go out in smaller ones: some thousand tensors are encoded in one go, which holds the event loop for 10 ms. */
+export const ANSWER_PART_BYTES = 1 << 18;
 
 /** A whole layout on the wire: TENSOR_COUNT_MAX tensors with the longest names and four dimensions fit. */
 export const LAYOUT_BYTES_MAX = 48 * (1 << 20);

@@ -1,3 +1,4 @@
+import { ANSWER_PART_BYTES } from '../common/index.js';
 import type {
   Movement,
   ReadPlan,
@@ -24,7 +25,7 @@ export function tensorMessage({ name, dtype, shape, policy }: TensorSpec): Tenso
 
 /** The tensors of a layout from `first` on, as many as one answer has. */
 export function tensorMessages(tensors: readonly TensorSpec[], first: number): Tensor[] {
-  const end = partEnd(tensors, first, ({ name, shape }) => tensorEntryBytes(name, shape.length));
+  const end = partEnd(tensors, first, ANSWER_PART_BYTES, ({ name, shape }) => tensorEntryBytes(name, shape.length));
   return tensors.slice(first, end).map(tensorMessage);
 }
 
@@ -53,7 +54,7 @@ export function retentionMessage({ everySteps, countMax }: RetentionSpec): Reten
 
 /** The tensors of a read's header with where their bytes start, in parts: those of the header, then messages of their own. */
 export function* shadowTensorParts(plan: ReadPlan): Generator<ShadowTensor[]> {
-  const parts = partsOf(plan.tensors, ({ tensor, box }) => {
+  const parts = partsOf(plan.tensors, ANSWER_PART_BYTES, ({ tensor, box }) => {
     return tensorEntryBytes(tensor.name, (box === undefined ? 1 : 3) * tensor.shape.length);
   });
   for (const part of parts) yield part.map(shadowTensorMessage);

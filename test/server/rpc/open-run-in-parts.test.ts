@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { LAYOUT_PART_BYTES } from '../../../src/common/index.js';
+import { ANSWER_PART_BYTES } from '../../../src/common/index.js';
 import type { GetShadowResponse__Output } from '../../../src/wire/gen/shadowkeep/v1/GetShadowResponse.js';
 import type { OpenRunResponse__Output } from '../../../src/wire/gen/shadowkeep/v1/OpenRunResponse.js';
 import type { OpenRunRequest, ShadowWeightsClient } from '../../../src/wire/index.js';
@@ -57,7 +57,7 @@ describe('a layout in parts', () => {
       expect(run.tensor_count).toBe(24_000);
       if (run.tensors.length === 0) break;
       const bytes = run.tensors.reduce((sum, { name }) => sum + name.length, 0);
-      expect(bytes).toBeLessThanOrEqual(LAYOUT_PART_BYTES);
+      expect(bytes).toBeLessThanOrEqual(ANSWER_PART_BYTES);
       names.push(...run.tensors.map(({ name }) => name));
     }
     expect(names).toEqual(request.tensors.map(({ name }) => name));
@@ -141,6 +141,10 @@ test('a header whose tensors do not fit into one message goes on in others, befo
   expect(kinds.lastIndexOf('tensors')).toBeLessThan(kinds.indexOf('chunk'));
   const tensors = responses.flatMap(({ header, tensors }) => header?.tensors ?? tensors?.tensors ?? []);
   expect(responses[0]?.header?.tensor_count).toBe(6_000);
+  for (const { header, tensors } of responses) {
+    const names = (header ?? tensors)?.tensors?.reduce((sum, { name }) => sum + name.length, 0) ?? 0;
+    expect(names, 'what is encoded in one go').toBeLessThanOrEqual(ANSWER_PART_BYTES);
+  }
   expect(tensors.map(({ name }) => name)).toEqual(request.tensors.map(({ name }) => name));
   expect(tensors.map(({ offset }) => offset)).toEqual(request.tensors.map((_, index) => 64 * index));
 });
