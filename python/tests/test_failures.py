@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -206,3 +207,23 @@ def test_broken_reads(
 ) -> None:
     with pytest.raises(error, match=problem):
         Reception(lambda data, crc: 2).take(iter(responses))
+
+
+def test_a_damaged_run_is_listed_with_what_is_wrong(tmp_path: Path) -> None:
+    server = Server(data_dir=str(tmp_path))
+    with shadowkeep.connect(server.target) as client:
+        run = client.open_run("r", ones(), MEAN)
+        push(run, 1)
+        run.close()
+        assert client.list_damaged_runs() == []
+    server.stop()
+    for manifest in tmp_path.glob("r/**/manifest.json"):
+        manifest.write_bytes(b"{")
+    server = Server(data_dir=str(tmp_path))
+    with shadowkeep.connect(server.target) as client:
+        assert client.list_runs() == []
+        (damaged,) = client.list_damaged_runs()
+        assert damaged.run == "r"
+        assert "manifest.json" in damaged.problem
+        assert reason_of(lambda: client.get_run("r")) == "RUN_DAMAGED"
+    server.stop()

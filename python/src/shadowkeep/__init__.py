@@ -37,6 +37,7 @@ from .snapshots import Snapshots
 from .wire import (
     AverageState,
     Contribution,
+    DamagedRun,
     DType,
     Memory,
     Movement,
@@ -50,7 +51,7 @@ from .wire import (
 __version__ = "0.1.0"
 
 __all__ = [
-    "AbortedError", "Average", "AverageState", "Box", "Client", "Contribution", "DType", "DataLossError",
+    "AbortedError", "Average", "AverageState", "Box", "Client", "Contribution", "DType", "DamagedRun", "DataLossError",
     "DeadlineExceededError", "FailedPreconditionError", "InternalError", "InvalidArgumentError", "Layout", "Memory",
     "Movement", "NotFoundError", "ResourceExhaustedError", "Retention", "Run", "RunEvent", "RunInfo", "Shadow",
     "ShadowTensor", "ShadowkeepError", "Snapshot", "Snapshots", "TensorSpec", "UnavailableError", "UnimplementedError",

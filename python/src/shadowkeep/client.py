@@ -276,6 +276,10 @@ class Client(NotCopied):
         """Return all runs in the order of their names, without their tensors and the patterns of their averages."""
         return self._call(lambda stub: all_runs(stub.list_runs))
 
+    def list_damaged_runs(self) -> list[wire.DamagedRun]:
+        """Return the runs that lie in the service's data directory and could not be loaded, with what is wrong."""
+        return self._call(lambda stub: stub.list_runs(wire.ListRunsRequest())).damaged
+
     def add_average(self, run: str | Run, average: Average) -> int | None:
         """Give a run another average, which starts with the next step.
 

@@ -169,8 +169,17 @@ class RunInfo(Message):
 
 
 @dataclass(slots=True)
+class DamagedRun(Message):
+    """A run whose files the service cannot read, and what is wrong with them."""
+
+    run: str = field(1, "string")
+    problem: str = field(2, "string")
+
+
+@dataclass(slots=True)
 class ListRunsResponse(Message):
-    """Runs, in the order of their names."""
+    """Runs, in the order of their names, and those that are set aside."""
 
     runs: list[RunInfo] = field(1, "message", RunInfo, repeated=True)
     more: bool = field(2, "bool")
+    damaged: list[DamagedRun] = field(3, "message", DamagedRun, repeated=True)
