@@ -11,12 +11,13 @@ from typing import Any
 import pytest
 from cutting_proxy import CuttingProxy
 from support import Server
+from writers_support import in_threads, wait_for
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: the PyTorch adapter is not tested")
 
 import shadowkeep  # noqa: E402
-from shadowkeep import Client  # noqa: E402
-from shadowkeep.torch import EMA  # noqa: E402
+from shadowkeep import Client, link  # noqa: E402
+from shadowkeep.torch import EMA, World  # noqa: E402
 from shadowkeep.torch.losses import Losses  # noqa: E402
 
 WAIT_SECONDS_MAX = 60.0
@@ -226,3 +227,39 @@ def test_the_count_of_what_was_lost() -> None:
     summary = losses.summary()
     assert summary is not None
     assert summary.endswith(", …")
+
+
+def test_an_outage_of_one_process_is_one_of_all(
+    server: Server, client: Client, proxy: CuttingProxy, run_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody waits longer than the timeout, they go on together, and each step is counted once."""
+    monkeypatch.setattr(link, "PEERS_SECONDS_MIN", RECONNECT_SECONDS)
+    targets = [server.target, proxy.target]
+    pair = [make_ema(target, run_name, world=World(rank, 2, "one")) for rank, target in enumerate(targets)]
+    in_threads([ema.register for ema in pair])
+
+    def train(done: Callable[[], bool]) -> None:
+        until = time.monotonic() + WAIT_SECONDS_MAX
+        while not done():
+            # As a collective does, each step begins when all have ended the one before.
+            in_threads([ema.update for ema in pair])
+            assert time.monotonic() < until
+            time.sleep(0.2)
+
+    train(lambda: pair[0].step == 3)
+    in_threads([ema.flush for ema in pair])
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        proxy.refuse()
+        train(lambda: all(ema.lost_steps >= 3 for ema in pair))
+        assert sum("has waited for other processes for" in text for text in texts(caught)) == 1
+        proxy.refuse(False)
+        wait_for(lambda: [ema._writer is not None and ema._writer.busy for ema in pair], lambda busy: not any(busy))
+        last = pair[0].step
+        train(lambda: pair[0].step == last + 3)
+        in_threads([ema.flush for ema in pair])
+        shadow = client.get_shadow(run_name)
+        assert shadow.step == last + 3
+        for ema in pair:
+            assert shadow.num_updates == ema.step - ema.lost_steps - ema.dropped_steps
+        in_threads([ema.close for ema in pair])

@@ -183,6 +183,7 @@ class Client(NotCopied):
             open_timeout=self._timeout + step_seconds,
             reconnect_timeout=patience,
             stall_seconds=STALL_SECONDS_MAX + step_seconds,
+            shared=writers > 1,
         )
         warns = request.non_finite != wire.NonFinite.ACCEPT
         return Run(opened, layout, link, progress, writer=writer, boxes=declared, warns=warns)

@@ -34,6 +34,9 @@ from .takeover import standing
 # At the end of a process the service is told so, but not waited for.
 CLOSE_SECONDS_MAX = 1.0
 
+# Before the other processes' parts of a step are missed: what the slowest takes to send and the service to fold.
+PEERS_SECONDS_MIN = 10.0
+
 
 class PushedStep(NamedTuple):
     """A step with all that is needed to send it, from any byte on."""
@@ -64,6 +67,7 @@ class Link:
         open_timeout: seconds to wait for the answer to `opening`.
         reconnect_timeout: seconds from a break until its failure is raised.
         stall_seconds: as in `UpdateStream`.
+        shared: whether steps have parts of other writers, too.
 
     Attributes:
         run: the run's name.
@@ -79,6 +83,7 @@ class Link:
         open_timeout: float,
         reconnect_timeout: float,
         stall_seconds: float = STALL_SECONDS_MAX,
+        shared: bool = False,
     ) -> None:
         self.run = opening.run
         self.outages: Outages | None = None
@@ -90,6 +95,7 @@ class Link:
         self._open_timeout = open_timeout
         self._reconnect_timeout = reconnect_timeout
         self._stall_seconds = stall_seconds
+        self._shared = shared
         self._stream: UpdateStream | None = None
         self._opened: wire.UpdateOpened | None = None
         self._opened_at = 0.0
@@ -125,7 +131,7 @@ class Link:
                     if offset is not None:
                         self._send(pushed, offset, kept=not until_acked)
                     if until_acked:
-                        self._current().wait_acked(None)
+                        self._wait_answer(pushed.commit.step)
                     return
                 except ShadowkeepError as failure:
                     offset = self._reconnect(failure, pushed.commit, None)
@@ -199,6 +205,18 @@ class Link:
             else:
                 stream.send(message)
         stream.commit(pushed.commit)
+
+    def _wait_answer(self, step: int) -> None:
+        """Wait until the step is acknowledged; an outage of another process, whose part is missing, is one here."""
+        if self._shared and self.outages is not None:
+            seconds = max(self._reconnect_timeout, PEERS_SECONDS_MIN)
+            try:
+                self._current().wait_acked(seconds)
+            except DeadlineExceededError as late:
+                if late.reason != "WAIT_TIMEOUT":
+                    raise
+                self.outages.began(UnavailableError(f"step {step} has waited for other processes for {seconds:g} s"))
+        self._current().wait_acked(None)
 
     def _dial(self, *, takeover: bool, timeout: float) -> wire.UpdateOpened:
         """Open a stream; the one before has ended."""

@@ -82,7 +82,7 @@ class BackgroundSender:
                 if self._step is not None and not self._thread.is_alive():
                     raise RuntimeError(f"step {self._step} of run {self._run!r} was not sent: its thread has ended")
             self._raise_failure()
-            if self._outage is not None:
+            if self._step is not None and self._outage is not None:
                 raise self._outage.again()
 
     def start(self, step: int, send: Callable[[], None]) -> None:
@@ -95,10 +95,15 @@ class BackgroundSender:
             self._changed.notify_all()
 
     def report_outage(self, failure: ShadowkeepError) -> None:
-        """Let nobody wait for the step that is being sent until it has left; called by what sends it."""
+        """Let nobody wait for a step that is being sent until the outage ends; called by what sends it."""
         with self._lock:
-            self._outage = None if self._step is None else failure
+            self._outage = failure
             self._changed.notify_all()
+
+    def end_outage(self) -> None:
+        """Let steps be waited for again."""
+        with self._lock:
+            self._outage = None
 
     def stop(self) -> None:
         """End the thread after the step that is leaving; failures are kept."""
@@ -138,7 +143,7 @@ class BackgroundSender:
             # Not kept until the next step: it may hold the memory of a whole model.
             del send
             with self._lock:
-                self._step = self._send = self._outage = None
+                self._step = self._send = None
                 self._changed.notify_all()
 
     def _check_process(self) -> None:

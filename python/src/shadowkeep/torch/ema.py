@@ -91,11 +91,12 @@ class EMA(AppliesAverages, NotCopied):
         on_failure: what becomes of the training when the service fails, or stays away for longer than
             `reconnect_timeout`. "warn": it goes on; steps are counted as lost (`lost_steps`) until the service is back,
             which is looked for in the background with the step that was on its way, and each outage is a
-            RuntimeWarning, the lost steps another one at `close()`. Of several processes the others wait for a step
-            that one has lost until the service drops it for all (`--step-timeout`); where they differ in their next one
-            (STEP_MISMATCH) nothing is sent any more, which is a warning, too. `register()`, `flush()` and whatever
-            reads an average raise all the same, and so does `update()` when a newer life of this training has taken
-            the run over.
+            RuntimeWarning, the lost steps another one at `close()`. Of several processes an outage of one is one of
+            all: they wait for its part of a step for `reconnect_timeout` (at least 10 s), lose what follows, and go on
+            together when it is back. What the service drops meanwhile (`--step-timeout`) is in `dropped_steps`. Where
+            they differ in the first step after it (STEP_MISMATCH) the one that is refused sends nothing more, which is
+            a warning, too. `register()`, `flush()` and whatever reads an average raise all the same, and so does
+            `update()` when a newer life of this training has taken the run over.
             "raise": `update()` raises, and the training ends.
 
     A script that ends without `close()` still sends what was pushed, for at most 30 s, and names on standard error what

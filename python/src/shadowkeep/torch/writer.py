@@ -157,6 +157,7 @@ class Writer:
 
     def _sent(self, step: int, *, skipped: bool) -> None:
         """Runs in the sender's thread."""
+        dropped = self.run.dropped_steps
         try:
             if skipped:
                 self.run.skip(step, until_acked=True)
@@ -166,7 +167,9 @@ class Writer:
             if self._losses is not None and is_tolerable(failure):
                 self._losses.add(step, failure, final=True)
             raise
-        if self._losses is not None:
+        # As long as a part is missing of each step the outage of the process that has it goes on.
+        if self._losses is not None and self.run.dropped_steps == dropped:
+            self._sender.end_outage()
             self._losses.acknowledge(step, self.run.durable_step, skipped=skipped)
 
     def _push_snapshot(self, step: int) -> None:
