@@ -9,7 +9,13 @@ import {
   servedBy,
   type Version,
 } from '../engine/index.js';
-import { type GetShadow, type GetShadowResponse, movementMessage, readBoxes, selectNames } from '../wire/index.js';
+import {
+  type GetShadow,
+  type GetShadowResponse,
+  movementMessage,
+  selectNames,
+  validateReadBoxes,
+} from '../wire/index.js';
 
 type Header = NonNullable<GetShadowResponse['header']>;
 
@@ -30,8 +36,9 @@ export interface PlannedShadow {
 export function* selectShadow(run: Run, request: GetShadow): Generator<void, Selection> {
   const { layout } = run;
   const shadow = request.gamma === undefined ? findAverage(run, run.head, request.average) : undefined;
-  if (request.boxes.length > 0) {
-    const boxes = yield* readBoxes(request.boxes, layout.tensors);
+  const { boxes } = request;
+  if (boxes !== undefined) {
+    yield* validateReadBoxes(boxes, layout.tensors);
     // The rest of what can be wrong with a box.
     if (shadow !== undefined) yield* planRead(layout, run.head, shadow, boxes);
     return boxes;

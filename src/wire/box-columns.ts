@@ -1,17 +1,17 @@
-import { BOX_COUNT_MAX, RANK_MAX } from '../common/index.js';
+import { BOX_COUNT_MAX, PATTERN_COUNT_MAX, RANK_MAX, TENSOR_COUNT_MAX } from '../common/index.js';
 import { BoxList } from '../engine/index.js';
 import { integer, invalidField } from './fields.js';
 import { readVarint32, readVarint64, valueAt, WIRE_TYPE } from './protobuf-fields.js';
 
 /*
- * The boxes of an UpdateOpen, taken out of its bytes by hand: a thousand writers declare ten million of them, and a
- * message object for each costs a minute and gigabytes.
+ * The boxes of an UpdateOpen and of a GetShadowRequest, taken out of their bytes by hand: a thousand writers declare ten
+ * million of them, and a message object for each costs a minute and gigabytes.
  *
- *   UpdateOpen   … 0x22 varint(length) Box … (boxes = 4, any number of them, anywhere)
+ *   UpdateOpen         … 0x22 varint(length) Box … (boxes = 4, any number of them, anywhere)
+ *   GetShadowRequest   … 0x42 varint(length) Box … (boxes = 8)
  *   Box          0x08 varint tensor = 1 | 0x12 packed varints offset = 2 | 0x1a packed varints extent = 3
  *                0x20 varint replica_group = 4; offset and extent may also come one by one (0x10, 0x18)
  */
-const BOXES_TAG = 0x22;
 const TENSOR_FIELD = 1;
 const OFFSET_FIELD = 2;
 const EXTENT_FIELD = 3;
@@ -20,43 +20,68 @@ const GROUP_FIELD = 4;
 /** From here on a length has more than one byte. */
 const LONG = 0x80;
 
-/** Fields beside the boxes: there are six. */
-const FIELD_COUNT_MAX = 1_024;
+/** Where a message has its boxes. */
+export interface BoxesField {
+  readonly tag: number;
+  /** For messages. */
+  readonly name: string;
+  readonly countMax: number;
+  /** Fields beside the boxes. */
+  readonly otherCountMax: number;
+}
+
+/** There are six others. */
+export const OPEN_BOXES: BoxesField = { tag: 0x22, name: 'open.boxes', countMax: BOX_COUNT_MAX, otherCountMax: 1_024 };
+
+/** There are names, and a few others. */
+export const READ_BOXES: BoxesField = {
+  tag: 0x42,
+  name: 'boxes',
+  countMax: TENSOR_COUNT_MAX,
+  otherCountMax: PATTERN_COUNT_MAX + 1_024,
+};
 
 const UINT32_MAX = 2 ** 32 - 1;
 
-/** An UpdateOpen without its boxes, and these; undefined: it has none. Throws RangeError for bytes that are no message. */
-export function takeBoxes(open: Uint8Array): { readonly rest: Uint8Array; readonly boxes: BoxList | undefined } {
+/** A message without its boxes, and these; undefined: it has none. Throws RangeError for bytes that are no message. */
+export function takeBoxes(
+  bytes: Uint8Array,
+  field: BoxesField,
+): { readonly rest: Uint8Array; readonly boxes: BoxList | undefined } {
   const rest: Uint8Array[] = [];
   let count = 0;
-  forEachField(open, (isBox, start, end) => {
+  forEachField(bytes, field.tag, (isBox, start, end) => {
     if (isBox) count += 1;
-    else if (rest.push(open.subarray(start, end)) > FIELD_COUNT_MAX) {
-      throw invalidField('open', `has more than ${FIELD_COUNT_MAX} fields beside its boxes`);
+    else if (rest.push(bytes.subarray(start, end)) > field.otherCountMax) {
+      throw invalidField('message', `has more than ${field.otherCountMax} fields beside ${field.name}`);
     }
   });
-  if (count === 0) return { rest: open, boxes: undefined };
-  integer('open.boxes length', count, 0, BOX_COUNT_MAX);
-  const columns = new Columns(open, count);
-  forEachField(open, (isBox, start, end) => {
+  if (count === 0) return { rest: bytes, boxes: undefined };
+  integer(`${field.name} length`, count, 0, field.countMax);
+  const columns = new Columns(bytes, count, field.name);
+  forEachField(bytes, field.tag, (isBox, start, end) => {
     if (isBox) columns.add(start, end);
   });
   return { rest: Buffer.concat(rest), boxes: columns.list };
 }
 
 /** Visits the inside of each box, and each other field with its tag. */
-function forEachField(open: Uint8Array, visit: (isBox: boolean, start: number, end: number) => void): void {
-  for (let at = 0; at < open.length; ) {
+function forEachField(
+  bytes: Uint8Array,
+  boxesTag: number,
+  visit: (isBox: boolean, start: number, end: number) => void,
+): void {
+  for (let at = 0; at < bytes.length; ) {
     // A short box, as nearly all are: without an object for its place.
-    const length = open[at] === BOXES_TAG ? (open[at + 1] ?? LONG) : LONG;
-    if (length < LONG && at + 2 + length <= open.length) {
+    const length = bytes[at] === boxesTag ? (bytes[at + 1] ?? LONG) : LONG;
+    if (length < LONG && at + 2 + length <= bytes.length) {
       at += 2 + length;
       visit(true, at - length, at);
       continue;
     }
-    const tag = readVarint32(open, at);
-    const value = valueAt(open, tag.end, tag.value & 7);
-    if (tag.value === BOXES_TAG) visit(true, value.start, value.end);
+    const tag = readVarint32(bytes, at);
+    const value = valueAt(bytes, tag.end, tag.value & 7);
+    if (tag.value === boxesTag) visit(true, value.start, value.end);
     else visit(false, at, value.end);
     at = value.end;
   }
@@ -65,6 +90,7 @@ function forEachField(open: Uint8Array, visit: (isBox: boolean, start: number, e
 /** Reads boxes into columns. There is no object for a number or a field: of these there are a hundred million. */
 class Columns {
   readonly #bytes: Uint8Array;
+  readonly #name: string;
   /** Where the next number is read. */
   #at = 0;
   #count = 0;
@@ -79,8 +105,9 @@ class Columns {
   #extent = new Float64Array(RANK_MAX);
   #extentCount = 0;
 
-  constructor(bytes: Uint8Array, count: number) {
+  constructor(bytes: Uint8Array, count: number, name: string) {
     this.#bytes = bytes;
+    this.#name = name;
     this.#tensor = new Uint32Array(count);
     this.#group = new Uint32Array(count);
     this.#first = new Uint32Array(count + 1);
@@ -119,7 +146,7 @@ class Columns {
   }
 
   get #field(): string {
-    return `open.boxes[${this.#count}]`;
+    return `${this.#name}[${this.#count}]`;
   }
 
   /** One number, or several packed. */

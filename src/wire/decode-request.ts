@@ -7,7 +7,7 @@ import {
   ShadowkeepError,
   TENSOR_COUNT_MAX,
 } from '../common/index.js';
-import { takeBoxes } from './box-columns.js';
+import { OPEN_BOXES, READ_BOXES, takeBoxes } from './box-columns.js';
 import { integer, invalidField } from './fields.js';
 import { readVarint32, valueAt, varintBytes, writeVarint } from './protobuf-fields.js';
 
@@ -76,6 +76,7 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
       integer(`bytes of ${name}`, bytes.length, 0, REQUEST_BYTES_MAX);
       // Of every message: protobufjs takes a string that ends past its message's end for a shorter string.
       checkEntries(bytes, bounds);
+      if (name === 'GetShadowRequest') return decodeRead(method, bytes);
       return method.requestDeserialize(bytes);
     } catch (error) {
       return error instanceof ShadowkeepError ? error : messageError(name, error);
@@ -86,6 +87,13 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
 /** What is said of bytes that are no message. */
 export function messageError(name: string, error: unknown): ShadowkeepError {
   return invalidField('message', `is no shadowkeep.v1.${name}: ${(error as Error).message}`);
+}
+
+/** A GetShadowRequest; its boxes come in columns. */
+function decodeRead<Request>(method: Method<Request>, bytes: Buffer): Request {
+  const { rest, boxes } = takeBoxes(bytes, READ_BOXES);
+  const request = method.requestDeserialize(rest as Buffer);
+  return boxes === undefined ? request : (Object.assign(request as object, { boxList: boxes }) as Request);
 }
 
 /** A message of an Update stream; the boxes of an opening come in columns, wherever it stands among fields that nobody knows. */
@@ -106,7 +114,7 @@ function decodeOpen<Request>(
   at: number,
   value: { start: number; end: number },
 ): Request {
-  const { rest, boxes } = takeBoxes(bytes.subarray(value.start, value.end));
+  const { rest, boxes } = takeBoxes(bytes.subarray(value.start, value.end), OPEN_BOXES);
   if (boxes === undefined) return method.requestDeserialize(bytes);
   const head = Buffer.alloc(1 + varintBytes(rest.length));
   head[0] = OPEN_TAG;

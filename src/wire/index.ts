@@ -57,8 +57,14 @@ export {
   tensorMessages,
 } from './to-proto.js';
 export { type AddAverage, checkAddition, validateAddAverage } from './validate-add-average.js';
-export { readBoxes, validateBoxes } from './validate-boxes.js';
-export { type GetShadow, selectNames, type VersionWish, validateGetShadow } from './validate-get-shadow.js';
+export { validateBoxes, validateReadBoxes } from './validate-boxes.js';
+export {
+  type DecodedGetShadow,
+  type GetShadow,
+  selectNames,
+  type VersionWish,
+  validateGetShadow,
+} from './validate-get-shadow.js';
 export { type OpenRun, validateOpenRun, validatingOpenRun } from './validate-open-run.js';
 export { validateGetRun, validateRunName, validateWatchRun } from './validate-run-name.js';
 export {

@@ -1,7 +1,6 @@
 import { BOX_CUT_COUNT_MAX, quote } from '../common/index.js';
-import { type Box, BoxList, type TensorSpec } from '../engine/index.js';
+import type { BoxList, TensorSpec } from '../engine/index.js';
 import { invalidField } from './fields.js';
-import type { Box__Output } from './gen/shadowkeep/v1/Box.js';
 
 /** Boxes between two yields: under a millisecond. */
 const SLICE_BOXES = 1_024;
@@ -15,23 +14,13 @@ export function* validateBoxes(field: string, boxes: BoxList, tensors: readonly 
   }
 }
 
-/** The boxes of a read. Yields between slices. Throws INVALID_FIELD. */
-export function* readBoxes(boxes: readonly Box__Output[], tensors: readonly TensorSpec[]): Generator<void, BoxList> {
-  for (const [index, { offset, extent, replica_group: group }] of boxes.entries()) {
-    if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
-    const field = `boxes[${index}]`;
-    if (group !== 0) throw invalidField(`${field}.replica_group`, `must be 0 in a read, got ${group}`);
-    if (offset.length !== extent.length) {
-      throw invalidField(field, `has ${offset.length} offsets and ${extent.length} extents`);
-    }
-    const inexact = [...offset, ...extent].find((value) => !Number.isSafeInteger(value));
-    if (inexact !== undefined) throw invalidField(field, `has an offset or extent of ${inexact}`);
+/** The same for the boxes of a read, which no other has too. */
+export function* validateReadBoxes(boxes: BoxList, tensors: readonly TensorSpec[]): Generator<void> {
+  const shared = boxes.replicaGroup.findIndex((group) => group !== 0);
+  if (shared >= 0) {
+    throw invalidField(`boxes[${shared}].replica_group`, `must be 0 in a read, got ${boxes.replicaGroup[shared]}`);
   }
-  const list = BoxList.of(
-    boxes.map(({ tensor, offset, extent }): Box => ({ tensor, offset, extent, replicaGroup: 0 })),
-  );
-  yield* validateBoxes('boxes', list, tensors);
-  return list;
+  yield* validateBoxes('boxes', boxes, tensors);
 }
 
 /** What is wrong with a box, or with a field inside of it. */

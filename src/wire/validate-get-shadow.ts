@@ -10,11 +10,14 @@ import {
   quote,
   WAIT_MS_MAX,
 } from '../common/index.js';
+import type { BoxList } from '../engine/index.js';
 import { integer, invalidField, nonNegative } from './fields.js';
-import type { Box__Output } from './gen/shadowkeep/v1/Box.js';
 import type { GetShadowRequest__Output } from './gen/shadowkeep/v1/GetShadowRequest.js';
 import { checkPattern } from './validate-policies.js';
 import { validateWidth } from './validate-schedule.js';
+
+/** As `requestDecoder` makes it. */
+export type DecodedGetShadow = GetShadowRequest__Output & { readonly boxList?: BoxList };
 
 export type VersionWish =
   | { readonly kind: 'latest' }
@@ -29,8 +32,8 @@ export interface GetShadow {
   readonly wish: VersionWish;
   readonly waitMs: number;
   readonly names: readonly string[];
-  /** Parts of tensors; none: whole ones. They are checked where the layout is known. */
-  readonly boxes: readonly Box__Output[];
+  /** Parts of tensors; undefined: whole ones. They are checked where the layout is known. */
+  readonly boxes: BoxList | undefined;
   readonly dtype: FloatDType | undefined;
   readonly chunkBytes: number;
   readonly checksums: boolean;
@@ -38,9 +41,9 @@ export interface GetShadow {
   readonly gamma: number | undefined;
 }
 
-export function validateGetShadow(request: GetShadowRequest__Output): GetShadow {
+export function validateGetShadow(request: DecodedGetShadow): GetShadow {
   checkRunName(request.run);
-  if (request.boxes.length > 0 && request.names.length > 0) {
+  if (request.boxList !== undefined && request.names.length > 0) {
     throw invalidField('names', 'and boxes exclude each other');
   }
   integer('names length', request.names.length, 0, PATTERN_COUNT_MAX);
@@ -57,7 +60,7 @@ export function validateGetShadow(request: GetShadowRequest__Output): GetShadow 
     wish: wishOf(request),
     waitMs: integer('wait_ms', request.wait_ms, 0, WAIT_MS_MAX),
     names: request.names,
-    boxes: request.boxes,
+    boxes: request.boxList,
     dtype: dtype === 'DTYPE_UNSPECIFIED' ? undefined : dtype,
     chunkBytes: chunkBytesOf(request.chunk_bytes),
     checksums: request.checksums,

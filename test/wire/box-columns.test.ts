@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { BOX_COUNT_MAX, ShadowkeepError } from '../../src/common/index.js';
 import type { BoxList } from '../../src/engine/index.js';
-import { takeBoxes } from '../../src/wire/box-columns.js';
-import { requestDecoder, shadowWeightsDefinition } from '../../src/wire/index.js';
+import { OPEN_BOXES, takeBoxes } from '../../src/wire/box-columns.js';
+import { type DecodedGetShadow, requestDecoder, shadowWeightsDefinition } from '../../src/wire/index.js';
 import { randomNumbers } from '../support/expected-ema.js';
 import { refused } from './requests.js';
 
@@ -10,6 +10,8 @@ const SEED = Number(process.env['SHADOWKEEP_SEED'] ?? 20_261_122);
 
 const { requestSerialize, requestDeserialize } = shadowWeightsDefinition.Update;
 const decode = requestDecoder(shadowWeightsDefinition.Update) as (bytes: Buffer) => object;
+
+const decodeRead = requestDecoder(shadowWeightsDefinition.GetShadow);
 
 interface Box {
   tensor: number;
@@ -48,9 +50,9 @@ function messages(list: BoxList | undefined): Box[] {
   });
 }
 
-const boxesIn = (open: Buffer): Box[] => messages(takeBoxes(open).boxes);
+const boxesIn = (open: Buffer): Box[] => messages(takeBoxes(open, OPEN_BOXES).boxes);
 
-describe('the boxes of an UpdateOpen', () => {
+describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
   test(`are what protobufjs decodes, and the rest is too, seed ${SEED}`, () => {
     console.info(`SHADOWKEEP_SEED=${SEED}`);
     const random = randomNumbers(SEED);
@@ -80,17 +82,22 @@ describe('the boxes of an UpdateOpen', () => {
       const theirs = requestDeserialize(bytes);
       expect(messages(ours.boxList), JSON.stringify(boxes)).toEqual(theirs.open!.boxes);
       expect(ours.open).toEqual({ ...theirs.open, boxes: [] });
+      const read = shadowWeightsDefinition.GetShadow.requestSerialize({ run: 'r', names: ['a', 'b'], boxes });
+      const theirRead = shadowWeightsDefinition.GetShadow.requestDeserialize(read);
+      const { boxList, ...ourRead } = decodeRead(read) as DecodedGetShadow;
+      expect(messages(boxList)).toEqual(theirRead.boxes);
+      expect(ourRead).toEqual({ ...theirRead, boxes: [] });
     }
   });
 
   test('may stand anywhere in it, and its other fields are left as they are', () => {
     const box = field(4, [0x08, 7]);
     const run = field(1, [0x72]);
-    const { rest, boxes } = takeBoxes(Buffer.from([...box, ...run, ...box, 0x18, 2, ...box]));
+    const { rest, boxes } = takeBoxes(Buffer.from([...box, ...run, ...box, 0x18, 2, ...box]), OPEN_BOXES);
     expect(messages(boxes).map(({ tensor }) => tensor)).toEqual([7, 7, 7]);
     expect([...rest]).toEqual([...run, 0x18, 2]);
     const none = Buffer.from([...run, 0x18, 2]);
-    expect(takeBoxes(none)).toEqual({ rest: none, boxes: undefined });
+    expect(takeBoxes(none, OPEN_BOXES)).toEqual({ rest: none, boxes: undefined });
   });
 
   test.each<[string, number[], Box]>([
@@ -158,15 +165,15 @@ describe('the boxes of an UpdateOpen', () => {
       /must be an integer from 0 to 0, got 2$/,
     ],
   ])('with %s are refused', (_, bytes, name, text) => {
-    const refusal = refused(() => takeBoxes(openOf(bytes)));
+    const refusal = refused(() => takeBoxes(openOf(bytes), OPEN_BOXES));
     expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', field: name });
     expect(refusal?.message).toMatch(text);
   });
 
   test('are as many as the bound, and not one more', () => {
     const empty = (count: number): Buffer => Buffer.alloc(2 * count, Buffer.from([0x22, 0]));
-    expect(takeBoxes(empty(BOX_COUNT_MAX)).boxes?.count).toBe(BOX_COUNT_MAX);
-    expect(refused(() => takeBoxes(empty(BOX_COUNT_MAX + 1)))).toEqual({
+    expect(takeBoxes(empty(BOX_COUNT_MAX), OPEN_BOXES).boxes?.count).toBe(BOX_COUNT_MAX);
+    expect(refused(() => takeBoxes(empty(BOX_COUNT_MAX + 1), OPEN_BOXES))).toEqual({
       reason: 'INVALID_FIELD',
       message: `open.boxes length must be an integer from 0 to ${BOX_COUNT_MAX}, got ${BOX_COUNT_MAX + 1}`,
       field: 'open.boxes length',
@@ -187,10 +194,12 @@ describe('the boxes of an UpdateOpen', () => {
       [[0x0f], /wire type 7/],
       [[0x08, ...Array(10).fill(0xff), 1], /has more than 10 bytes$/],
     ] as const) {
-      expect(() => takeBoxes(openOf([...bytes])), bytes.join()).toThrow(text);
+      expect(() => takeBoxes(openOf([...bytes]), OPEN_BOXES), bytes.join()).toThrow(text);
     }
     // The box's last field goes on into the next one: what follows is not its own.
-    expect(() => takeBoxes(openOf([0x12, 3, 1], [0x08, 1]))).toThrow(/^a field ends at byte 7, its box at byte 5$/);
+    expect(() => takeBoxes(openOf([0x12, 3, 1], [0x08, 1]), OPEN_BOXES)).toThrow(
+      /^a field ends at byte 7, its box at byte 5$/,
+    );
   });
 
   test(`never crash the decoder: a byte changed anywhere, seed ${SEED}`, () => {

@@ -1,5 +1,5 @@
 import { type ErrorReason, ShadowkeepError } from '../../src/common/index.js';
-import { shadowWeightsDefinition } from '../../src/wire/index.js';
+import { type DecodedGetShadow, requestDecoder, shadowWeightsDefinition } from '../../src/wire/index.js';
 
 type Definition = typeof shadowWeightsDefinition;
 
@@ -9,6 +9,14 @@ type Request<Method extends keyof Definition> = ReturnType<NonNullable<Definitio
 export function arrived<Method extends keyof Definition>(method: Method, request: object): Request<Method> {
   const { requestSerialize, requestDeserialize } = shadowWeightsDefinition[method]!;
   return requestDeserialize(requestSerialize(request)) as Request<Method>;
+}
+
+/** A read as a handler gets it: its boxes in columns. Throws what is wrong with its bytes. */
+export function arrivedRead(request: object): DecodedGetShadow {
+  const method = shadowWeightsDefinition.GetShadow;
+  const decoded = requestDecoder(method)(method.requestSerialize(request));
+  if (decoded instanceof ShadowkeepError) throw decoded;
+  return decoded;
 }
 
 /** An average as a handler gets it, complete unless `rest` says otherwise. */

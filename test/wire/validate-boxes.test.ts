@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { toEnd } from '../../src/common/index.js';
 import { BoxList, type TensorSpec } from '../../src/engine/index.js';
-import { readBoxes, validateBoxes } from '../../src/wire/index.js';
-import { arrived, refused } from './requests.js';
+import { validateBoxes, validateReadBoxes } from '../../src/wire/index.js';
+import { arrivedRead, refused } from './requests.js';
 
 const TENSORS: TensorSpec[] = [
   { name: 'a', dtype: 'F32', shape: [2, 3], policy: 'AVERAGE' },
@@ -36,7 +36,11 @@ const written = (boxes: Box[]) =>
       ),
     ),
   );
-const readList = (boxes: Box[]): BoxList => toEnd(readBoxes(arrived('GetShadow', { run: 'r', boxes }).boxes, TENSORS));
+const readList = (boxes: Box[]): BoxList => {
+  const { boxList = BoxList.of([]) } = arrivedRead({ run: 'r', boxes });
+  toEnd(validateReadBoxes(boxList, TENSORS));
+  return boxList;
+};
 const read = (boxes: Box[]) => refused(() => readList(boxes));
 
 /** Cuts into so many of the ten dimensions, from inside. */
@@ -118,25 +122,30 @@ describe('the boxes of a read', () => {
   test('come as they were named', () => {
     const list = readList([{ offset: [1, 0], extent: [1, 3] }, { tensor: 2 }]);
     expect([...list.tensor]).toEqual([0, 2]);
-    expect(list.place(0, TENSORS[0]!)).toEqual({ offset: Float64Array.of(1, 0), extent: Float64Array.of(1, 3) });
+    expect(list.place(0, TENSORS[0]!)).toEqual({ offset: Uint32Array.of(1, 0), extent: Uint32Array.of(1, 3) });
     expect(list.place(1, TENSORS[2]!)).toEqual({ offset: new Float64Array(0), extent: [] });
   });
 
   test.each<[string, Box, string, string]>([
     ['a group', { replica_group: 3 }, '.replica_group', 'must be 0 in a read, got 3'],
-    ['more offsets than extents', { offset: [0, 0], extent: [1] }, '', 'has 2 offsets and 1 extents'],
-    ['no offsets', { extent: [1, 1] }, '', 'has 0 offsets and 2 extents'],
+    [
+      'more offsets than extents',
+      { offset: [0, 0], extent: [1] },
+      '.extent length',
+      'must be an integer from 2 to 2, got 1',
+    ],
+    ['no offsets', { extent: [1, 1] }, '.extent length', 'must be an integer from 0 to 0, got 2'],
     [
       'an offset of 2^53',
       { offset: ['9007199254740992', 0], extent: [1, 1] },
-      '',
-      'has an offset or extent of 9007199254740992',
+      '.offset',
+      'must be an integer from 0 to 9007199254740991, got 9007199254740992',
     ],
     [
       'an extent of 2^64 − 1',
       { offset: [0, 0], extent: [1, '18446744073709551615'] },
-      '',
-      'has an offset or extent of 18446744073709552000',
+      '.extent',
+      'must be an integer from 0 to 9007199254740991, got 18446744073709552000',
     ],
   ])('are refused with %s', (_, box, at, problem) => {
     expect(read([{}, box])).toEqual({

@@ -1,9 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { CHUNK_BYTES, CHUNK_BYTES_MAX, PATTERN_COUNT_MAX, toEnd, WAIT_MS_MAX } from '../../src/common/index.js';
 import { selectNames, validateGetShadow } from '../../src/wire/index.js';
-import { arrived, refused } from './requests.js';
+import { arrivedRead, refused } from './requests.js';
 
-const validate = (request: object) => validateGetShadow(arrived('GetShadow', { run: 'r', ...request }));
+const validate = (request: object) => validateGetShadow(arrivedRead({ run: 'r', ...request }));
 
 describe('a GetShadowRequest', () => {
   test('asks for the newest version of everything unless it says otherwise', () => {
@@ -13,7 +13,7 @@ describe('a GetShadowRequest', () => {
       wish: { kind: 'latest' },
       waitMs: 0,
       names: [],
-      boxes: [],
+      boxes: undefined,
       dtype: undefined,
       chunkBytes: CHUNK_BYTES,
       checksums: false,
@@ -22,9 +22,8 @@ describe('a GetShadowRequest', () => {
   });
 
   test('asks for parts of tensors by boxes, and for none by name then', () => {
-    expect(validate({ boxes: [{ tensor: 1, offset: [0], extent: [2] }] }).boxes).toEqual([
-      { tensor: 1, offset: [0], extent: [2], replica_group: 0 },
-    ]);
+    const { boxes } = validate({ boxes: [{ tensor: 1, offset: [0], extent: [2] }] });
+    expect(boxes).toMatchObject({ count: 1, tensor: Uint32Array.of(1), dims: Uint32Array.of(0, 2) });
     expect(refused(() => validate({ boxes: [{ tensor: 1 }], names: ['w'] }))).toEqual({
       reason: 'INVALID_FIELD',
       message: 'names and boxes exclude each other',

@@ -2,9 +2,9 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import { crc32c, quote, ShadowkeepError } from '../../common/index.js';
 import { type Reader, type ReadPlan, type Run, readBytes } from '../../engine/index.js';
 import {
+  type DecodedGetShadow,
   frameShadowChunk,
   type GetShadow,
-  type GetShadowRequest__Output,
   type GetShadowResponse,
   shadowTensorParts,
   shadowWeightsDefinition,
@@ -21,7 +21,7 @@ import type { Service } from '../service.js';
 import type { Claim } from '../transport/room.js';
 
 /** Chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
-export type GetShadowCall = ServerWritableStream<GetShadowRequest__Output, GetShadowResponse | Buffer>;
+export type GetShadowCall = ServerWritableStream<DecodedGetShadow, GetShadowResponse | Buffer>;
 
 /** Streams the bytes of one version, which stays pinned until the last of them is with gRPC. */
 export async function getShadow(service: Service, call: GetShadowCall): Promise<void> {
