@@ -23,7 +23,7 @@ export interface DemoOptions {
  * it ends. Resolves to whether all checks hold; rejects when a process fails or hangs, and with the reason of `signal`.
  */
 export async function runDemo(options: DemoOptions, signal: AbortSignal): Promise<boolean> {
-  const server = await startServer({ listen: '127.0.0.1:0', dataDir: 'none', logLevel: 'warn' });
+  const server = await startServer({ listen: '127.0.0.1:0', dataDir: 'none', logLevel: 'error' });
   const children: Child[] = [];
   try {
     signal.throwIfAborted();

@@ -99,7 +99,7 @@ async function checkPortFree(host: string, port: number): Promise<void> {
   await new Promise<void>((resolve, reject) => {
     probe.once('error', (error: NodeJS.ErrnoException) => {
       const why = error.code === 'EADDRINUSE' ? 'the port is in use' : error.message;
-      reject(new Error(`cannot listen on ${host}:${port}: ${why}`));
+      reject(Object.assign(new Error(`cannot listen on ${host}:${port}: ${why}`), { code: error.code }));
     });
     probe.listen({ port, host: host.replace(/^\[|\]$/g, '') }, () => probe.close(() => resolve()));
   });

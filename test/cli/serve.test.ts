@@ -79,7 +79,7 @@ describe('serve', () => {
     expect(await runCommand(['serve', '--listen', target, '--data-dir', 'none'])).toEqual({
       status: 1,
       stdout: '',
-      stderr: `shadowkeep: cannot listen on ${target}: the port is in use\n`,
+      stderr: `shadowkeep: cannot listen on ${target}: the port is in use (EADDRINUSE)\n`,
     });
   });
 
