@@ -116,16 +116,14 @@ async function allSuites(reportDir) {
   const { python, skipReason, error } = pythonForTests(root);
   // The README's Python blocks run in the TypeScript suite.
   const env = python === undefined ? {} : { SHADOWKEEP_PYTHON: python };
-  const suites = [await vitest('TypeScript', [], env, reportDir)];
-  // Beside each other: Python's tests wait for their processes most of the time.
+  // Beside the others: Python's tests wait for their processes most of the time.
+  const pythonSuite = python === undefined ? undefined : pytest(python, reportDir);
   const scalar = { ...env, SHADOWKEEP_KERNELS: 'scalar' };
-  suites.push(
-    ...(await Promise.all([
-      vitest('TypeScript, scalar kernels', KERNEL_DEPENDENT, scalar, reportDir),
-      ...(python === undefined ? [] : [pytest(python, reportDir)]),
-    ])),
-  );
-  if (python !== undefined) return suites;
+  const suites = [
+    await vitest('TypeScript', [], env, reportDir),
+    await vitest('TypeScript, scalar kernels', KERNEL_DEPENDENT, scalar, reportDir),
+  ];
+  if (pythonSuite !== undefined) return [...suites, await pythonSuite];
   if (skipReason !== undefined) {
     suites.push({ name: 'Python', passed: 0, failed: 0, skipped: 1, skips: [`all of it: ${skipReason}`] });
   } else {

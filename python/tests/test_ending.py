@@ -20,7 +20,10 @@ ENDINGS = {
     "its last line": "",
     "an exception": "raise RuntimeError('the script failed')",
     "sys.exit": "sys.exit(3)",
-    "an interrupt": "os.kill(os.getpid(), signal.SIGINT); time.sleep(60)",
+    # A test run in the background of a shell has SIGINT ignored, and hands that on.
+    "an interrupt": (
+        "signal.signal(signal.SIGINT, signal.default_int_handler); os.kill(os.getpid(), signal.SIGINT); time.sleep(60)"
+    ),
     "the end of a thread after the main one": "threading.Thread(target=lambda: (time.sleep(0.5), push(9))).start()",
 }
 EXIT_CODES = {"an exception": 1, "sys.exit": 3, "an interrupt": -signal.SIGINT}
