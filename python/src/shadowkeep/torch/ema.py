@@ -188,6 +188,11 @@ class EMA(AppliesAverages, NotCopied):
     @property
     def run(self) -> str:
         """The run's name."""
+        return self._run_name
+
+    @property
+    def _run_name(self) -> str:
+        # The opening's, since the callbacks choose another name after the EMA was made.
         return self._opening.run
 
     @property
