@@ -330,7 +330,7 @@ def test_connections_of_writers_break_again_and_again(
                 assert run.boxes is not None
                 for step, value in enumerate(values, 1):
                     run.update(step, parts({"w": value}, run.boxes))
-                # Where a stream breaks behind the last step, it is healed by who waits for the acks; the others need it.
+                # A stream that breaks behind the last step is healed by who waits for the acks; the others need it.
                 run.flush()
 
             in_threads([lambda run=run: train(run) for run in runs])  # type: ignore[misc]
