@@ -171,3 +171,11 @@ def test_a_script_that_pushed_nothing_ends_at_once(server: Server, run_name: str
         proxy.stall()
         _, errors = process.communicate("", timeout=20)
     assert (process.returncode, errors) == (0, "")
+
+
+def test_a_lock_that_an_interrupt_has_cost_does_not_hold_the_process(server: Server, run_name: str) -> None:
+    lose = "shadowkeep.ending.EXIT_SECONDS_MAX = 1.0; run._link._progress.lock.acquire()"
+    process = start(server.target, run_name, HEAD + "import shadowkeep.ending\n" + RUN + PUSH + TAIL, end=lose)
+    out, err = process.communicate(timeout=60)
+    assert (process.returncode, out) == (0, "pushed\n")
+    assert "steps that were pushed may be lost" in err

@@ -15,6 +15,8 @@ from typing import Protocol
 
 # For everything together. Batch systems give a job about as long before they kill it.
 EXIT_SECONDS_MAX = 30.0
+# What is finished says so a little after its time.
+ANSWER_SECONDS_MAX = 3.0
 
 
 class Unfinished(Protocol):
@@ -59,10 +61,23 @@ def _finish_at_the_end() -> None:
     for key, unfinished in reversed(list(_watched.items())):
         if key not in _watched or not unfinished.is_own:
             continue
-        lost = unfinished.finish(max(0.0, deadline - time.monotonic()))
+        lost = _finish(unfinished, deadline)
         if lost is not None:
             sys.stderr.write(f"shadowkeep: the process ends and {lost}. close() waits for what was pushed\n")
             sys.stderr.flush()
+
+
+def _finish(unfinished: Unfinished, deadline: float) -> str | None:
+    """Finish it in a thread that can be left behind: an interrupt in the wrong place has cost it a lock for ever."""
+    lost: list[str | None] = ["steps that were pushed may be lost: what sends them does not answer"]
+
+    def finish() -> None:
+        lost.append(unfinished.finish(max(0.0, deadline - time.monotonic())))
+
+    thread = threading.Thread(target=finish, name="shadowkeep-ending-one", daemon=True)
+    thread.start()
+    thread.join(max(0.0, deadline - time.monotonic()) + ANSWER_SECONDS_MAX)
+    return lost[-1]
 
 
 def _wait_for_the_others() -> None:
