@@ -143,7 +143,10 @@ def test_server_dies_while_steps_are_on_their_way(run_name: str) -> None:
 
 
 def test_nobody_listens() -> None:
-    with shadowkeep.connect("127.0.0.1:1") as client, pytest.raises(shadowkeep.UnavailableError) as caught:
+    with (
+        shadowkeep.connect("127.0.0.1:1", reconnect_timeout=0) as client,
+        pytest.raises(shadowkeep.UnavailableError) as caught,
+    ):
         client.list_runs()
     assert caught.value.reason == caught.value.code == "UNAVAILABLE"
 

@@ -345,7 +345,7 @@ def test_bad_use() -> None:
         EMA(make_model(), "127.0.0.1:1", run="r", averages=[])
     with pytest.raises(TypeError, match="'never'"):
         EMA(make_model(), "127.0.0.1:1", run="r", averages=[bad])
-    ema = EMA(make_model(), "127.0.0.1:1", run="r")
+    ema = EMA(make_model(), "127.0.0.1:1", run="r", reconnect_timeout=0.5)
     with pytest.raises(RuntimeError, match="register"):
         ema.update()
     with pytest.raises(shadowkeep.UnavailableError):
