@@ -29,7 +29,7 @@ const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
 /** Streams on one connection: a writer, and a few readers and followers each in a process of many. */
-const STREAM_COUNT_MAX = 128;
+const CONNECTION_STREAM_COUNT_MAX = 128;
 
 /**
  * Builds all parts, loads the runs, and listens. Throws ShadowkeepError for a bad option and Error for a port in use.
@@ -72,7 +72,7 @@ function buildServer(service: Service, health: HealthImplementation): Server {
   const server = new Server({
     'grpc.max_receive_message_length': MESSAGE_BYTES_MAX,
     'grpc.max_send_message_length': -1,
-    'grpc.max_concurrent_streams': STREAM_COUNT_MAX,
+    'grpc.max_concurrent_streams': CONNECTION_STREAM_COUNT_MAX,
     'grpc.keepalive_time_ms': KEEPALIVE_MS,
     'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
   });

@@ -1,9 +1,13 @@
 import { describe, expect, test } from 'vitest';
+import type { ShadowWeightsClient } from '../../src/wire/index.js';
 import { stalledReader } from './bare-http2.js';
 import { expectError } from './expect-error.js';
 import { ask, eventually, KERNELS, openRun, rawClient, SMALL, serve } from './harness.js';
 import { f32Space, f32Values, read } from './read.js';
 import { Upload } from './upload.js';
+
+/** Length of a shadow; with a step in flight it takes 48 MiB. */
+const TIGHT_BYTES = 24 << 20;
 
 /** Each element is the step: bytes of two steps in one read show. */
 const ASSIGN = { ...SMALL, averages: [{ name: 'ema', start: 'FIRST', constant: { decay: 0 } }] } as const;
@@ -79,23 +83,11 @@ describe('one read is one step', () => {
     const client = rawClient(server);
     // On a connection of its own: what it does not read would stand before the other answers.
     const slow = rawClient(server, { 'grpc-node.flow_control_window': 1 << 16 });
-    // A shadow and a step in flight take 48 MiB: no room for a second shadow.
-    const elements = 6 << 20;
-    const { generation } = await openRun(client, {
-      ...ASSIGN,
-      averages: [...ASSIGN.averages],
-      tensors: [{ name: 'w', dtype: 'F32', shape: [elements] }],
-    });
-    const upload = new Upload(client).open(generation);
-    const chunk = Buffer.alloc(1 << 20);
-    const pushAll = async (step: number): Promise<void> => {
-      for (let offset = 0; offset < elements * 4; offset += chunk.length) upload.chunk(step, offset, chunk);
-      expect((await upload.commit(step, elements * 4).ack()).state).toBe('COMMITTED');
-    };
-    await pushAll(1);
+    const push = await openTight(client);
+    await push(1);
     const reader = slow.getShadow({ run: 'r', chunk_bytes: 4_096 });
     await new Promise((resolve) => reader.once('readable', resolve));
-    await pushAll(2);
+    await push(2);
     await expectError(
       new Promise((_, reject) => reader.on('error', reject).resume()),
       'ABORTED',
@@ -109,19 +101,7 @@ describe('one read is one step', () => {
 test('where there is no room for a second shadow, readers beside a trainer without pause finish', async () => {
   const server = await serve({ memoryBytes: 64 << 20, kernels: KERNELS });
   const client = rawClient(server);
-  // A shadow and a step in flight take 48 MiB.
-  const elements = 6 << 20;
-  const { generation } = await openRun(client, {
-    ...ASSIGN,
-    averages: [...ASSIGN.averages],
-    tensors: [{ name: 'w', dtype: 'F32', shape: [elements] }],
-  });
-  const upload = new Upload(client).open(generation);
-  const chunk = Buffer.alloc(1 << 20);
-  const push = async (step: number): Promise<void> => {
-    for (let offset = 0; offset < elements * 4; offset += chunk.length) upload.chunk(step, offset, chunk);
-    expect((await upload.commit(step, elements * 4).ack()).state).toBe('COMMITTED');
-  };
+  const push = await openTight(client);
   await push(1);
   let finished = 0;
   let steps = 1;
@@ -136,7 +116,7 @@ test('where there is no room for a second shadow, readers beside a trainer witho
         (shadow) => shadow.bytes.length,
         () => 0,
       );
-      if (bytes === elements * 4) finished += 1;
+      if (bytes === TIGHT_BYTES) finished += 1;
     }
   };
   await Promise.all([train(), ...Array.from({ length: 16 }, evaluate)]);
@@ -167,6 +147,21 @@ test('a reader that vanishes is let go after the lease', async () => {
     /^step 1 of run "r" is no longer held/,
   );
 });
+
+/** Opens a run that leaves no room for a second shadow in 64 MiB; returns what pushes a step of it. */
+async function openTight(client: ShadowWeightsClient): Promise<(step: number) => Promise<void>> {
+  const { generation } = await openRun(client, {
+    ...ASSIGN,
+    averages: [...ASSIGN.averages],
+    tensors: [{ name: 'w', dtype: 'F32', shape: [TIGHT_BYTES / 4] }],
+  });
+  const upload = new Upload(client).open(generation);
+  const chunk = Buffer.alloc(1 << 20);
+  return async (step) => {
+    for (let offset = 0; offset < TIGHT_BYTES; offset += chunk.length) upload.chunk(step, offset, chunk);
+    expect((await upload.commit(step, TIGHT_BYTES).ack()).state).toBe('COMMITTED');
+  };
+}
 
 /** The value that a poll gives several times in a row. */
 async function untilStill(look: () => Promise<number>): Promise<number> {

@@ -6,6 +6,7 @@ import { PeerGone } from '../call-signal.js';
 import { inTurns } from '../in-slices.js';
 import type { Service } from '../service.js';
 import { StreamInput } from '../stream-input.js';
+import { powerOfTwoWithin } from '../transport/power-of-two.js';
 import type { Transport } from '../transport/transport.js';
 
 /** Requests come as their bytes: they are decoded in slices. */
@@ -92,7 +93,7 @@ const CHUNK_BYTES_MIN = 128 * 1024;
 
 /** With very many writers as many bytes as the transport has for them. */
 function chunkBytesFor(writerCount: number, transport: Transport): number {
-  const share = 2 ** Math.floor(Math.log2(CHUNK_BYTES_UNDER_WAY / writerCount));
+  const share = powerOfTwoWithin(CHUNK_BYTES_UNDER_WAY / writerCount, CHUNK_BYTES_MIN);
   const streams = Math.max(writerCount, transport.senderCount);
-  return Math.min(CHUNK_BYTES, Math.max(CHUNK_BYTES_MIN, share), transport.writeChunkBytes(streams));
+  return Math.min(CHUNK_BYTES, share, transport.writeChunkBytes(streams));
 }

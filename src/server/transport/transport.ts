@@ -3,6 +3,7 @@ import type { Server } from '@grpc/grpc-js';
 import { type Logger, MESSAGE_BYTES_MAX, ShadowkeepError } from '../../common/index.js';
 import { SERVICE_NAME } from '../../wire/index.js';
 import { addSettings, guardStreams, onHttp2Server, streamOf } from './grpc-internals.js';
+import { powerOfTwoWithin } from './power-of-two.js';
 import { refuseStream } from './refuse-stream.js';
 import { Room } from './room.js';
 import { SMALL_MESSAGE_BYTES, StreamMeter } from './stream-meter.js';
@@ -226,8 +227,4 @@ export class Transport {
     if (this.#meters.size < STREAM_COUNT_MAX) return undefined;
     return new ShadowkeepError('TRANSPORT_EXHAUSTED', `the server has ${STREAM_COUNT_MAX} streams, its most`);
   }
-}
-
-function powerOfTwoWithin(bytes: number, min: number): number {
-  return Math.max(min, 2 ** Math.floor(Math.log2(bytes)));
 }

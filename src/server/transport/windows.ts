@@ -1,4 +1,5 @@
 import type { ServerHttp2Session } from 'node:http2';
+import { powerOfTwoWithin } from './power-of-two.js';
 
 /** The least window: a thousand writers at 2 ms of distance still fill 4 GB/s. */
 const WINDOW_BYTES_MIN = 8 << 10;
@@ -72,8 +73,8 @@ export class Windows {
   }
 
   #share(): number {
-    const share = 2 ** Math.floor(Math.log2(this.#budgetBytes / Math.max(1, this.#senders)));
-    return Math.min(this.#windowBytesMax, Math.max(WINDOW_BYTES_MIN, share));
+    const share = powerOfTwoWithin(this.#budgetBytes / Math.max(1, this.#senders), WINDOW_BYTES_MIN);
+    return Math.min(this.#windowBytesMax, share);
   }
 
   #tell(session: ServerHttp2Session): void {
