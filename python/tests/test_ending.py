@@ -161,6 +161,26 @@ def test_what_was_abandoned_is_let_be(server: Server, run_name: str, setup: str)
     assert (process.returncode, errors) == (0, "")
 
 
+def test_runs_that_threads_open_at_the_same_time(server: Server, client: Client, run_name: str) -> None:
+    """One of them starts what waits for the end of the process; two of it would wait for each other."""
+    script = HEAD + "\n".join(
+        (
+            "sys.setswitchinterval(1e-6)",
+            "weights = {'w': np.ones(4, np.float32)}",
+            "averages = [Average.mean('mean')]",
+            "runs = [shadowkeep.connect(target).open_run(f'{run_name}-{i}', weights, averages) for i in range(16)]",
+            "start = threading.Barrier(16)",
+            "push = lambda run: (start.wait(), run.update(1, weights))",
+            "threads = [threading.Thread(target=push, args=(run,)) for run in runs]",
+            "[thread.start() for thread in threads]",
+        )
+    )
+    process = start(server.target, run_name, script)
+    _, errors = process.communicate(timeout=60)
+    assert (process.returncode, errors) == (0, "")
+    assert [client.get_shadow(f"{run_name}-{number}").num_updates for number in range(16)] == [1] * 16
+
+
 def test_a_script_that_pushed_nothing_ends_at_once(server: Server, run_name: str) -> None:
     """Also when the service has hung."""
     with CuttingProxy(server.target) as proxy:

@@ -190,6 +190,7 @@ def test_a_stream_that_was_replaced_does_not_come_back(server: Server, client: C
     stub = Stub(server.target, 60)
     other = UpdateStream(stub, opening, Progress(None, None))
     assert other.wait_opened(60).committed_step == 1
+    other.take_acks()
     for _ in range(2):
         with pytest.raises(shadowkeep.AbortedError) as caught:
             push(run, 2, weights)

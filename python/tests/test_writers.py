@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import threading
 from collections.abc import Sequence
 from typing import Any
 
@@ -309,6 +310,34 @@ def test_a_writer_that_is_ahead_comes_back(server: Server, client: Client, run_n
         assert proxy.sent - before < 10_000
     shadow = client.get_shadow(run_name)
     assert (shadow.step, shadow.num_updates, (shadow.tensors["w"] == 3).all()) == (3, 3, True)
+
+
+def test_an_acknowledgement_on_the_heels_of_an_opening(
+    server: Server, client: Client, run_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The step is committed between the new stream's `opened` and the moment at which the writer looks at it."""
+    specs = {"w": TensorSpec("F32", (4,))}
+    world = [[Box("w", (0,), (1,))], [Box("w", (1,), (3,))]]
+    with (
+        CuttingProxy(server.target) as proxy,
+        shadowkeep.connect(proxy.target) as through,
+        world_of([through, client], run_name, specs, world, MEAN) as runs,
+    ):
+        runs[0].update(1, ones(world[0], 3))
+        wait_for(lambda: client.get_run(run_name), lambda found: found.writer_states[0].step == 1)
+        look = runs[0]._link._compare
+
+        def look_late(opened: Any) -> None:
+            runs[1].update(1, ones(world[1], 3))
+            runs[1].flush(60)
+            threading.Event().wait(0.3)
+            look(opened)
+
+        monkeypatch.setattr(runs[0]._link, "_compare", look_late)
+        proxy.cut()
+        runs[0].flush(60)
+        assert runs[0].committed_step == 1
+    assert client.get_shadow(run_name).num_updates == 1
 
 
 def test_connections_of_writers_break_again_and_again(

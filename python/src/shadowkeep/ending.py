@@ -32,22 +32,27 @@ class Unfinished(Protocol):
 
 # By identity, in the order of their making; finished in reverse, since who hands steps to a link was made after it.
 _watched: dict[int, Unfinished] = {}
-_watcher: tuple[int, threading.Thread] | None = None
+# Of each process, by its id, the thread that waits for its end.
+_watchers: dict[int, threading.Thread] = {}
 
 
 def watch(unfinished: Unfinished) -> None:
     """Finish it at the end of the process, unless it is forgotten before."""
-    global _watcher
     _watched[id(unfinished)] = unfinished
-    if _watcher is not None and _watcher[0] == os.getpid():
+    pid = os.getpid()
+    if pid in _watchers:
         return
     thread = threading.Thread(target=_finish_at_the_end, name="shadowkeep-ending")
     try:
-        thread.start()
-    except RuntimeError:
+        # In one step: of two threads that wait for each other's end, none ends.
+        if _watchers.setdefault(pid, thread) is thread:
+            thread.start()
+    except BaseException as failure:
+        if not thread.is_alive():
+            _watchers.pop(pid, None)
+        if not isinstance(failure, RuntimeError):
+            raise
         # The interpreter is ending already.
-        return
-    _watcher = (os.getpid(), thread)
 
 
 def forget(unfinished: Unfinished) -> None:
@@ -56,6 +61,8 @@ def forget(unfinished: Unfinished) -> None:
 
 
 def _finish_at_the_end() -> None:
+    if _watchers.get(os.getpid()) is not threading.current_thread():
+        return
     _wait_for_the_others()
     deadline = time.monotonic() + EXIT_SECONDS_MAX
     for key, unfinished in reversed(list(_watched.items())):

@@ -318,6 +318,7 @@ class Link:
             progress.pending = deque(stands.pending)
             if current is not None and stands.offset is not None:
                 progress.tail.forget(current.step)
+        self._current().take_acks()
         for message in stands.messages:
             self._current().send(message)
         return stands.offset

@@ -1,7 +1,8 @@
 """A writer's stream: finished messages go out through a short queue, acknowledgements come back in a thread.
 
     caller:  send(message) ── queue of QUEUE_MESSAGES ──▶ grpcio's own thread ──▶ service
-    caller:  wait_acked()  ◀── Progress ────────────────  reader thread      ◀── opened, ack, ack …
+    caller:  take_acks()   ─────────────────────────────▶ reader thread      ◀── opened
+    caller:  wait_acked()  ◀── Progress ────────────────  reader thread      ◀── ack, ack …
 
 The queue is the backpressure: it fills when the service (or the network) is slower than the trainer, and `send` waits.
 """
@@ -56,6 +57,7 @@ class UpdateStream:
         self._moved_at = time.monotonic()
         self._queue = deque([wire.UpdateRequest(open=opening).encode()])
         self._opened: wire.UpdateOpened | None = None
+        self._takes_acks = False
         self._half_closed = False
         self._ended = False
         self._failure: ShadowkeepError | None = None
@@ -68,6 +70,12 @@ class UpdateStream:
             self._wait_until(lambda: self._opened is not None, timeout, "the stream was not opened")
             assert self._opened is not None
             return self._opened
+
+    def take_acks(self) -> None:
+        """Let acknowledgements through, which wait until the caller has dealt with `opened`."""
+        with self._lock:
+            self._takes_acks = True
+            self._changed.notify_all()
 
     def send(self, message: bytes) -> None:
         """Queue a finished message; waits while the queue is full."""
@@ -141,8 +149,15 @@ class UpdateStream:
             self._moved_at = time.monotonic()
             if response.opened is not None:
                 self._opened = response.opened
-            if response.ack is not None:
-                self._progress.take(response.ack)
+                self._changed.notify_all()
+            if response.ack is None:
+                return
+            # Progress that is newer than `opened` would make the service look as if it had gone back.
+            while not self._takes_acks and not self._ended:
+                self._changed.wait(LOOK_SECONDS)
+            if self._ended:
+                return
+            self._progress.take(response.ack)
             self._changed.notify_all()
 
     def _end(self, failure: ShadowkeepError | None) -> None:
