@@ -92,7 +92,9 @@ async function pytest(python, reportDir) {
       PYTHONPATH: [join(root, 'python', 'src'), process.env.PYTHONPATH].filter(Boolean).join(':'),
     },
   };
-  const command = ['-m', 'pytest', '-q', '-rs', `--junitxml=${report}`, 'tests'];
+  // A file's tests stay in one of the two processes: what they share is made once.
+  const workers = ['-n', '2', '--dist', 'loadfile'];
+  const command = ['-m', 'pytest', '-q', '-rs', ...workers, `--junitxml=${report}`, 'tests'];
   const status = await execute(python, command, options, true);
   console.log(`\n== ${name} (${python}): above`);
   const suite = { name, passed: 0, failed: 0, skipped: 0, skips: [] };
