@@ -24,6 +24,12 @@ export type Selection = 'ALL' | ((index: number) => boolean) | BoxList;
 /** Tensors or boxes between two yields while a read is planned: under a millisecond. */
 const SLICE_TENSORS = 1_024;
 
+/** Runs that are read between two yields: under a millisecond. */
+const SLICE_RUNS = 2_048;
+
+/** As many elements as are copied or cast in the time of one run. */
+const RUN_ELEMENTS = 4_096;
+
 /** A part of a tensor. */
 export interface ReadBox {
   readonly offset: readonly number[];
@@ -50,6 +56,8 @@ export interface ReadPlan {
   readonly totalBytes: number;
   readonly averaged: ElementSource;
   readonly copied: ElementSource;
+  /** Elements of averaged tensors that take about as long as a run of one element: RUN_ELEMENTS where they lie ready. */
+  readonly runElements: number;
 }
 
 /** Plans the read of one average of a version and of its copied tensors; averaged ones are cast to `dtype`. Yields between slices. */
@@ -75,10 +83,11 @@ export function* planFrom(
   selection: Selection,
   dtype: FloatDType,
   averaged: ElementSource,
+  runElements = RUN_ELEMENTS,
 ): Generator<void, ReadPlan> {
   const places = yield* placeSelection(layout, average, selection, dtype);
   const source: ElementSource = (flat, target) => readElements(copied.table, copied.plane, flat, undefined, target);
-  return { ...places, averaged, copied: source };
+  return { ...places, averaged, copied: source, runElements };
 }
 
 /** The tensors of a read, and the length of its byte space. */
@@ -152,11 +161,13 @@ export function servedBy({ tensors }: Layout, average: TensorFilter): (index: nu
 
 /**
  * Fills `target` with the bytes from `offset` of the byte space of a plan, gaps with zeros. `offset` and the length are
- * multiples of 16 (the last piece ends with the space), so no element is cut.
+ * multiples of 16 (the last piece ends with the space), so no element is cut. Yields between slices: it counts only if the
+ * version is held after the last one.
  */
-export function readBytes(plan: ReadPlan, offset: number, target: Uint8Array): void {
+export function* readBytes(plan: ReadPlan, offset: number, target: Uint8Array): Generator<void> {
   const end = offset + target.length;
   let filled = offset;
+  let runs = 0;
   // A read asks for each chunk.
   for (let index = lastFrom(plan.tensors, (entry) => entry.offset, offset); index < plan.tensors.length; index++) {
     const entry = plan.tensors[index];
@@ -165,10 +176,24 @@ export function readBytes(plan: ReadPlan, offset: number, target: Uint8Array): v
     const to = Math.min(entry.offset + entry.bytes, end);
     if (to <= from) continue;
     target.fill(0, filled - offset, from - offset);
-    readTensor(plan, entry, from - entry.offset, target.subarray(from - offset, to - offset));
-    filled = to;
+    const runBytes = runBytesOf(plan, entry);
+    for (filled = from; filled < to; ) {
+      const part = Math.min(to - filled, Math.max(1, SLICE_RUNS - runs) * runBytes);
+      readTensor(plan, entry, filled - entry.offset, target.subarray(filled - offset, filled - offset + part));
+      filled += part;
+      runs += Math.ceil(part / runBytes);
+      if (runs < SLICE_RUNS) continue;
+      runs = 0;
+      if (filled < end) yield;
+    }
   }
   target.fill(0, filled - offset);
+}
+
+/** Bytes of a tensor's plan that are one piece of work: a row of its box, or what its source takes in one go. */
+function runBytesOf({ runElements }: ReadPlan, { tensor, dtype, box }: ReadTensor): number {
+  const elements = tensor.policy === 'AVERAGE' ? runElements : RUN_ELEMENTS;
+  return Math.min(elements, box?.rows.rowLength ?? elements) * DTYPE_BYTES[dtype];
 }
 
 /** Fills `target` with the bytes from `offset` of one tensor, or of the box of it: row by row. */

@@ -131,7 +131,7 @@ export function readAll(
   const isWanted = (name: string): boolean => options.names?.includes(name) ?? true;
   const plan = planOf(run, options.reader?.version ?? run.head, average, isWanted, options.dtype);
   const bytes = Buffer.alloc(plan.totalBytes, 0xa5);
-  readBytes(plan, 0, bytes);
+  toEnd(readBytes(plan, 0, bytes));
   return bytes;
 }
 

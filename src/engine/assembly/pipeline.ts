@@ -109,19 +109,30 @@ export class Pipeline {
     }
   }
 
-  /** Takes the next chunk of a writer's part. Refuses it whole, before a byte is staged, or takes it whole. */
-  stage(member: Member, step: number, offset: number, data: Uint8Array): void {
+  /**
+   * Takes the next chunk of a writer's part, or refuses it whole, before a byte is staged. Yields between slices: what is taken
+   * by then has arrived, as that of a shorter chunk.
+   */
+  *stage(member: Member, step: number, offset: number, data: Uint8Array): Generator<void> {
     this.#checkPlace(member, step, offset);
     checkChunk(member, step, offset, data.length);
     const sink = member.receiving?.sink ?? this.#enter(member, step);
+    for (let done = 0; ; ) {
+      done += this.#take(member, sink, offset + done, done === 0 ? data : data.subarray(done));
+      member.receivedBytes = offset + done;
+      if (done === data.length) return;
+      yield;
+    }
+  }
+
+  /** Returns how many of the bytes it has taken. */
+  #take(member: Member, sink: Sink, offset: number, data: Uint8Array): number {
     if (sink instanceof StagedStep) {
-      member.cursor.take(offset, data.length, (target, at, length) => {
+      return member.cursor.take(offset, data.length, (target, at, length) => {
         sink.take(target, data.subarray(at, at + length), member);
       });
-    } else if (sink === 'REPLAYED') {
-      this.#examine(member, offset, data);
     }
-    member.receivedBytes = offset + data.length;
+    return sink === 'REPLAYED' ? this.#examine(member, offset, data) : data.length;
   }
 
   /** A writer's part is whole; resolves when the step is decided. `drive` runs its fold, where this part is the last. */
@@ -306,10 +317,10 @@ export class Pipeline {
   }
 
   /** Takes bytes of a step that is committed into the digest; they are looked at in an arena, as those of any other. */
-  #examine(member: Member, offset: number, data: Uint8Array): void {
+  #examine(member: Member, offset: number, data: Uint8Array): number {
     const page = (this.#spare[0] ?? this.oldest?.pages)?.[0];
-    if (page === undefined) return;
-    member.cursor.take(offset, data.length, (target, at, length) => {
+    if (page === undefined) return data.length;
+    return member.cursor.take(offset, data.length, (target, at, length) => {
       for (let done = 0; done < length; done += SCRATCH_BYTES) {
         const part = Math.min(SCRATCH_BYTES, length - done);
         page.arena.bytes(0, part).set(data.subarray(at + done, at + done + part));

@@ -1,4 +1,4 @@
-import { assert, createWaiter, type ShadowkeepError } from '../../common/index.js';
+import { assert, createWaiter, type ShadowkeepError, toEnd } from '../../common/index.js';
 import type { FoldAhead } from '../fold-ahead.js';
 import type { Page } from '../page-pool.js';
 import type { Member } from './member.js';
@@ -78,11 +78,22 @@ export class Writer {
     assert(this.#isOpen, 'a closed writer is not used');
   }
 
-  /** Takes the next chunk of a step. Refuses it whole, before a byte is staged, or takes it whole. */
-  stage(step: number, offset: number, data: Uint8Array): void {
+  /**
+   * Takes the next chunk of a step, or refuses it whole, before a byte is staged. Yields between slices: throws what has ended
+   * the stream meanwhile.
+   */
+  *staging(step: number, offset: number, data: Uint8Array): Generator<void> {
     this.checkOpen();
     assert(this.#pipeline !== undefined, 'a writer is ready when it is used');
-    this.#pipeline.stage(this.member, step, offset, data);
+    for (const slice of this.#pipeline.stage(this.member, step, offset, data)) {
+      yield slice;
+      this.checkOpen();
+    }
+  }
+
+  /** The same in one go. */
+  stage(step: number, offset: number, data: Uint8Array): void {
+    toEnd(this.staging(step, offset, data));
   }
 
   /** Ends it from outside: its owner is told why. */

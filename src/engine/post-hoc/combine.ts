@@ -38,6 +38,9 @@ const TILE_ELEMENTS = SCRATCH_BYTES / (4 * DTYPE_BYTES.F64);
 const SOURCE_ADDRESS = TILE_ELEMENTS * DTYPE_BYTES.F64;
 const RESULT_ADDRESS = 2 * SOURCE_ADDRESS;
 
+/** Elements of one input that are added in the time of one run of a read. */
+const RUN_ELEMENTS = 512;
+
 /**
  * The weights that an average of exponent `gamma` would have at `step` (undefined: the version's own), from the snapshots
  * and averages that the version holds: a read of it, tile by tile, rounded once. Throws NOTHING_TO_COMBINE,
@@ -66,7 +69,15 @@ export function* planCombination(
   }
   const used = inputs.filter((input) => input.time <= time);
   const fit = fitProfiles(used, { gamma, time });
-  const plan = yield* planFrom(layout, version, lead.spec, selection, dtype, combined(used, fit, dtype));
+  const plan = yield* planFrom(
+    layout,
+    version,
+    lead.spec,
+    selection,
+    dtype,
+    combined(used, fit, dtype),
+    Math.ceil(RUN_ELEMENTS / used.length),
+  );
   const contributions = used.map((input, index) => ({
     average: input.average,
     step: input.step,

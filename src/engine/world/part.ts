@@ -1,8 +1,11 @@
-import { alignedBytes, DTYPE_BYTES } from '../../common/index.js';
+import { alignedBytes, CHUNK_CUT_BYTES, DTYPE_BYTES } from '../../common/index.js';
 import { type PlacedTensor, wireDTypeOf } from '../layout.js';
 import type { WirePlan } from '../wire-plan.js';
 import type { BoxList } from './box-list.js';
 import { rowOffset, rowsOf, visitRows } from './rows.js';
+
+/** Runs of a writer's bytes that are put in their places in one go: under a millisecond. */
+const SLICE_RUNS = 2_048;
 
 /** A span whose bytes do not lie together in the step: rows of one length, in bytes. */
 interface SpanRows {
@@ -84,6 +87,11 @@ export class Part {
     return this.#lengths[span]!;
   }
 
+  /** Length of the runs of a span. */
+  rowBytesOf(span: number): number {
+    return this.#rows.get(span)?.rowBytes ?? Number.POSITIVE_INFINITY;
+  }
+
   /** The runs of the first `bytes` of the writer's space. */
   *runs(bytes: number): Generator<{ readonly target: number; readonly length: number }> {
     let start = 0;
@@ -127,19 +135,29 @@ export class PartCursor {
     this.#start = 0;
   }
 
-  /** Visits the runs of the next `length` bytes, which begin at `offset` of the writer's space; gaps belong nowhere. */
-  take(offset: number, length: number, visit: VisitRun): void {
+  /**
+   * Visits the runs of the next `length` bytes, which begin at `offset` of the writer's space; gaps belong nowhere. It stops
+   * after SLICE_RUNS of them, at a place where chunks may be cut too: returns how many bytes it has taken.
+   */
+  take(offset: number, length: number, visit: VisitRun): number {
     const end = offset + length;
     const part = this.#part;
+    let runs = SLICE_RUNS;
     while (this.#span < part.spanCount) {
       const spanEnd = this.#start + part.lengthOf(this.#span);
       const from = Math.max(offset, this.#start);
-      const to = Math.min(end, spanEnd);
+      const rowBytes = part.rowBytesOf(this.#span);
+      const last = Math.min(end, spanEnd);
+      const to = Math.min(last, from + Math.floor((runs * rowBytes) / CHUNK_CUT_BYTES) * CHUNK_CUT_BYTES);
       if (to > from) part.visitSpan(this.#span, from - this.#start, to - from, from - offset, visit);
-      if (spanEnd > end) return;
+      if (to < last) return to - offset;
+      if (spanEnd > end) break;
+      runs -= Math.max(1, Math.ceil((to - from) / rowBytes));
       this.#span += 1;
       this.#start = alignedBytes(spanEnd);
+      if (runs <= 0) return Math.min(end, this.#start) - offset;
     }
+    return length;
   }
 }
 

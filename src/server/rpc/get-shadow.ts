@@ -14,7 +14,7 @@ import {
 } from '../../wire/index.js';
 import { callSignal } from '../call-signal.js';
 import { findVersion } from '../find-version.js';
-import { inTurns, nextTurn } from '../in-slices.js';
+import { inTurns, nextTurn, soon } from '../in-slices.js';
 import { PacedWriter } from '../paced-writer.js';
 import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../planned-shadow.js';
 import type { Service } from '../service.js';
@@ -111,9 +111,9 @@ async function sendVersion(
     await reads.turn(bytes);
     const room = await meter?.answerRoom(bytes, signal);
     signal.throwIfAborted();
-    checkHeld(run, reader);
     const frame = frameShadowChunk(offset, bytes, request.checksums);
-    readBytes(shadow.plan, offset, frame.data);
+    await soon(readBytes(shadow.plan, offset, frame.data));
+    checkHeld(run, reader);
     if (request.checksums) frame.setCrc32c(crc32c(frame.data));
     offset += frame.data.length;
     activity.bytesSent += frame.data.length;
@@ -142,7 +142,7 @@ function headerOf(
   };
 }
 
-/** An evicted version's pages belong to others: throws before they are read. */
+/** An evicted version's pages belong to others: throws before what was read of them is sent. */
 function checkHeld(run: Run, reader: Reader): void {
   if (reader.evicted === 'DELETED') throw run.deletedError();
   if (reader.evicted === 'MEMORY') {

@@ -13,7 +13,7 @@ import {
 } from '../../wire/index.js';
 import { PeerGone } from '../call-signal.js';
 import { driveFold } from '../drive-fold.js';
-import { inTurns } from '../in-slices.js';
+import { inTurns, soon } from '../in-slices.js';
 import type { RunActivity } from '../run-activity.js';
 import type { Service } from '../service.js';
 import type { StepTimer } from '../step-timer.js';
@@ -154,7 +154,7 @@ class UpdateSession {
         throw new ShadowkeepError('OUT_OF_ORDER', 'open is the first message of a stream and no other');
       case 'chunk':
         if (this.#run.admission(this.#writer, message.step) !== undefined && !(await this.#admit(message.step))) return;
-        this.#writer.stage(message.step, message.offset, message.data);
+        await soon(this.#writer.staging(message.step, message.offset, message.data));
         this.#activity.bytesReceived += message.data.length;
         this.#sent ??= this.#service.readTurns.begin();
         this.#service.readTurns.received(message.data.length);

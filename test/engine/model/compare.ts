@@ -28,7 +28,7 @@ export function checkVersion(
 export function checkRead(plan: ReadPlan, expected: Buffer, pieceBytes: number, step: number | undefined): void {
   const found = Buffer.alloc(expected.length, 0xa5);
   same(plan.totalBytes, expected.length, 'bytes of a read');
-  for (let at = 0; at < found.length; at += pieceBytes) readBytes(plan, at, found.subarray(at, at + pieceBytes));
+  for (let at = 0; at < found.length; at += pieceBytes) toEnd(readBytes(plan, at, found.subarray(at, at + pieceBytes)));
   if (!found.equals(expected)) explain(plan, found, expected, step);
 }
 

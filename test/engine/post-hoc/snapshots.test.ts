@@ -42,7 +42,7 @@ const stepsOf = (run: Run, average = 'a'): number[] =>
 function combine(run: Run, sigmaRel: number, step?: number) {
   const combination = toEnd(planCombination('r', run.layout, run.head, gammaOf(sigmaRel), step, 'ALL', 'F64'));
   const bytes = Buffer.alloc(combination.plan.totalBytes);
-  readBytes(combination.plan, 0, bytes);
+  toEnd(readBytes(combination.plan, 0, bytes));
   return { ...combination, values: f64At(bytes, 2) };
 }
 
@@ -225,14 +225,14 @@ describe('a combination', () => {
       planCombination('r', run.layout, run.head, gammaOf(0.07), undefined, (index) => index === 1, 'F32'),
     );
     const whole = Buffer.alloc(plan.totalBytes);
-    readBytes(plan, 0, whole);
+    toEnd(readBytes(plan, 0, whole));
     const first = whole.readFloatLE(0);
     // F16 snapshots round to 4 at 5,000; they have little weight.
     for (const i of [1, 999, 1_024, 2_049, 4_999]) {
       expect(Math.abs(whole.readFloatLE(i * 4) - first - i)).toBeLessThan(1);
     }
     const piece = Buffer.alloc(160);
-    readBytes(plan, 8_000, piece);
+    toEnd(readBytes(plan, 8_000, piece));
     expect(piece.equals(whole.subarray(8_000, 8_160))).toBe(true);
   });
 });
