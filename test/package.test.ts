@@ -47,3 +47,11 @@ test('every page of it links to what is in it', () => {
 test("Python's licence is the project's", () => {
   expect(readSource('python/LICENSE')).toBe(readSource('LICENSE'));
 });
+
+test('the oldest Node.js that is served and the one that is shipped are the same everywhere', () => {
+  const shipped = readSource('Dockerfile').match(/^ARG NODE_IMAGE=node:(\d+)-/m)?.[1];
+  const oldest = JSON.parse(readSource('package.json')).engines.node.replace('>=', '');
+  expect(readSource('.nvmrc').trim()).toBe(shipped);
+  const tested = readSource('.github/workflows/ci.yml').match(/node: \[(.*)\]/)?.[1];
+  expect(tested?.split(', ')).toEqual([`'${oldest}'`, expect.any(String), `'${shipped}'`]);
+});
