@@ -172,6 +172,7 @@ def random_scalar(rng: random.Random, message: type[codec.Message], name: str, r
         "tensor_count",
         "count_max",
         "left_out",
+        "lost_by",
         "tensor_order",
         "first_tensor",
     )

@@ -48,6 +48,10 @@ def update_until(ema: EMA, done: Callable[[bool], bool], *, skipped: bool = Fals
         time.sleep(0.01)
 
 
+def is_busy(ema: EMA) -> bool:
+    return ema._writer is not None and ema._writer.busy
+
+
 def texts(caught: list[warnings.WarningMessage]) -> list[str]:
     return [str(warning.message) for warning in caught if issubclass(warning.category, RuntimeWarning)]
 
@@ -254,7 +258,7 @@ def test_an_outage_of_one_process_is_one_of_all(
         train(lambda: all(ema.lost_steps >= 3 for ema in pair))
         assert sum("has waited for other processes for" in text for text in texts(caught)) == 1
         proxy.refuse(False)
-        wait_for(lambda: [ema._writer is not None and ema._writer.busy for ema in pair], lambda busy: not any(busy))
+        wait_for(lambda: [is_busy(ema) for ema in pair], lambda busy: not any(busy))
         last = pair[0].step
         train(lambda: pair[0].step == last + 3)
         in_threads([ema.flush for ema in pair])
@@ -263,3 +267,102 @@ def test_an_outage_of_one_process_is_one_of_all(
         for ema in pair:
             assert shadow.num_updates == ema.step - ema.lost_steps - ema.dropped_steps
         in_threads([ema.close for ema in pair])
+
+
+def pair_of(targets: list[str], run: str) -> list[EMA]:
+    pair = [make_ema(target, run, world=World(rank, 2, "one")) for rank, target in enumerate(targets)]
+    for ema in pair:
+        torch.nn.init.zeros_(ema.model.weight)
+        torch.nn.init.zeros_(ema.model.bias)
+    in_threads([ema.register for ema in pair])
+    return pair
+
+
+def update_to(ema: EMA, step: int) -> bool:
+    """Push weights that are all the step's number."""
+    with torch.no_grad():
+        for parameter in ema.model.parameters():
+            parameter.fill_(step)
+    assert ema.step == step - 1
+    return ema.update()
+
+
+def check_average(client: Client, run: str, steps: list[int]) -> None:
+    expected = 0.0
+    for step in steps:
+        expected = 0.5 * expected + 0.5 * step
+    shadow = client.get_shadow(run)
+    assert (shadow.step, shadow.num_updates) == (steps[-1], len(steps))
+    for tensor in shadow.tensors.values():
+        assert (tensor == expected).all()
+
+
+@pytest.mark.parametrize("first", [0, 1], ids=["further on", "less far"])
+def test_processes_that_come_back_at_different_steps(
+    server: Server, client: Client, run_name: str, first: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What one of them has lost is dropped for both, whoever comes first; both go on."""
+    monkeypatch.setattr(link, "PEERS_SECONDS_MIN", WAIT_SECONDS_MAX)
+    with CuttingProxy(server.target) as proxy, warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        pair = pair_of([proxy.target, proxy.target], run_name)
+        for step in (1, 2, 3):
+            assert [update_to(ema, step) for ema in pair] == [True, True]
+        in_threads([ema.flush for ema in pair])
+        proxy.refuse()
+        assert [update_to(ema, 4) for ema in pair] == [True, True]
+        for step in (5, 6):
+            assert [update_to(ema, step) for ema in pair] == [False, False]
+        assert not update_to(pair[0], 7)
+        proxy.refuse(False)
+        wait_for(lambda: [is_busy(ema) for ema in pair], lambda busy: not any(busy))
+        assert update_to(pair[first], 8 - first)
+        wait_for(lambda: client.get_run(run_name).writer_states[first].step, lambda whole: whole == 8 - first)
+        assert update_to(pair[1 - first], 7 + first)
+        assert update_to(pair[1], 8)
+        assert [update_to(ema, 9) for ema in pair] == [True, True]
+        in_threads([ema.flush for ema in pair])
+        check_average(client, run_name, [1, 2, 3, 4, 8, 9])
+        assert [(ema.lost_steps, ema.dropped_steps) for ema in pair] == [(3, 0), (2, 1)]
+        in_threads([ema.close for ema in pair])
+    said = texts(caught)
+    assert sum("step 7 was dropped: writer 0 has lost it" in text for text in said) == 1
+    assert sum("3 steps are in no average: 5 to 7" in text for text in said) == 1
+
+
+def test_processes_that_a_crashed_service_has_told_different_things(run_name: str, tmp_path: Path) -> None:
+    """Of a step that is gone one has heard that it was committed and the other one has not."""
+    service = Server(data_dir=str(tmp_path))
+    with CuttingProxy(service.target) as heard, CuttingProxy(service.target) as deaf:
+        pair = pair_of([heard.target, deaf.target], run_name)
+        assert [update_to(ema, 1) for ema in pair] == [True, True]
+        in_threads([ema.flush for ema in pair])
+        service.stop()
+        for proxy in (heard, deaf):
+            proxy.refuse()
+        service = Server(data_dir=str(tmp_path))
+        for proxy in (heard, deaf):
+            proxy.upstream = service.target
+            proxy.refuse(False)
+        assert [update_to(ema, 2) for ema in pair] == [True, True]
+        in_threads([ema.flush for ema in pair])
+        deaf.hold_answers()
+        assert [update_to(ema, 3) for ema in pair] == [True, True]
+        pair[0].flush()
+        assert update_to(pair[0], 4)
+        with restart(service, heard, str(tmp_path)) as again, shadowkeep.connect(again.target) as client:
+            deaf.refuse()
+            deaf.upstream = again.target
+            for proxy in (heard, deaf):
+                proxy.refuse(False)
+            with warnings.catch_warnings(record=True) as caught:
+                warnings.simplefilter("always")
+                wait_for(lambda: is_busy(pair[1]), lambda busy: not busy)
+                assert update_to(pair[1], 4)
+                wait_for(lambda: [is_busy(ema) for ema in pair], lambda busy: not any(busy))
+                assert [update_to(ema, 5) for ema in pair] == [True, True]
+                in_threads([ema.flush for ema in pair])
+                check_average(client, run_name, [1, 4, 5])
+                in_threads([ema.close for ema in pair])
+            assert sum("came back at step 1, it had committed step" in text for text in texts(caught)) == 2
+            assert [(ema.lost_steps, ema.dropped_steps) for ema in pair] == [(2, 0), (1, 1)]

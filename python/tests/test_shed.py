@@ -37,6 +37,7 @@ class Peer(grpc.GenericRpcHandler):
     Attributes:
         calls: how often each method was called.
         takeovers: what the openings of streams said.
+        kinds: of the messages of each stream.
     """
 
     def __init__(self, method: str, reason: str, after_messages: int = 0) -> None:
@@ -45,6 +46,7 @@ class Peer(grpc.GenericRpcHandler):
         self._after_messages = after_messages
         self.calls: dict[str, int] = {}
         self.takeovers: list[bool] = []
+        self.kinds: list[list[str]] = []
 
     def service(self, details: Any) -> grpc.RpcMethodHandler[Any, Any] | None:
         method = details.method.removeprefix(SERVICE)
@@ -70,8 +72,11 @@ class Peer(grpc.GenericRpcHandler):
         yield b""
 
     def _update(self, requests: Iterator[bytes], context: grpc.ServicerContext, reason: str | None) -> Iterator[bytes]:
+        kinds: list[str] = []
+        self.kinds.append(kinds)
         for count, message in enumerate(requests):
             request = wire.UpdateRequest.decode(message)
+            kinds += [kind for kind in ("open", "lost", "chunk", "commit") if getattr(request, kind) is not None]
             if request.open is not None:
                 self.takeovers.append(request.open.takeover)
             if reason is not None and count == self._after_messages:
@@ -105,6 +110,21 @@ def test_a_writer_comes_back(reason: str, after_messages: int) -> None:
             run.flush()
             assert run.committed_step == 1
         assert peer.takeovers == [False, True]
+
+
+@pytest.mark.parametrize("after_messages", [1, 2, 6])
+def test_what_was_lost_is_said_again(after_messages: int) -> None:
+    """Where it is said, in the middle of the step behind it, and when that has been pushed."""
+    peer = Peer("Update", MADE_ROOM[0], after_messages)
+    with connected_to(peer) as client, client.open_run("r", WEIGHTS, MEAN) as run:
+        run.lose(6)
+        run.update(8, WEIGHTS)
+        run.flush()
+        run.update(9, WEIGHTS)
+        run.flush()
+        assert run.committed_step == 9
+    whole = ["chunk"] * 4 + ["commit"]
+    assert peer.kinds[-1] == ["open", "lost", *whole, *whole]
 
 
 UNARY: dict[str, Callable[[Client], Any]] = {

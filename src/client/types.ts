@@ -142,10 +142,10 @@ export interface Ack {
   /**
    * COMMITTED: folded or assigned. ALREADY_COMMITTED: the run has this step or a later one; nothing was folded. SKIPPED: as
    * the trainer said. REJECTED: it is not finite, `detail` says where, and the run is as it was. DROPPED: another writer's
-   * part of it did not come in time, and it is as if nobody had sent it.
+   * part of it did not come in time or was lost, and it is as if nobody had sent it.
    */
   state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'REJECTED' | 'DROPPED';
-  /** What was not finite in the step; undefined: nothing. */
+  /** What was not finite in the step, or who has lost it; undefined: nothing and nobody. */
   detail: string | undefined;
   /** The newest step that readers can see. */
   committedStep: number | undefined;

@@ -92,6 +92,8 @@ export interface RunMemory {
 /** What became of a step. */
 export interface CommitOutcome {
   readonly state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'REJECTED' | 'DROPPED';
-  /** What was not finite in it; empty: nothing. */
+  /** What was not finite in it, or who has lost it; empty: nothing and nobody. */
   readonly detail: string;
+  /** The writer that has lost a step that was dropped. */
+  readonly lostBy?: number;
 }

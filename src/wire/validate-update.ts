@@ -20,14 +20,16 @@ export type UpdateMessage =
   | { readonly kind: 'open'; readonly open: UpdateOpen__Output; readonly boxes: BoxList | undefined }
   | { readonly kind: 'chunk'; readonly step: number; readonly offset: number; readonly data: Uint8Array }
   | { readonly kind: 'commit'; readonly step: number; readonly bytes: number; readonly isInitial: boolean }
-  | { readonly kind: 'skip'; readonly step: number };
+  | { readonly kind: 'skip'; readonly step: number }
+  | { readonly kind: 'lost'; readonly through: number };
 
 /** One message of an Update stream, alone: what its order and the run demand is checked where those are known. */
 export function validateUpdate(request: DecodedUpdate): UpdateMessage {
   if (request.open) return { kind: 'open', open: request.open, boxes: request.boxList };
   if (request.chunk) return validateChunk(request.chunk);
   if (request.commit) return validateCommit(request.commit);
-  throw invalidField('message', 'is missing: open, chunk or commit is required');
+  if (request.lost) return { kind: 'lost', through: nonNegative('lost.through', request.lost.through) };
+  throw invalidField('message', 'is missing: open, chunk, commit or lost is required');
 }
 
 function validateChunk(chunk: Chunk__Output): UpdateMessage {

@@ -22,9 +22,10 @@ const N = { tensor: 1 };
 
 /** The first message of a stream. */
 const FIRST: Attack<UpdateRequest[]>[] = [
-  ['an empty message', [{}], 'INVALID_FIELD', /^message is missing: open, chunk or commit is required$/],
+  ['an empty message', [{}], 'INVALID_FIELD', /^message is missing: open, chunk, commit or lost is required$/],
   ['a chunk before open', chunk({}), 'OUT_OF_ORDER', /^the first message must be open, got chunk$/],
   ['a commit before open', commit({}), 'OUT_OF_ORDER', /^the first message must be open, got commit$/],
+  ['a loss before open', [{ lost: { through: 2 } }], 'OUT_OF_ORDER', /^the first message must be open, got lost$/],
 ];
 
 const OPEN: Attack<object>[] = [
@@ -145,7 +146,7 @@ const OPEN: Attack<object>[] = [
 
 /** Messages after an answered open. */
 const REST: Attack<UpdateRequest[]>[] = [
-  ['an empty message', [{}], 'INVALID_FIELD', /^message is missing: open, chunk or commit is required$/],
+  ['an empty message', [{}], 'INVALID_FIELD', /^message is missing: open, chunk, commit or lost is required$/],
   ['a second open', [{ open: { run: 'r', generation: 1 } }], 'OUT_OF_ORDER', /^open is the first message .* no other$/],
   ...INEXACT.flatMap((value): Attack<UpdateRequest[]>[] => [
     [`chunk.step ${value}`, chunk({ step: value }), 'INVALID_FIELD', new RegExp(`^chunk.step ${NOT_EXACT}\\d+$`)],

@@ -46,6 +46,10 @@ export class Upload {
     return this.send({ commit: { step, bytes, ...rest } });
   }
 
+  lost(through: number): this {
+    return this.send({ lost: { through } });
+  }
+
   /** Pushes a whole step of one chunk, or of none when it has no bytes. */
   push(step: number, data: Uint8Array, rest: object = {}): this {
     if (data.length > 0) this.chunk(step, 0, data);

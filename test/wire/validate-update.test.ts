@@ -32,6 +32,12 @@ describe('a message of an Update stream', () => {
     });
   });
 
+  test('is a loss, of steps up to an exact number', () => {
+    expect(validate({ lost: { through: 7 } })).toEqual({ kind: 'lost', through: 7 });
+    expect(validate({ lost: {} })).toEqual({ kind: 'lost', through: 0 });
+    expect(refused(() => validate({ lost: { through: 2 ** 53 } }))).toMatchObject({ field: 'lost.through' });
+  });
+
   test('a checksum is compared when there is one, also when it is 0', () => {
     expect(validate({ chunk: { data, crc32c: crc32c(data) } })).toMatchObject({ kind: 'chunk' });
     expect(refused(() => validate({ chunk: { step: 4, offset: 32, data, crc32c: 0 } }))).toMatchObject({

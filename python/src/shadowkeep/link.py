@@ -102,6 +102,7 @@ class Link:
         self._reached: tuple[int, int | None, int] | None = None
         self._backoff: Backoff | None = None
         self._failure: ShadowkeepError | None = None
+        self._lost_through: int | None = None
 
     def open(self) -> wire.UpdateOpened:
         """Open the first stream, if that has not been done, and return what the service said."""
@@ -139,6 +140,11 @@ class Link:
             if self._failure is None:
                 self.cancel(f"step {pushed.commit.step} of run {self.run!r} was broken off")
             raise
+
+    def lose(self, through: int) -> None:
+        """Tell the service, with the next step, that those up to this one which were not pushed will not be."""
+        with self._progress.lock:
+            self._lost_through = max(through, self._lost_through or 0)
 
     def wait_acked(self, timeout: float | None) -> None:
         """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
@@ -197,14 +203,26 @@ class Link:
     def _send(self, pushed: PushedStep, offset: int, *, kept: bool) -> None:
         stream = self._current()
         step = pushed.commit.step
-        for chunk in chunks_from(pushed.plan, offset):
-            parts = fill_chunk(chunk, pushed.array_of)
-            message = wire.chunk_message(step, chunk.offset, parts, chunk.size, self._checksum)
+
+        def send(offset: int, message: bytes) -> None:
             if kept:
-                stream.send_chunk(SentMessage(step, chunk.offset, message))
+                stream.send_kept(SentMessage(step, offset, message))
             else:
                 stream.send(message)
+
+        if offset == 0 and step > 0 and self._has_lost_steps:
+            # Steps only rise: what was not pushed before this one never will be.
+            send(0, wire.UpdateRequest(lost=wire.Lost(step - 1)).encode())
+        for chunk in chunks_from(pushed.plan, offset):
+            parts = fill_chunk(chunk, pushed.array_of)
+            send(chunk.offset, wire.chunk_message(step, chunk.offset, parts, chunk.size, self._checksum))
         stream.commit(pushed.commit)
+
+    @property
+    def _has_lost_steps(self) -> bool:
+        """Whether there are steps after the committed one that this writer has lost."""
+        lost, committed = self._lost_through, self._progress.committed_step
+        return lost is not None and (committed is None or committed < lost)
 
     def _wait_answer(self, step: int) -> None:
         """Wait until the step is acknowledged; an outage of another process, whose part is missing, is one here."""
@@ -294,11 +312,12 @@ class Link:
         reached = (progress.answers, opened.step, opened.received_bytes)
         if reached != self._reached:
             self._reached, self._backoff = reached, None
-        with progress.changed:
+        with progress.lock:
             before = progress.committed_step
             if before is not None and (opened.committed_step is None or opened.committed_step < before):
                 if self.outages is not None:
                     self.outages.went_back(before, opened.committed_step)
+                    self.lose(before)
                 else:
                     self._give_up(
                         UnavailableError(

@@ -26,6 +26,7 @@ class Progress:
         answers: acknowledgements that have come.
         rejected_steps: steps that the service refused to fold for their non-finite values.
         dropped_steps: steps that missed a writer, and were dropped.
+        late_steps: those of them that no writer has said to have lost.
         complaint: the first thing that was said about non-finite values.
         drop: the first thing that was said about a dropped step.
     """
@@ -39,7 +40,7 @@ class Progress:
         self.tail = Tail()
         self.answers = 0
         self.rejected_steps = 0
-        self.dropped_steps = 0
+        self.dropped_steps = self.late_steps = 0
         self.complaint: str | None = None
         self.drop: str | None = None
 
@@ -53,6 +54,7 @@ class Progress:
         self.committed_step, self.durable_step = ack.committed_step, ack.durable_step
         if ack.state == StepState.DROPPED:
             self.dropped_steps += 1
+            self.late_steps += ack.lost_by is None
             self.drop = self.drop or f"step {ack.step} was dropped: {ack.detail or 'a part of it did not come in time'}"
         elif ack.state == StepState.REJECTED:
             self.rejected_steps += 1

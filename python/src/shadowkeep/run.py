@@ -102,11 +102,16 @@ class Run(NotCopied):
 
     @property
     def dropped_steps(self) -> int:
-        """Pushed steps that nobody has, because another writer's part of them did not come in time.
+        """Pushed steps that nobody has: another writer's part of them did not come in time, or was lost (`lose`).
 
         The first one is a RuntimeWarning, too, in the call after its answer has come.
         """
         return self._progress.dropped_steps
+
+    @property
+    def late_steps(self) -> int:
+        """Those of `dropped_steps` that did not come in time: the writer that they missed may still be away."""
+        return self._progress.late_steps
 
     def open_stream(self) -> None:
         """Open the stream, if no push has done that. Waits for the other writers to open theirs.
@@ -156,6 +161,14 @@ class Run(NotCopied):
         commit = wire.Commit(step_number("step", step), skipped=True)
         self._opened_forms()
         self._link.push(PushedStep(commit, (), _no_arrays), until_acked=until_acked)
+
+    def lose(self, through: int) -> None:
+        """Say with the next push that the steps up to this one which were not pushed will not be. From any thread.
+
+        Where other writers push them they are dropped for all, at once; else a step that one writer leaves out is an
+        error, STEP_MISMATCH.
+        """
+        self._link.lose(step_number("through", through))
 
     def push_space(self, step: int, space: wire.Bytes1D, *, initial: bool = False, until_acked: bool = False) -> None:
         """Push a step whose bytes already lie as `part` says, gaps zero.

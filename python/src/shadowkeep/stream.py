@@ -85,11 +85,11 @@ class UpdateStream:
             self._queue.append(message)
             self._changed.notify_all()
 
-    def send_chunk(self, chunk: SentMessage) -> None:
-        """Queue a chunk that is not at hand any more when the step has been sent."""
-        self.send(chunk.message)
+    def send_kept(self, sent: SentMessage) -> None:
+        """Queue a message that is not at hand any more when the step has been sent."""
+        self.send(sent.message)
         with self._lock:
-            self._progress.tail.add(chunk)
+            self._progress.tail.add(sent)
 
     def commit(self, commit: wire.Commit) -> None:
         """Queue the end of a step."""

@@ -14,7 +14,7 @@ TAIL_BYTES = 64 << 20
 
 
 class SentMessage(NamedTuple):
-    """A message of a step: a chunk, or its commit, whose `offset` is the step's length."""
+    """A message of a step: at 0 what was lost before it, a chunk, its commit, whose `offset` is the step's length."""
 
     step: int
     offset: int

@@ -1,4 +1,4 @@
-import { type FloatDType, ShadowkeepError } from '../../common/index.js';
+import { assert, type FloatDType, ShadowkeepError } from '../../common/index.js';
 import { SCRATCH_BYTES } from '../arena.js';
 import type { DigestValue } from '../digest.js';
 import type { FoldAhead } from '../fold-ahead.js';
@@ -7,6 +7,7 @@ import type { Plane } from '../plane.js';
 import type { CommitOutcome } from '../run-spec.js';
 import type { WirePlan } from '../wire-plan.js';
 import { checkChunk, checkStep, checkWhole } from './chunk-checks.js';
+import { Drops } from './drops.js';
 import type { Member, Sink } from './member.js';
 import { examine, StagedStep, type StepKind } from './staged-step.js';
 import { allocateStaging } from './staging.js';
@@ -57,8 +58,7 @@ export class Pipeline {
   #steps: StagedStep[] = [];
   /** Staging that no step has now; one at least is kept, so that a step that may begin has its memory. */
   #spare: (readonly Page[])[] = [];
-  /** Writers were told that the steps up to this one are dropped. */
-  #droppedThrough = Number.NEGATIVE_INFINITY;
+  readonly #drops = new Drops();
   readonly #replays: Replays;
   #isDeciding = false;
   #isClosed = false;
@@ -143,11 +143,11 @@ export class Pipeline {
     if (sink === 'REPLAYED') return this.#replayed(member, step);
     if (sink === 'DROPPED') {
       member.reset();
-      return { state: 'DROPPED', detail: '' };
+      return this.#drops.outcomeOf(step);
     }
     if (sink === 'REPEATED') {
       member.reset();
-      return (await member.outcomeOf(step)) ?? { state: 'DROPPED', detail: '' };
+      return (await member.outcomeOf(step)) ?? this.#drops.outcomeOf(step);
     }
     if (!isSkipped) checkWhole(member, step, bytes, this.#run.committedStep === undefined);
     this.#run.checkKind(step, commit);
@@ -178,15 +178,30 @@ export class Pipeline {
   dropOldest(timeoutMs: number): void {
     const { oldest } = this;
     if (oldest === undefined || oldest.whole.size === this.#writerCount) return;
-    if (oldest.whole.size > 0) this.#droppedThrough = oldest.step;
+    if (oldest.whole.size > 0) this.#drops.miss(oldest.step);
     for (const member of oldest.parts) {
       if (oldest.whole.has(member)) continue;
       const error = stepTimeout(member, oldest.step, timeoutMs);
       member.reset();
       member.stream?.fail(error);
     }
-    this.#remove(oldest);
-    for (const member of oldest.whole) member.settle(oldest.step, { state: 'DROPPED', detail: '' });
+    this.#drop(oldest);
+  }
+
+  /**
+   * A writer has lost the steps up to `through` that it has not sent, which cannot become whole any more: they are dropped.
+   * Who has sent its part is told, who is in the middle of one is told at its end. All that it has sent must be decided.
+   */
+  lose(member: Member, through: number): void {
+    assert(member.awaited.length === 0, 'a writer does not lose what it has sent');
+    if (member.receiving !== undefined && member.receiving.step <= through) this.discard(member);
+    this.#drops.lose(through, member.number);
+    for (const staged of this.#steps.filter(({ step }) => step <= through)) {
+      for (const other of staged.parts) {
+        if (!staged.whole.has(other)) other.receiving = { step: staged.step, sink: 'DROPPED' };
+      }
+      this.#drop(staged);
+    }
   }
 
   /** Frees all staging; what was staged leaves no trace. */
@@ -220,11 +235,11 @@ export class Pipeline {
   #locate(member: Member, step: number): Sink | undefined {
     const { committedStep } = this.#run;
     if (committedStep !== undefined && step <= committedStep) return 'REPLAYED';
-    if (step <= this.#droppedThrough) return 'DROPPED';
     const found = this.#steps.find((staged) => staged.step === step);
     if (found?.whole.has(member)) return 'REPEATED';
     const isResent = found === undefined && step <= (member.resentThrough ?? Number.NEGATIVE_INFINITY);
     if (isResent && member.outcomeOf(step) !== undefined) return 'REPEATED';
+    if (step <= this.#drops.through) return 'DROPPED';
     const leftOut = this.#steps.find((staged) => staged.step < step && !staged.whole.has(member));
     const passed = found === undefined ? this.#steps.find((staged) => staged.step > step) : undefined;
     const other = leftOut ?? passed;
@@ -277,6 +292,11 @@ export class Pipeline {
       if (!this.#isClosed) this.#remove(staged);
       for (const member of members) member.settleWith(error, staged.step);
     }
+  }
+
+  #drop(staged: StagedStep): void {
+    this.#remove(staged);
+    for (const member of staged.whole) member.settle(staged.step, this.#drops.outcomeOf(staged.step));
   }
 
   #remove(staged: StagedStep): void {

@@ -96,6 +96,16 @@ export class Writer {
     toEnd(this.staging(step, offset, data));
   }
 
+  /**
+   * It will not send its part of the steps up to `through` that it has not sent: they are dropped for all. Only `whenSettled`,
+   * and when all that it has sent is decided.
+   */
+  lose(through: number): void {
+    this.checkOpen();
+    assert(this.#pipeline !== undefined, 'a writer is ready when it is used');
+    this.#pipeline.lose(this.member, through);
+  }
+
   /** Ends it from outside: its owner is told why. */
   fail(error: ShadowkeepError): void {
     if (!this.#isOpen) return;

@@ -165,6 +165,9 @@ class UpdateSession {
         return;
       case 'skip':
         await this.#commit(message.step, 0, false, true);
+        return;
+      case 'lost':
+        await this.#lose(message.through);
     }
   }
 
@@ -226,15 +229,25 @@ class UpdateSession {
     if (!this.#run.waitsForOthers(this.#writer)) await answered;
   }
 
+  /** What this writer has sent is decided first: that it has not lost. */
+  async #lose(through: number): Promise<void> {
+    await this.#input.hold(this.#answered);
+    if (this.#input.isOver) return;
+    await this.#run.whenSettled(() => this.#writer.lose(through));
+    this.#service.life.warn('writer has lost steps', { ...this.#named, through });
+    this.#timer.wind();
+  }
+
   /** Acknowledges a step when it is decided; acks keep the order of the commits. */
   #answer(step: number, outcome: Promise<CommitOutcome>): Promise<void> {
     const before = this.#answered;
-    const answered = outcome.then(async ({ state, detail }) => {
+    const answered = outcome.then(async ({ state, detail, lostBy }) => {
       this.#timer.wind();
       if (state === 'COMMITTED') this.#activity.committed(this.#writer.generation, step);
       const steps = stepFields(this.#run.committedStep, this.#activity.durableStep);
       await before;
-      await writeMessage(this.#call, { ack: { step, state, ...steps, detail } });
+      const loss = lostBy === undefined ? {} : { lost_by: lostBy };
+      await writeMessage(this.#call, { ack: { step, state, ...steps, detail, ...loss } });
     });
     answered.catch((error: unknown) => {
       if (!(error instanceof PeerGone)) this.#input.fail(error);

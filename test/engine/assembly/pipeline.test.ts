@@ -142,6 +142,64 @@ describe('a step that misses a writer', () => {
   });
 });
 
+describe('a step that a writer has lost', () => {
+  test('is dropped at once: who has sent it is told, who is in the middle of it or comes later goes on', async () => {
+    const { run, team } = makeTeam(4);
+    await team.pushAll(1, step(1));
+    const dropped = team.push(0, 2, step(9));
+    const ahead = team.push(0, 3, step(5));
+    team.send(1, 2, step(9), 0, 16);
+    team.writers[3]!.lose(2);
+    const lost = { state: 'DROPPED', detail: 'writer 3 has lost it', lostBy: 3 };
+    expect(await dropped).toEqual(lost);
+    team.send(1, 2, step(9), 16);
+    expect([await team.commit(1, 2), await team.push(2, 2, step(9))]).toEqual([lost, lost]);
+    expect(team.failures).toEqual([]);
+    for (const writer of [1, 2, 3]) void team.push(writer, 3, step(5));
+    expect(await ahead).toMatchObject({ state: 'COMMITTED' });
+    expect([0, 1].map((average) => f32At(readAll(run, average), 1)[0])).toEqual([3, 3]);
+  });
+
+  test('may be several, of several writers, whoever comes first', async () => {
+    const { run, team } = makeTeam(2);
+    await team.pushAll(1, step(1));
+    const [first, second] = team.writers;
+    first!.lose(7);
+    const ahead = team.push(0, 8, step(5));
+    second!.lose(6);
+    expect(await team.push(1, 7, step(9))).toEqual({ state: 'DROPPED', detail: 'writer 0 has lost it', lostBy: 0 });
+    expect(await team.push(1, 8, step(5))).toMatchObject({ state: 'COMMITTED' });
+    expect(await ahead).toMatchObject({ state: 'COMMITTED' });
+    // The other way round: its own step is gone, too.
+    second!.lose(9);
+    const behind = team.push(1, 10, step(9));
+    first!.lose(10);
+    expect(await behind).toMatchObject({ state: 'DROPPED', lostBy: 0 });
+    expect(await team.pushAll(11, step(1))).toEqual(['COMMITTED', 'COMMITTED']);
+    expect([0, 1].map((average) => f32At(readAll(run, average), 1)[0])).toEqual([2, Math.fround(7 / 3)]);
+  });
+
+  test('is not one that is committed, nor one that the writer has sent', async () => {
+    const { team } = makeTeam(2);
+    await team.pushAll(1, step(1));
+    team.writers[0]!.lose(1);
+    expect(await team.push(1, 1, step(1))).toMatchObject({ state: 'ALREADY_COMMITTED' });
+    void team.push(0, 2, step(3));
+    expect(() => team.writers[0]!.lose(2)).toThrow('a writer does not lose what it has sent');
+    expect(await team.push(1, 2, step(3))).toMatchObject({ state: 'COMMITTED' });
+  });
+
+  test('and that it was in the middle of leaves no trace', async () => {
+    const { run, team } = makeTeam(2);
+    await team.pushAll(1, step(1));
+    team.send(0, 2, step(9), 0, 16);
+    team.writers[0]!.lose(2);
+    expect(run.oldestStep).toBeUndefined();
+    expect(await team.pushAll(3, step(3))).toEqual(['COMMITTED', 'COMMITTED']);
+    expect(f32At(readAll(run), 1)[0]).toBe(2);
+  });
+});
+
 test('a single writer sends the next step while its last one is folded', async () => {
   const { run } = makeRun([tensor('w', [64])], [mean('a'), mean('b')], OPTIONS);
   await push(run, 1, step(2));

@@ -2,6 +2,7 @@ import { expect } from 'vitest';
 import { ShadowkeepError } from '../../../src/common/index.js';
 import type { CommitOutcome } from '../../../src/engine/index.js';
 import { same } from '../model/compare.js';
+import { dropText } from './in-flight.js';
 import type { Call } from './steps.js';
 import type { Trainer } from './trainer.js';
 
@@ -23,8 +24,8 @@ export class Calls {
     };
     this.open.push(call);
     outcome.then(
-      ({ state, detail }) => {
-        call.found = state;
+      ({ state, detail, lostBy }) => {
+        call.found = state === 'DROPPED' ? dropText(lostBy) : state;
         this.checkDetail(call, detail);
       },
       (error: unknown) => {

@@ -52,7 +52,8 @@ export class Commands {
     else if (at < 56 && streams.zombies.length > 0) this.note(streams.wakeZombie());
     else if (at < 68) this.note(sending.duplicate(client));
     else if (at < 78 && inFlight.receiving.has(client.number)) this.note(sending.sendWrong(client));
-    else if (at < 89) this.note(inFlight.flights.length > 0 ? this.drop() : sending.send(client));
+    else if (at < 84) this.note(inFlight.flights.length > 0 ? this.drop() : sending.send(client));
+    else if (at < 89) this.note(sending.lose(client));
     else if (at < 92) this.leaveAll();
     else this.restart();
   }

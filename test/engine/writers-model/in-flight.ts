@@ -2,6 +2,11 @@ import type { Run } from '../../../src/engine/index.js';
 import type { NaiveRun } from '../model/naive-run.js';
 import type { Call, Flight, Receiving, ScriptStep, Target } from './steps.js';
 
+/** A step was dropped, because a part did not come in time or because a writer has lost it. */
+export function dropText(lostBy: number | undefined): string {
+  return lostBy === undefined ? 'DROPPED' : `DROPPED, lost by ${lostBy}`;
+}
+
 /** The steps of one generation that are in flight, in the plainest way: sets of who has sent what. */
 export class InFlight {
   readonly flights: Flight[] = [];
@@ -13,6 +18,8 @@ export class InFlight {
   /** What its stream sends up to this step, an older one has sent whole: its acks may have been lost. */
   readonly resentThrough = new Map<number, number>();
   private droppedThrough = -1;
+  /** What writers have said that they lost, in that order. */
+  private readonly losses: { readonly after: number; readonly through: number; readonly writer: number }[] = [];
   private readonly replays = new Map<number, { readonly writers: Set<number>; isAltered: boolean }>();
 
   constructor(
@@ -77,7 +84,7 @@ export class InFlight {
       return isConflict;
     }
     if (target === 'DROPPED') {
-      call.allowed = 'DROPPED';
+      call.allowed = this.dropOf(script.step);
       return false;
     }
     const flight = 'repeated' in target ? target.repeated : target;
@@ -172,6 +179,23 @@ export class InFlight {
     for (const writer of ended) this.receiving.delete(writer);
     this.settle(flight, 'DROPPED');
     return ended;
+  }
+
+  /** A writer has lost what it has not sent of the steps up to this one: they are dropped, whoever is in the middle of them. */
+  lose(writer: number, through: number): void {
+    if ((this.receiving.get(writer)?.step ?? through + 1) <= through) this.discard(writer);
+    this.losses.push({ after: this.droppedThrough, through, writer });
+    this.droppedThrough = Math.max(this.droppedThrough, through);
+    for (const flight of this.flights.filter(({ script }) => script.step <= through)) {
+      for (const receiving of this.receiving.values()) if (receiving.target === flight) receiving.target = 'DROPPED';
+      this.flights.splice(this.flights.indexOf(flight), 1);
+      this.settle(flight, this.dropOf(flight.script.step));
+    }
+  }
+
+  private dropOf(step: number): string {
+    const loss = this.losses.find(({ after, through }) => after < step && step <= through);
+    return dropText(loss?.writer);
   }
 
   /** What a writer has sent of a step that is not whole is gone. */

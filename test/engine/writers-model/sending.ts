@@ -155,6 +155,24 @@ export class Sending {
     this.calls.track('a wrong commit', outcome).allowed = reason;
   }
 
+  /** Goes on without the next steps, or none, as one that had no connection; no fold may be under way. */
+  lose(client: Client): string {
+    const { random, trainer } = this;
+    const { generation } = trainer;
+    const { number } = client;
+    const isOpen = generation.inFlight.flights.some(({ whole }) => whole.has(number));
+    if (!client.isReady || this.isConflicting || isOpen) return 'nobody loses a step';
+    for (let left = random.below(3); left > 0; left--) {
+      generation.scriptAt(client.position);
+      client.position += 1;
+      client.sending = undefined;
+    }
+    const through = generation.stepAt(client.position) - 1;
+    client.stream!.lose(through);
+    generation.inFlight.lose(number, through);
+    return `writer ${number} has lost what it has not sent up to step ${through}`;
+  }
+
   /** Sends a part again, whole, of a step that is decided or that this writer has sent. */
   duplicate(client: Client): string {
     const { random, trainer } = this;

@@ -42,6 +42,6 @@ export type Target = Flight | 'REPLAYED' | 'DROPPED' | { readonly repeated: Flig
 /** What a writer is sending. */
 export interface Receiving {
   readonly step: number;
-  readonly target: Target;
+  target: Target;
   bytes: number;
 }

@@ -93,9 +93,9 @@ class EMA(AppliesAverages, NotCopied):
             which is looked for in the background with the step that was on its way, and each outage is a
             RuntimeWarning, the lost steps another one at `close()`. Of several processes an outage of one is one of
             all: they wait for its part of a step for `reconnect_timeout` (at least 10 s), lose what follows, and go on
-            together when it is back. What the service drops meanwhile (`--step-timeout`) is in `dropped_steps`. Where
-            they differ in the first step after it (STEP_MISMATCH) the one that is refused sends nothing more, which is
-            a warning, too. `register()`, `flush()` and whatever reads an average raise all the same, and so does
+            together when it is back. A step that one of them has lost is dropped for all: what others have pushed of
+            it is in `dropped_steps`, as is what the service drops for a part that does not come (`--step-timeout`).
+            `register()`, `flush()` and whatever reads an average raise all the same, and so does
             `update()` when a newer life of this training has taken the run over.
             "raise": `update()` raises, and the training ends.
 

@@ -141,6 +141,7 @@ class Writer:
             if self._losses is None or not is_tolerable(failure):
                 raise
             self._losses.add(step, failure, final=self._sender.has_failed)
+            self.run.lose(step)
             return False
         finally:
             if self._losses is not None:
@@ -157,7 +158,7 @@ class Writer:
 
     def _sent(self, step: int, *, skipped: bool) -> None:
         """Runs in the sender's thread."""
-        dropped = self.run.dropped_steps
+        dropped, late = self.run.dropped_steps, self.run.late_steps
         try:
             if skipped:
                 self.run.skip(step, until_acked=True)
@@ -167,9 +168,12 @@ class Writer:
             if self._losses is not None and is_tolerable(failure):
                 self._losses.add(step, failure, final=True)
             raise
+        if self._losses is None:
+            return
         # As long as a part is missing of each step the outage of the process that has it goes on.
-        if self._losses is not None and self.run.dropped_steps == dropped:
+        if self.run.late_steps == late:
             self._sender.end_outage()
+        if self.run.dropped_steps == dropped:
             self._losses.acknowledge(step, self.run.durable_step, skipped=skipped)
 
     def _push_snapshot(self, step: int) -> None:

@@ -87,12 +87,20 @@ class Commit(Message):
 
 
 @dataclass(slots=True)
+class Lost(Message):
+    """Steps that will not come."""
+
+    through: int = field(1, "uint64")
+
+
+@dataclass(slots=True)
 class UpdateRequest(Message):
-    """What a writer sends: one of the three."""
+    """What a writer sends: one of the four."""
 
     open: UpdateOpen | None = field(1, "message", UpdateOpen)
     chunk: Chunk | None = field(2, "message", Chunk)
     commit: Commit | None = field(3, "message", Commit)
+    lost: Lost | None = field(4, "message", Lost)
 
 
 @dataclass(slots=True)
@@ -118,6 +126,7 @@ class Ack(Message):
     committed_step: int | None = field(3, "uint64", optional=True)
     durable_step: int | None = field(4, "uint64", optional=True)
     detail: str = field(5, "string")
+    lost_by: int | None = field(6, "uint64", optional=True)
 
 
 @dataclass(slots=True)
