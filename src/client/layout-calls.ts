@@ -7,7 +7,6 @@ import {
   partsOf,
   type Run__Output,
   type ShadowWeightsClient,
-  type Tensor,
   tensorEntryBytes,
 } from '../wire/index.js';
 import { protocolError } from './errors.js';
@@ -21,15 +20,18 @@ export function sendOpenRun(
   options: CallOptions,
   callback: requestCallback<OpenRunResponse__Output>,
 ): ClientUnaryCall {
-  const bytesOf = ({ name = '', shape = [] }: Tensor): number => tensorEntryBytes(name, shape.length);
-  const parts = partsOf(request.tensors ?? [], LAYOUT_PART_BYTES, bytesOf);
-  const [first = [], ...more] = parts;
+  const { tensors = [] } = request;
+  const parts = partsOf(tensors.length, LAYOUT_PART_BYTES, (index) => {
+    const { name = '', shape = [] } = tensors[index]!;
+    return tensorEntryBytes(name, shape.length);
+  });
+  const [first = [], ...more] = Array.from(parts, ({ begin, end }) => tensors.slice(begin, end));
   if (more.length === 0) return stub.OpenRun(request, options, callback);
   const call = stub.OpenRunInParts(options, callback);
   // A refusal that comes before the last part is told by the callback.
   call.on('error', () => undefined);
   call.write({ ...request, tensors: first });
-  for (const tensors of more) call.write({ tensors });
+  for (const part of more) call.write({ tensors: part });
   call.end();
   return call;
 }

@@ -38,16 +38,8 @@ export {
   Snapshot,
   type SnapshotsSpec,
 } from './post-hoc/index.js';
-export {
-  planRead,
-  type ReadPlan,
-  type ReadTensor,
-  readBytes,
-  readElements,
-  type Selection,
-  servedBy,
-  writeElements,
-} from './read.js';
+export { planRead, type ReadPlan, readBytes, readElements, writeElements } from './read.js';
+export { READ_BOX_BYTES, READ_TENSOR_BYTES, type ReadTensor, type Selection, servedBy } from './read-tensors.js';
 export { Run } from './run.js';
 export type {
   CommitOutcome,

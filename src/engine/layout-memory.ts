@@ -1,11 +1,13 @@
+import { FLOAT_DTYPES } from '../common/index.js';
 import type { AverageSpec } from './averages/index.js';
 import type { TensorSpec } from './layout.js';
+import { READ_TENSOR_BYTES } from './read-tensors.js';
 
 /*
  * What a layout takes of JavaScript's heap, which no arena counts: measured (test/engine/layout-memory.test.ts), rounded up.
  */
 
-/** A tensor: as declared and placed, in the byte space of a step, in the list of a read, and its place in lists by index. */
+/** A tensor: as declared and placed, in the byte space of a step, in the lists of reads, and its place in lists by index. */
 export const TENSOR_HEAP_BYTES = 448;
 
 /** One extent of a shape, in a list that has grown by half ahead. */
@@ -14,8 +16,8 @@ export const EXTENT_HEAP_BYTES = 12;
 /** A text beside its characters, which take one byte each, or two when one of them is not Latin-1. */
 export const TEXT_HEAP_BYTES = 24;
 
-/** A tensor in the list of a read of an average that leaves some out: it has a list of its own. */
-const OWN_READ_HEAP_BYTES = 96;
+/** A tensor in the lists of reads, one for each dtype, of an average that leaves some out: it has lists of its own. */
+const OWN_READ_HEAP_BYTES = FLOAT_DTYPES.length * READ_TENSOR_BYTES;
 
 /** An average beside its patterns: its rule, its state and its plans. */
 const AVERAGE_HEAP_BYTES = 4_096;

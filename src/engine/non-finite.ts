@@ -51,7 +51,11 @@ export class NonFiniteScan {
 
   #findTensors(piece: Piece): void {
     const { boxes, wireDType } = this.#plan;
-    for (let index = lastFrom(boxes, (box) => box.wireOffset, piece.offset); index < boxes.length; index++) {
+    for (
+      let index = lastFrom(boxes.length, (at) => boxes[at]!.wireOffset, piece.offset);
+      index < boxes.length;
+      index++
+    ) {
       const box = boxes[index];
       if (box === undefined || box.wireOffset >= piece.offset + piece.length) return;
       const dtype = wireDTypeOf(box.tensor, wireDType);

@@ -1,28 +1,13 @@
-import {
-  alignedBytes,
-  assert,
-  DTYPE_BYTES,
-  type DType,
-  type FloatDType,
-  isFloatDType,
-  quote,
-  ShadowkeepError,
-} from '../common/index.js';
+import { assert, DTYPE_BYTES, type FloatDType, isFloatDType } from '../common/index.js';
 import { SCRATCH_BYTES } from './arena.js';
 import type { AverageSpec } from './averages/index.js';
 import { lastFrom } from './last-from.js';
 import type { Layout, PlacedTensor } from './layout.js';
 import type { PageTable, Plane } from './plane.js';
+import { type ReadTensor, type ReadTensors, readTensorsOf, type Selection } from './read-tensors.js';
 import { pageAt } from './tables.js';
-import { choiceOf, isFiltered, type TensorFilter } from './tensor-filter.js';
 import type { Shadow, Version } from './version.js';
-import { type BoxList, type Rows, rowsOf, visitRows } from './world/index.js';
-
-/** What a reader wants: all tensors, some by their index in the layout, or boxes. */
-export type Selection = 'ALL' | ((index: number) => boolean) | BoxList;
-
-/** Tensors or boxes between two yields while a read is planned: under a millisecond. */
-const SLICE_TENSORS = 1_024;
+import { visitRows } from './world/index.js';
 
 /** Runs that are read between two yields: under a millisecond. */
 const SLICE_RUNS = 2_048;
@@ -30,30 +15,12 @@ const SLICE_RUNS = 2_048;
 /** As many elements as are copied or cast in the time of one run. */
 const RUN_ELEMENTS = 4_096;
 
-/** A part of a tensor. */
-export interface ReadBox {
-  readonly offset: readonly number[];
-  readonly extent: readonly number[];
-  readonly rows: Rows;
-}
-
-/** A tensor of a read, and where its bytes start in the read's byte space. */
-export interface ReadTensor {
-  readonly tensor: PlacedTensor;
-  readonly dtype: DType;
-  readonly offset: number;
-  readonly bytes: number;
-  /** Undefined: it is read whole. */
-  readonly box: ReadBox | undefined;
-}
-
 /** Where elements of a flat space come from: fills `target` with those from `flat`, as many as fit. */
 export type ElementSource = (flat: number, target: Uint8Array) => void;
 
 /** What a reader gets: which tensors, in which dtype, from where. The version must be pinned while it is used. */
 export interface ReadPlan {
-  readonly tensors: readonly ReadTensor[];
-  readonly totalBytes: number;
+  readonly tensors: ReadTensors;
   readonly averaged: ElementSource;
   readonly copied: ElementSource;
   /** Elements of averaged tensors that take about as long as a run of one element: RUN_ELEMENTS where they lie ready. */
@@ -85,78 +52,9 @@ export function* planFrom(
   averaged: ElementSource,
   runElements = RUN_ELEMENTS,
 ): Generator<void, ReadPlan> {
-  const places = yield* placeSelection(layout, average, selection, dtype);
+  const tensors = yield* readTensorsOf(layout, average, selection, dtype);
   const source: ElementSource = (flat, target) => readElements(copied.table, copied.plane, flat, undefined, target);
-  return { ...places, averaged, copied: source, runElements };
-}
-
-/** The tensors of a read, and the length of its byte space. */
-type Places = Pick<ReadPlan, 'tensors' | 'totalBytes'>;
-
-/**
- * The last whole read of each average that leaves tensors out, and of all others together, by their layout: all readers have
- * the same list.
- */
-const wholeReads = new WeakMap<
-  AverageSpec | Layout,
-  { readonly layout: Layout; readonly dtype: FloatDType; readonly places: Places }
->();
-
-function* placeSelection(
-  layout: Layout,
-  average: AverageSpec,
-  selection: Selection,
-  dtype: FloatDType,
-): Generator<void, Places> {
-  if (selection !== 'ALL') return yield* placeTensorsOf(layout, average, selection, dtype);
-  const owner = isFiltered(average) ? average : layout;
-  const last = wholeReads.get(owner);
-  if (last?.layout === layout && last.dtype === dtype) return last.places;
-  const places = yield* placeTensorsOf(layout, average, () => true, dtype);
-  wholeReads.set(owner, { layout, dtype, places });
-  return places;
-}
-
-function* placeTensorsOf(
-  layout: Layout,
-  average: AverageSpec,
-  selection: Exclude<Selection, 'ALL'>,
-  dtype: FloatDType,
-): Generator<void, Places> {
-  const isServed = servedBy(layout, average);
-  let offset = 0;
-  const tensors: ReadTensor[] = [];
-  const add = (tensor: PlacedTensor, count: number, box: ReadBox | undefined): void => {
-    const as = tensor.policy === 'AVERAGE' ? dtype : tensor.dtype;
-    const bytes = count * DTYPE_BYTES[as];
-    tensors.push({ tensor, dtype: as, offset, bytes, box });
-    offset += alignedBytes(bytes);
-  };
-  if (typeof selection === 'function') {
-    for (const [index, tensor] of layout.tensors.entries()) {
-      if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-      if (isServed(index) && selection(index)) add(tensor, tensor.count, undefined);
-    }
-  } else {
-    for (let index = 0; index < selection.count; index++) {
-      if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-      const tensor = layout.tensors[selection.tensor[index]!];
-      if (tensor === undefined || !isServed(selection.tensor[index]!)) throw notServed(index, tensor);
-      const { offset: from, extent } = selection.place(index, tensor);
-      const rows = rowsOf(tensor.shape, selection, index);
-      add(tensor, rows.rowLength * rows.rowCount, { offset: Array.from(from), extent: Array.from(extent), rows });
-    }
-  }
-  return { tensors, totalBytes: offset };
-}
-
-/** Whether a read of an average has a tensor, by its index in the layout: those that it takes, and the copied ones. */
-export function servedBy({ tensors }: Layout, average: TensorFilter): (index: number) => boolean {
-  const isTaken = choiceOf(tensors, average);
-  return (index) => {
-    const policy = tensors[index]?.policy;
-    return policy === 'AVERAGE' ? isTaken(index) : policy === 'COPY' || policy === 'COPY_ONCE';
-  };
+  return { tensors, averaged, copied: source, runElements };
 }
 
 /**
@@ -168,10 +66,11 @@ export function* readBytes(plan: ReadPlan, offset: number, target: Uint8Array): 
   const end = offset + target.length;
   let filled = offset;
   let runs = 0;
+  const { tensors } = plan;
   // A read asks for each chunk.
-  for (let index = lastFrom(plan.tensors, (entry) => entry.offset, offset); index < plan.tensors.length; index++) {
-    const entry = plan.tensors[index];
-    if (entry === undefined || entry.offset >= end) break;
+  for (let index = lastFrom(tensors.count, (at) => tensors.offsetAt(at), offset); index < tensors.count; index++) {
+    if (tensors.offsetAt(index) >= end) break;
+    const entry = tensors.at(index);
     const from = Math.max(entry.offset, offset);
     const to = Math.min(entry.offset + entry.bytes, end);
     if (to <= from) continue;
@@ -191,33 +90,26 @@ export function* readBytes(plan: ReadPlan, offset: number, target: Uint8Array): 
 }
 
 /** Bytes of a tensor's plan that are one piece of work: a row of its box, or what its source takes in one go. */
-function runBytesOf({ runElements }: ReadPlan, { tensor, dtype, box }: ReadTensor): number {
+function runBytesOf({ runElements }: ReadPlan, { tensor, dtype, rows }: ReadTensor): number {
   const elements = tensor.policy === 'AVERAGE' ? runElements : RUN_ELEMENTS;
-  return Math.min(elements, box?.rows.rowLength ?? elements) * DTYPE_BYTES[dtype];
+  return Math.min(elements, rows?.rowLength ?? elements) * DTYPE_BYTES[dtype];
 }
 
 /** Fills `target` with the bytes from `offset` of one tensor, or of the box of it: row by row. */
-function readTensor(plan: ReadPlan, { tensor, dtype, box }: ReadTensor, offset: number, target: Uint8Array): void {
+function readTensor(plan: ReadPlan, { tensor, dtype, rows }: ReadTensor, offset: number, target: Uint8Array): void {
   const size = DTYPE_BYTES[dtype];
   const isAveraged = tensor.policy === 'AVERAGE';
   const read = (element: number, part: Uint8Array): void => {
     if (isAveraged) plan.averaged(tensor.flat + element, part);
     else plan.copied(tensor.flat + element * size, part);
   };
-  if (box === undefined) {
+  if (rows === undefined) {
     read(offset / size, target);
     return;
   }
-  const { rows } = box;
   visitRows(rows, rows.rowLength, offset / size, target.length / size, (element, at, count) => {
     read(rows.start + element, target.subarray(at * size, (at + count) * size));
   });
-}
-
-function notServed(index: number, tensor: PlacedTensor | undefined): ShadowkeepError {
-  const field = `boxes[${index}]`;
-  const problem = `is of tensor ${quote(tensor?.name ?? '')}, which this average does not take`;
-  return new ShadowkeepError('INVALID_FIELD', `${field} ${problem}`, { metadata: { field } });
 }
 
 /** Fills `target` with the elements of a plane from `flat`, cast to `dtype` where that is another one. */

@@ -44,12 +44,13 @@ export type { UpdateRequest, UpdateRequest__Output } from './gen/shadowkeep/v1/U
 export type { UpdateResponse, UpdateResponse__Output } from './gen/shadowkeep/v1/UpdateResponse.js';
 export type { WatchRunRequest__Output } from './gen/shadowkeep/v1/WatchRunRequest.js';
 export type { WriterState, WriterState__Output } from './gen/shadowkeep/v1/WriterState.js';
-export { partsOf, tensorEntryBytes } from './layout-parts.js';
+export { type EntryPart, partsOf, tensorEntryBytes } from './layout-parts.js';
 export { decodeErrorDetails, type ErrorDetails, encodeErrorDetails } from './status-details.js';
 export {
   averageStateMessages,
   movementMessage,
   retentionMessage,
+  shadowTensorMessages,
   shadowTensorParts,
   snapshotsMessage,
   stepFields,

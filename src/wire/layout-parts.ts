@@ -9,31 +9,34 @@ export function tensorEntryBytes(name: string, numbers: number): number {
   return Buffer.byteLength(name) + numbers * NUMBER_BYTES_MAX + ENTRY_BYTES_MAX;
 }
 
-/** How many entries from `begin` on fit into one part of so many bytes: at least one, where there is one. */
-export function partEnd<Entry>(
-  entries: readonly Entry[],
-  begin: number,
-  partBytes: number,
-  bytesOf: (entry: Entry) => number,
-): number {
-  let bytes = 0;
-  for (let index = begin; index < entries.length; index++) {
-    bytes += bytesOf(entries[index]!);
-    if (bytes > partBytes && index > begin) return index;
-  }
-  return entries.length;
+/** Entries from `begin` to the one before `end`, and about how many bytes they take in a message. */
+export interface EntryPart {
+  readonly begin: number;
+  readonly end: number;
+  readonly bytes: number;
 }
 
-/** The entries in parts of so many bytes, in their order; one part where all fit, or where there are none. */
-export function* partsOf<Entry>(
-  entries: readonly Entry[],
+/** As many of `count` entries from `begin` on as fit into one part of so many bytes: at least one, where there is one. */
+export function partFrom(
+  begin: number,
+  count: number,
   partBytes: number,
-  bytesOf: (entry: Entry) => number,
-): Generator<Entry[]> {
-  let begin = 0;
+  bytesOf: (index: number) => number,
+): EntryPart {
+  let bytes = 0;
+  for (let index = begin; index < count; index++) {
+    const entryBytes = bytesOf(index);
+    if (bytes + entryBytes > partBytes && index > begin) return { begin, end: index, bytes };
+    bytes += entryBytes;
+  }
+  return { begin, end: count, bytes };
+}
+
+/** All entries in such parts, in their order; one part where all fit, or where there are none. */
+export function* partsOf(count: number, partBytes: number, bytesOf: (index: number) => number): Generator<EntryPart> {
+  let part: EntryPart = { begin: 0, end: 0, bytes: 0 };
   do {
-    const end = partEnd(entries, begin, partBytes, bytesOf);
-    yield entries.slice(begin, end);
-    begin = end;
-  } while (begin < entries.length);
+    part = partFrom(part.end, count, partBytes, bytesOf);
+    yield part;
+  } while (part.end < count);
 }

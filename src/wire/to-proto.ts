@@ -1,13 +1,5 @@
 import { ANSWER_PART_BYTES } from '../common/index.js';
-import type {
-  Movement,
-  ReadPlan,
-  ReadTensor,
-  RetentionSpec,
-  SnapshotsSpec,
-  TensorSpec,
-  Version,
-} from '../engine/index.js';
+import type { Movement, ReadPlan, RetentionSpec, SnapshotsSpec, TensorSpec, Version } from '../engine/index.js';
 import type { AverageState as AverageStateMessage } from './gen/shadowkeep/v1/AverageState.js';
 import type { Movement as MovementMessage } from './gen/shadowkeep/v1/Movement.js';
 import type { Retention } from './gen/shadowkeep/v1/Retention.js';
@@ -15,7 +7,7 @@ import type { ShadowTensor } from './gen/shadowkeep/v1/ShadowTensor.js';
 import type { Snapshots } from './gen/shadowkeep/v1/Snapshots.js';
 import type { Tensor } from './gen/shadowkeep/v1/Tensor.js';
 
-import { partEnd, partsOf, tensorEntryBytes } from './layout-parts.js';
+import { type EntryPart, partFrom, partsOf, tensorEntryBytes } from './layout-parts.js';
 
 /** Engine to proto, as average-message.ts is. */
 
@@ -25,7 +17,10 @@ export function tensorMessage({ name, dtype, shape, policy }: TensorSpec): Tenso
 
 /** The tensors of a layout from `first` on, as many as one answer has. */
 export function tensorMessages(tensors: readonly TensorSpec[], first: number): Tensor[] {
-  const end = partEnd(tensors, first, ANSWER_PART_BYTES, ({ name, shape }) => tensorEntryBytes(name, shape.length));
+  const { end } = partFrom(first, tensors.length, ANSWER_PART_BYTES, (index) => {
+    const { name, shape } = tensors[index]!;
+    return tensorEntryBytes(name, shape.length);
+  });
   return tensors.slice(first, end).map(tensorMessage);
 }
 
@@ -53,21 +48,28 @@ export function retentionMessage({ everySteps, countMax }: RetentionSpec): Reten
 }
 
 /** The tensors of a read's header with where their bytes start, in parts: those of the header, then messages of their own. */
-export function* shadowTensorParts(plan: ReadPlan): Generator<ShadowTensor[]> {
-  const parts = partsOf(plan.tensors, ANSWER_PART_BYTES, ({ tensor, box }) => {
-    return tensorEntryBytes(tensor.name, (box === undefined ? 1 : 3) * tensor.shape.length);
+export function shadowTensorParts({ tensors }: ReadPlan): Generator<EntryPart> {
+  return partsOf(tensors.count, ANSWER_PART_BYTES, (index) => {
+    const { name, shape } = tensors.tensorAt(index);
+    return tensorEntryBytes(name, (tensors.isOfBoxes ? 3 : 1) * shape.length);
   });
-  for (const part of parts) yield part.map(shadowTensorMessage);
 }
 
-function shadowTensorMessage({ tensor, dtype, offset, box }: ReadTensor): ShadowTensor {
+/** Those of one part. */
+export function shadowTensorMessages({ tensors }: ReadPlan, { begin, end }: EntryPart): ShadowTensor[] {
+  return Array.from({ length: end - begin }, (_, at) => shadowTensorMessage(tensors, begin + at));
+}
+
+function shadowTensorMessage(tensors: ReadPlan['tensors'], index: number): ShadowTensor {
+  const { tensor, dtype, offset } = tensors.at(index);
+  const box = tensors.boxAt(index);
   return {
     name: tensor.name,
     dtype,
-    shape: [...(box?.extent ?? tensor.shape)],
+    shape: Array.from(box?.extent ?? tensor.shape),
     offset,
     averaged: tensor.policy === 'AVERAGE',
-    ...(box === undefined ? {} : { box_offset: [...box.offset], global_shape: [...tensor.shape] }),
+    ...(box === undefined ? {} : { box_offset: Array.from(box.offset), global_shape: [...tensor.shape] }),
   };
 }
 

@@ -6,6 +6,7 @@ import {
   planRead,
   type Reader,
   type ReadPlan,
+  type ReadTensor,
   Run,
   type RunSpec,
   readBytes,
@@ -130,9 +131,14 @@ export function readAll(
 ): Buffer {
   const isWanted = (name: string): boolean => options.names?.includes(name) ?? true;
   const plan = planOf(run, options.reader?.version ?? run.head, average, isWanted, options.dtype);
-  const bytes = Buffer.alloc(plan.totalBytes, 0xa5);
+  const bytes = Buffer.alloc(plan.tensors.totalBytes, 0xa5);
   toEnd(readBytes(plan, 0, bytes));
   return bytes;
+}
+
+/** What a read has, entry by entry. */
+export function entriesOf({ tensors }: ReadPlan): ReadTensor[] {
+  return Array.from({ length: tensors.count }, (_, index) => tensors.at(index));
 }
 
 /** The plan of a read of one average of a version. */

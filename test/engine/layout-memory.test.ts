@@ -2,7 +2,7 @@ import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, test } from 'vitest';
 
-/** What the heap has more with a run than without it, and what was reserved for that. */
+/** What the heap and the buffers beside it have more with a run than without it, and what was reserved for that. */
 interface Cost {
   readonly heapBytes: number;
   readonly reservedBytes: number;
@@ -59,12 +59,15 @@ const PROGRAM = `
     end(table.prepare(spec));
     const { run } = table.open(spec);
     await writes(run);
-    for (const shadow of run.head.shadows) end(planRead(run.layout, run.head, shadow, 'ALL', undefined));
+    for (const shadow of run.head.shadows) {
+      for (const dtype of ['F16', 'BF16', 'F32', 'F64']) end(planRead(run.layout, run.head, shadow, 'ALL', dtype));
+    }
     return run;
   };
   const heap = async () => {
     for (let turn = 0; turn < 3; turn++) { gc(); await new Promise(setImmediate); }
-    return process.memoryUsage().heapUsed;
+    const { heapUsed, arrayBuffers } = process.memoryUsage();
+    return heapUsed + arrayBuffers;
   };
   // Another one first, which stays: code is compiled.
   await open('before');

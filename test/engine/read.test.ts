@@ -4,7 +4,20 @@ import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS, toEnd } from '.
 import { type Box, BoxList, planRead, readBytes, readElements, writeElements } from '../../src/engine/index.js';
 import { randomBits } from '../kernels/elements.js';
 import { nearestCode, rounded } from '../kernels/oracle.js';
-import { attach, ema, f32, f64, makeRun, planOf, push, readAll, refusal, space, tensor } from './fixtures.js';
+import {
+  attach,
+  ema,
+  entriesOf,
+  f32,
+  f64,
+  makeRun,
+  planOf,
+  push,
+  readAll,
+  refusal,
+  space,
+  tensor,
+} from './fixtures.js';
 import { box, elementsOf, randomBox } from './world/naive.js';
 
 const SEED = 20_250_613;
@@ -66,7 +79,7 @@ describe.each(PRECISIONS)('a read of an %s shadow', (precision) => {
     const run = await makeRead(precision);
     const plans = [undefined, ...FLOAT_DTYPES].map((dtype) => planOf(run, run.head, 0, () => true, dtype));
     const wholes = plans.map((plan) => {
-      const whole = Buffer.alloc(plan.totalBytes);
+      const whole = Buffer.alloc(plan.tensors.totalBytes);
       toEnd(readBytes(plan, 0, whole));
       return whole;
     });
@@ -87,13 +100,12 @@ test('a selection has its own byte space, in the order of the layout', async () 
   const run = await makeRead('F32');
   expect(readAll(run, 0, { names: ['m', 'c'] })).toEqual(space(f32(-0), m));
   const plan = planOf(run, run.head, 0, (name) => name === 'm' || name === 'b');
-  expect(plan.tensors.map(({ tensor: { name }, offset, bytes }) => [name, offset, bytes])).toEqual([
+  expect(entriesOf(plan).map(({ tensor: { name }, offset, bytes }) => [name, offset, bytes])).toEqual([
     ['b', 0, 0],
     ['m', 0, 5_000],
   ]);
   expect(planOf(run, run.head, 0, (name) => name === 'x')).toMatchObject({
-    tensors: [],
-    totalBytes: 0,
+    tensors: { count: 0, totalBytes: 0 },
   });
 });
 
@@ -108,14 +120,14 @@ describe('a read of boxes', () => {
       const dtype = [undefined, 'F16', 'F64'] as const;
       const as = dtype[round % 3];
       const whole = planOf(run, run.head, 0, () => true, as);
-      const all = Buffer.alloc(whole.totalBytes);
+      const all = Buffer.alloc(whole.tensors.totalBytes);
       toEnd(readBytes(whole, 0, all));
       const boxes = Array.from({ length: random() % 6 }, () => {
         const index = [0, 1, 2, 3, 4, 5, 7][random() % 7]!;
         return box([], [], { tensor: index, ...(random() % 3 === 0 ? {} : randomBox(TENSORS[index]!.shape, random)) });
       });
       const expected = boxes.map((one) => {
-        const { dtype: read, offset } = whole.tensors.find(
+        const { dtype: read, offset } = entriesOf(whole).find(
           ({ tensor: { name } }) => name === TENSORS[one.tensor]!.name,
         )!;
         const size = DTYPE_BYTES[read];
@@ -123,8 +135,8 @@ describe('a read of boxes', () => {
         return Buffer.concat(elements.map((at) => all.subarray(offset + at * size, offset + (at + 1) * size)));
       });
       const plan = boxesOf(run, boxes, as);
-      expect(plan.tensors.map(({ bytes }) => bytes)).toEqual(expected.map(({ length }) => length));
-      const found = Buffer.alloc(plan.totalBytes, 0xa5);
+      expect(entriesOf(plan).map(({ bytes }) => bytes)).toEqual(expected.map(({ length }) => length));
+      const found = Buffer.alloc(plan.tensors.totalBytes, 0xa5);
       for (let at = 0; at < found.length; ) {
         const piece = found.subarray(at, at + 16 * (1 + (random() % 200)));
         toEnd(readBytes(plan, at, piece));
@@ -145,7 +157,7 @@ describe('a read of boxes', () => {
 test('what is written back tensor by tensor is read again', async () => {
   const from = await makeRead('F64');
   const { run: to } = makeRun(TENSORS, [ema('a', 0.5, 'FIRST', 'F64')], OPTIONS);
-  for (const { tensor: one, bytes } of planOf(from, from.head, 0).tensors) {
+  for (const { tensor: one, bytes } of entriesOf(planOf(from, from.head, 0))) {
     const tableOf = ({ head }: typeof from) => (one.policy === 'AVERAGE' ? head.shadows[0]! : head.copied);
     const [source, target] = [tableOf(from), tableOf(to)];
     for (let at = 0; at < bytes; at += 1_000) {

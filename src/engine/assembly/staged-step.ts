@@ -140,7 +140,11 @@ interface Findings {
 /** Looks at a piece while it is in the cache, segment by segment. */
 export function examine(segments: readonly Segment[], piece: Piece, findings: Findings): void {
   const end = piece.offset + piece.length;
-  for (let index = lastFrom(segments, startOf, piece.offset); index < segments.length; index++) {
+  for (
+    let index = lastFrom(segments.length, (at) => segments[at]!.wireOffset, piece.offset);
+    index < segments.length;
+    index++
+  ) {
     const { wireOffset, count, dtype } = segments[index]!;
     if (wireOffset >= end) return;
     const from = Math.max(wireOffset, piece.offset);
@@ -153,8 +157,4 @@ export function examine(segments: readonly Segment[], piece: Piece, findings: Fi
     const sums = sumRun(part.page.arena, unitBytes, part.address, units);
     findings.digest = addRun(findings.digest, sums, from / unitBytes, units);
   }
-}
-
-function startOf({ wireOffset }: Segment): number {
-  return wireOffset;
 }

@@ -2,7 +2,8 @@ import { assert, DTYPE_BYTES, type FloatDType, quote, ShadowkeepError } from '..
 import { SCRATCH_BYTES } from '../arena.js';
 import type { Layout } from '../layout.js';
 import type { PageTable, Plane } from '../plane.js';
-import { type ElementSource, planFrom, type ReadPlan, readElements, type Selection } from '../read.js';
+import { type ElementSource, planFrom, type ReadPlan, readElements } from '../read.js';
+import type { Selection } from '../read-tensors.js';
 import { pageAt } from '../tables.js';
 import type { Shadow, Version } from '../version.js';
 import { type Fit, fitProfiles } from './fit.js';

@@ -3,9 +3,12 @@ import { crc32c, quote, ShadowkeepError } from '../../common/index.js';
 import { type Reader, type ReadPlan, type Run, readBytes } from '../../engine/index.js';
 import {
   type DecodedGetShadow,
+  type EntryPart,
   frameShadowChunk,
   type GetShadow,
   type GetShadowResponse,
+  requestDecoder,
+  shadowTensorMessages,
   shadowTensorParts,
   shadowWeightsDefinition,
   stepFields,
@@ -17,18 +20,49 @@ import { findVersion } from '../find-version.js';
 import { inTurns, nextTurn, soon } from '../in-slices.js';
 import { PacedWriter } from '../paced-writer.js';
 import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../planned-shadow.js';
+import { ReadLease } from '../read-lease.js';
 import type { Service } from '../service.js';
 import type { Claim } from '../transport/room.js';
 
-/** Chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
-export type GetShadowCall = ServerWritableStream<DecodedGetShadow, GetShadowResponse | Buffer>;
+/** A request is its bytes until it is taken; chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
+export type GetShadowCall = ServerWritableStream<{ bytes: Buffer }, GetShadowResponse | Buffer>;
+
+const decode = requestDecoder<DecodedGetShadow>(shadowWeightsDefinition.GetShadow);
+const NO_BYTES = Buffer.alloc(0);
 
 /** Streams the bytes of one version, which stays pinned until the last of them is with gRPC. */
 export async function getShadow(service: Service, call: GetShadowCall): Promise<void> {
-  const request = validateGetShadow(call.request);
-  const run = service.table.get(request.run);
   const { signal, end } = callSignal(call);
   const forget = service.trackStream(end, true);
+  const lease = new ReadLease(service.table.ledger);
+  try {
+    // A large request is decoded in one go: one in each turn of the loop, and counted before the next one is.
+    await nextTurn();
+    const request = takeRequest(call);
+    const run = service.table.get(request.run);
+    lease.take(request, run.layout);
+    service.transport.meterOf(call)?.requestTaken();
+    await readRun(service, call, run, request, signal);
+  } finally {
+    lease.release();
+    forget();
+  }
+}
+
+function takeRequest(call: GetShadowCall): GetShadow {
+  const request = decode(call.request.bytes);
+  call.request.bytes = NO_BYTES;
+  if (request instanceof ShadowkeepError) throw request;
+  return validateGetShadow(request);
+}
+
+async function readRun(
+  service: Service,
+  call: GetShadowCall,
+  run: Run,
+  request: GetShadow,
+  signal: AbortSignal,
+): Promise<void> {
   const activity = service.activity(run);
   activity.readersConnected += 1;
   service.readTurns.readerCount += 1;
@@ -43,15 +77,18 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
       await sendVersion(service, call, run, reader, shadow, request, firstOffsetOf(request, shadow.plan), signal);
       reader.release();
     } catch (error) {
-      // A broken read can be resumed for a while; an evicted one holds nothing any more.
-      setTimeout(() => reader.release(), service.options.readLeaseMs).unref();
+      releaseLater(reader, service.options.readLeaseMs);
       throw error;
     }
   } finally {
-    forget();
     activity.readersConnected -= 1;
     service.readTurns.readerCount -= 1;
   }
+}
+
+/** A broken read can be resumed for a while; an evicted one holds nothing any more. Of the read nothing else is kept. */
+function releaseLater(reader: Reader, leaseMs: number): void {
+  setTimeout(() => reader.release(), leaseMs).unref();
 }
 
 /** The version that is waited for: an older step of a combination is among what a newer version holds. */
@@ -60,7 +97,7 @@ function wishFor({ gamma, wish }: GetShadow): VersionWish {
 }
 
 /** Where a read begins: at 0, or where a broken one left off. */
-function firstOffsetOf({ wish }: GetShadow, { totalBytes }: ReadPlan): number {
+function firstOffsetOf({ wish }: GetShadow, { tensors: { totalBytes } }: ReadPlan): number {
   const offset = wish.kind === 'resume' ? wish.offset : 0;
   if (offset > totalBytes) {
     throw new ShadowkeepError('INVALID_FIELD', `resume.offset must be at most ${totalBytes}, got ${offset}`, {
@@ -94,13 +131,13 @@ async function sendVersion(
   };
   const activity = service.activity(run);
   const reads = service.readTurns;
-  const { totalBytes } = shadow.plan;
-  let header: GetShadowResponse['header'] = headerOf(run, reader, shadow, activity.durableStep);
-  for (const tensors of shadowTensorParts(shadow.plan)) {
-    const part = encode(header === undefined ? { tensors: { tensors } } : { header: { ...header, tensors } });
-    await send(part, await meter?.answerRoom(part.length, signal));
-    header = undefined;
-    if (tensors.length < shadow.plan.tensors.length) await nextTurn();
+  const { totalBytes } = shadow.plan.tensors;
+  for (const part of shadowTensorParts(shadow.plan)) {
+    const room = await meter?.answerRoom(part.bytes, signal);
+    await nextTurn();
+    signal.throwIfAborted();
+    const header = part.begin === 0 ? headerOf(run, reader, shadow, activity.durableStep) : undefined;
+    await send(encodeTensors(shadow.plan, part, header), room);
   }
   for (let offset = firstOffset; offset < totalBytes; ) {
     const bytes = Math.min(
@@ -123,6 +160,12 @@ async function sendVersion(
   await send(encode({ end: { total_bytes: totalBytes } }));
 }
 
+/** In a function of its own: what it makes of the tensors is not kept while the message waits. */
+function encodeTensors(plan: ReadPlan, part: EntryPart, header: GetShadowResponse['header'] | undefined): Buffer {
+  const tensors = shadowTensorMessages(plan, part);
+  return encode(header === undefined ? { tensors: { tensors } } : { header: { ...header, tensors } });
+}
+
 const encode = (response: GetShadowResponse): Buffer => shadowWeightsDefinition.GetShadow.responseSerialize(response);
 
 function headerOf(
@@ -136,8 +179,8 @@ function headerOf(
     ...header,
     generation: version.generation,
     version: version.id,
-    tensor_count: plan.tensors.length,
-    total_bytes: plan.totalBytes,
+    tensor_count: plan.tensors.count,
+    total_bytes: plan.tensors.totalBytes,
     ...stepFields(undefined, durableStep),
   };
 }

@@ -28,18 +28,26 @@ export const definition = {
   DeleteRun: decoding(shadowWeightsDefinition.DeleteRun),
   Update: decoding(shadowWeightsDefinition.Update),
   WatchRun: decoding(shadowWeightsDefinition.WatchRun),
-  GetShadow: decoding(shadowWeightsDefinition.GetShadow),
+  GetShadow: held(shadowWeightsDefinition.GetShadow),
 };
 
 function decoding<Request, Response, Method extends Parameters<typeof requestDecoder<Request>>[0]>(
   method: Method & { responseSerialize: (response: Response) => Buffer },
 ) {
+  return { ...encoding(method), requestDeserialize: requestDecoder(method) };
+}
+
+function encoding<Response, Method>(method: Method & { responseSerialize: (response: Response) => Buffer }) {
   return {
     ...method,
-    requestDeserialize: requestDecoder(method),
     responseSerialize: (response: Response | Buffer) =>
       Buffer.isBuffer(response) ? response : method.responseSerialize(response),
   };
+}
+
+/** Its request comes as its bytes, until the handler takes them: gRPC keeps what it hands over for as long as the call. */
+function held<Response, Method>(method: Method & { responseSerialize: (response: Response) => Buffer }) {
+  return { ...encoding(method), requestDeserialize: (bytes: Buffer) => ({ bytes }) };
 }
 
 /** Its requests come as their bytes. */

@@ -92,6 +92,11 @@ export class StreamMeter implements Claimant {
     this.#hold();
   }
 
+  /** The handler has decoded the only request of its call, and counts elsewhere what it keeps of it. */
+  requestTaken(): void {
+    this.#claims.shift()?.release();
+  }
+
   /** Claims room for an answer; undefined: so small a one needs none. */
   claimAnswer(bytes: number): Claim | undefined {
     if (bytes <= SMALL_MESSAGE_BYTES || this.#stream.closed) return undefined;

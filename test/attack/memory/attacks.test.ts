@@ -6,7 +6,7 @@ import { averageEma } from '../../../src/client/index.js';
 import { eventually } from '../../server/harness.js';
 import { MemoryCgroup } from '../../support/memory-cgroup.js';
 import { Attacker, prefix, request, tinyFrames } from './attacker.js';
-import { LimitedServer, PushingWorld } from './limited-server.js';
+import { IS_FULL_SIZE, LimitedServer, PushingWorld } from './limited-server.js';
 
 const MIB = 1 << 20;
 const WHY_NOT = MemoryCgroup.whyNot();
@@ -17,6 +17,8 @@ const MESSAGE_BYTES = 8 * MIB;
 
 /** Tensors of a run whose GetRun is megabytes. */
 const TENSOR_COUNT = 20_000;
+
+const BOX_READER_COUNT = IS_FULL_SIZE ? 100 : 40;
 
 const attackers: Attacker[] = [];
 let server: LimitedServer;
@@ -109,6 +111,23 @@ describe.skipIf(WHY_NOT !== undefined)(
       const shadow = await server.client.getShadow({ run: 'trained' });
       expect(shadow.step).toBe(step);
       await server.expectAlive();
+    });
+
+    test(`outlives ${BOX_READER_COUNT} stalled readers of 65,536 boxes each, and serves another one`, async () => {
+      const made = attacker({ initialWindowSize: 1 });
+      const boxes = Array.from({ length: 65_536 }, (_, index) => ({ offset: [0, index], extent: [1, 1] }));
+      const read = request('GetShadow', { run: 'trained', latest: {}, boxes });
+      for (let count = 0; count < BOX_READER_COUNT; count++) made.stream('GetShadow').end(read);
+      await eventually(async () => {
+        const { readersConnected } = await server.client.getRun('trained');
+        return readersConnected + made.endedCount >= BOX_READER_COUNT ? true : undefined;
+      });
+      await train(2);
+      const shadow = await server.client.getShadow({ run: 'trained', names: ['*'] });
+      expect(shadow.step).toBe(step);
+      await server.expectAlive();
+      // What they take is counted: the last guard, which ends streams of anybody, had nothing to do.
+      expect(server.log).not.toContain('memory is short');
     });
 
     test('outlives 120 unread answers of GetRun, and serves another one', async () => {

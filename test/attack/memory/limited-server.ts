@@ -12,6 +12,9 @@ const WRITERS = fileURLToPath(new URL('../../../bench/peers/writers.mjs', import
 /** No measure of speed: machines that run this are slow and shared. */
 const ANSWER_MS_MAX = 30_000;
 
+/** The sizes of large trainings and attacks, up to 4 GiB of memory, take minutes; otherwise they are scaled down. */
+export const IS_FULL_SIZE = process.env['SHADOWKEEP_FULL_SIZE'] !== undefined;
+
 /** The built service as users start it, in a cgroup of so many bytes, with nothing said about its memory. */
 export class LimitedServer {
   readonly cgroup: MemoryCgroup;

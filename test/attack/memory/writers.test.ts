@@ -1,13 +1,10 @@
 import { afterEach, describe, expect, test } from 'vitest';
 import { averageEma } from '../../../src/client/index.js';
 import { MemoryCgroup } from '../../support/memory-cgroup.js';
-import { LimitedServer, PushingWorld } from './limited-server.js';
+import { IS_FULL_SIZE, LimitedServer, PushingWorld } from './limited-server.js';
 
 const MIB = 1 << 20;
 const WHY_NOT = MemoryCgroup.whyNot();
-
-/** The sizes of large trainings, up to 4 GiB of memory, take minutes; otherwise they are scaled down. */
-const IS_FULL_SIZE = process.env['SHADOWKEEP_FULL_SIZE'] !== undefined;
 
 const stops: (() => Promise<void>)[] = [];
 

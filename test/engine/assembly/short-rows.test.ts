@@ -90,7 +90,7 @@ test('a read of many short rows yields, and has their bytes', async () => {
   const { run, team, step } = setUp();
   await team.pushAll(1, step);
   const plan = toEnd(planRead(run.layout, run.head, run.head.shadows[0]!, BoxList.of([LEFT])));
-  const found = Buffer.alloc(plan.totalBytes);
+  const found = Buffer.alloc(plan.tensors.totalBytes);
   expect(yields(readBytes(plan, 0, found))).toBeGreaterThanOrEqual(Math.floor(ROWS / ROWS_A_SLICE_MAX));
   const expected = column(run, step);
   expect(found.subarray(0, ROWS).equals(expected.subarray(0, ROWS))).toBe(true);

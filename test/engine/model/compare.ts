@@ -1,6 +1,7 @@
 import type { DType } from '../../../src/common/index.js';
 import { toEnd } from '../../../src/common/index.js';
 import { type Layout, planRead, type ReadPlan, readBytes, type Version } from '../../../src/engine/index.js';
+import { entriesOf } from '../fixtures.js';
 import type { NaiveRun, NaiveVersion, Numbers } from './naive-run.js';
 import type { Random } from './random.js';
 
@@ -27,7 +28,7 @@ export function checkVersion(
 /** Compares the bytes of a read, which comes in pieces, with those that it should have. */
 export function checkRead(plan: ReadPlan, expected: Buffer, pieceBytes: number, step: number | undefined): void {
   const found = Buffer.alloc(expected.length, 0xa5);
-  same(plan.totalBytes, expected.length, 'bytes of a read');
+  same(plan.tensors.totalBytes, expected.length, 'bytes of a read');
   for (let at = 0; at < found.length; at += pieceBytes) toEnd(readBytes(plan, at, found.subarray(at, at + pieceBytes)));
   if (!found.equals(expected)) explain(plan, found, expected, step);
 }
@@ -35,7 +36,7 @@ export function checkRead(plan: ReadPlan, expected: Buffer, pieceBytes: number, 
 /** Any NaN is the same NaN; everything else is told with its place, gaps too. */
 function explain(plan: ReadPlan, found: Buffer, expected: Buffer, step: number | undefined): void {
   const gaps = Uint8Array.from(found);
-  for (const { tensor, dtype, offset, bytes } of plan.tensors) {
+  for (const { tensor, dtype, offset, bytes } of entriesOf(plan)) {
     gaps.fill(0, offset, offset + bytes);
     const [a, b] = [found, expected].map((space) => Uint8Array.from(space.subarray(offset, offset + bytes)).buffer);
     const as = tensor.policy === 'AVERAGE' ? dtype : 'U8';

@@ -41,7 +41,7 @@ const stepsOf = (run: Run, average = 'a'): number[] =>
 
 function combine(run: Run, sigmaRel: number, step?: number) {
   const combination = toEnd(planCombination('r', run.layout, run.head, gammaOf(sigmaRel), step, 'ALL', 'F64'));
-  const bytes = Buffer.alloc(combination.plan.totalBytes);
+  const bytes = Buffer.alloc(combination.plan.tensors.totalBytes);
   toEnd(readBytes(combination.plan, 0, bytes));
   return { ...combination, values: f64At(bytes, 2) };
 }
@@ -224,7 +224,7 @@ describe('a combination', () => {
     const { plan } = toEnd(
       planCombination('r', run.layout, run.head, gammaOf(0.07), undefined, (index) => index === 1, 'F32'),
     );
-    const whole = Buffer.alloc(plan.totalBytes);
+    const whole = Buffer.alloc(plan.tensors.totalBytes);
     toEnd(readBytes(plan, 0, whole));
     const first = whole.readFloatLE(0);
     // F16 snapshots round to 4 at 5,000; they have little weight.

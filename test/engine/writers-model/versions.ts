@@ -1,5 +1,6 @@
 import { toEnd } from '../../../src/common/index.js';
 import { type Box, BoxList, planRead, type Reader, type RetentionSpec, type Run } from '../../../src/engine/index.js';
+import { entriesOf } from '../fixtures.js';
 import { checkRead, checkVersion, same, sameAll } from '../model/compare.js';
 import { countOf, type NaiveRun, type NaiveVersion } from '../model/naive-run.js';
 import type { Random } from '../model/random.js';
@@ -107,7 +108,7 @@ export class Versions {
     const { run, naive, random } = this;
     const average = random.below(naive.spec.averages.length);
     const plan = toEnd(planRead(run.layout, run.head, run.head.shadows[average]!, () => true));
-    const served = new Set(plan.tensors.map(({ tensor }) => tensor.name));
+    const served = new Set(entriesOf(plan).map(({ tensor }) => tensor.name));
     const boxes = dealBoxes(random, naive.spec.tensors, random.between(1, 3))[0]!.filter(({ tensor }) => {
       return served.has(naive.spec.tensors[tensor]!.name);
     });
