@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, Protocol, TypeVar
 
@@ -61,8 +62,12 @@ class Stub:
     def __init__(self, target: str, timeout: float) -> None:
         self._target = target
         self._timeout = timeout
-        # A proxy's "this machine" is another one.
-        own = (("grpc.enable_http_proxy", 0),) if is_loopback(target) else ()
+        # Channels with the same options share a connection, also a forked child's with those that it inherits, of which
+        # gRPC does not always notice that they are of no use there.
+        own: tuple[tuple[str, int], ...] = (("shadowkeep.process", os.getpid()),)
+        if is_loopback(target):
+            # A proxy's "this machine" is another one.
+            own += (("grpc.enable_http_proxy", 0),)
         self._channel = channel = grpc.insecure_channel(target, options=CHANNEL_OPTIONS + own)
         self._open_run = self._unary("OpenRun", wire.OpenRunRequest, wire.OpenRunResponse)
         self.get_run = self._unary("GetRun", wire.GetRunRequest, wire.RunInfo)
