@@ -6,7 +6,7 @@ import type { SnapshotPlan } from './post-hoc/index.js';
 import { copyElements } from './read.js';
 import { choiceOf, isFiltered } from './tensor-filter.js';
 import type { AverageState, Shadow, Version } from './version.js';
-import { planWire, type WirePlan } from './wire-plan.js';
+import { planningWire, type WirePlan } from './wire-plan.js';
 
 /** What a commit does, decided before the first byte is folded. */
 export interface CommitPlan {
@@ -55,15 +55,15 @@ export class FoldPlans {
     this.#layout = layout;
   }
 
-  /** The writer's own plan, unless averages or tensors are left out. */
-  planFor(own: WirePlan, shadows: readonly Shadow[], { skipped, advances }: CommitPlan): WirePlan {
+  /** The writer's own plan, unless averages or tensors are left out. Yields between slices. */
+  *planFor(own: WirePlan, shadows: readonly Shadow[], { skipped, advances }: CommitPlan): Generator<void, WirePlan> {
     const specs = shadows.map(({ spec }) => spec);
     const isWhole = !specs.some(isFiltered);
     if (isWhole && skipped.size === 0) return own;
     if (skipped.size > 0) {
       const averagesOf = averagesOfTensor(this.#layout, shadows);
       const beginning = beginningAverages(shadows, advances);
-      return planWire(this.#layout, own.wireDType, (tensor, at) =>
+      return yield* planningWire(this.#layout, own.wireDType, (tensor, at) =>
         skipped.has(tensor) ? averagesOf(tensor, at) & beginning : averagesOf(tensor, at),
       );
     }
@@ -71,7 +71,7 @@ export class FoldPlans {
     if (last?.own === own && last.specs.length === specs.length && last.specs.every((spec, i) => spec === specs[i])) {
       return last.plan;
     }
-    const plan = planWire(this.#layout, own.wireDType, averagesOfTensor(this.#layout, shadows));
+    const plan = yield* planningWire(this.#layout, own.wireDType, averagesOfTensor(this.#layout, shadows));
     this.#last = { own, specs, plan };
     return plan;
   }

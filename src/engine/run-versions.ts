@@ -120,9 +120,9 @@ export class RunVersions {
   }
 
   /** The fold of a step that is staged whole, in slices. */
-  fold({ pages, plan: own }: StagedStep, plan: CommitPlan): Iterable<void> {
-    const wire = this.#foldPlans.planFor(own, this.head.shadows, plan);
-    return foldCommit(wire, pages, plan, this.pool.pageBytes, this.#yieldElements);
+  *fold({ pages, plan: own }: StagedStep, plan: CommitPlan): Generator<void> {
+    const wire = yield* this.#foldPlans.planFor(own, this.head.shadows, plan);
+    yield* foldCommit(wire, pages, plan, this.pool.pageBytes, this.#yieldElements);
   }
 
   /** What was folded becomes the head. */

@@ -1,4 +1,4 @@
-import { assert, quote, ShadowkeepError } from '../common/index.js';
+import { assert, quote, ShadowkeepError, toEnd } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
 import {
   type Drive,
@@ -9,6 +9,7 @@ import {
   Writers,
 } from './assembly/index.js';
 import type { AverageSpec } from './averages/index.js';
+import { checkTrainer } from './check-trainer.js';
 import { Committer } from './committer.js';
 import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
@@ -212,15 +213,23 @@ export class Run {
   }
 
   /**
-   * The stream of a writer; it is ready when all have declared their boxes, and takes the memory of one step then.
-   * `onFailure` is told when it is closed from outside: by a newer generation, with its run, because its step got no bytes
-   * for too long. Only `whenSettled`.
+   * The stream of a writer; it is ready when all have declared their boxes and these are proved to be a whole: it takes the
+   * memory of one step then. `onFailure` is told when it is closed from outside: by a newer generation, with its run, because
+   * its step got no bytes for too long. Yields between slices; the first one only `whenSettled`.
    */
-  openWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Writer {
+  *openingWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Generator<void, Writer> {
     this.#checkSettled();
     this.#lineage.check(request.generation);
     this.#writers ??= this.#newWriters();
-    return this.#writers.open(request, onFailure);
+    const writers = this.#writers;
+    const writer = writers.open(request, onFailure);
+    yield* writers.proving(writer);
+    return writer;
+  }
+
+  /** The same in one go. */
+  openWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Writer {
+    return toEnd(this.openingWriter(request, onFailure));
   }
 
   /** A stream has ended. What it has sent of a step is kept until `forgetWriter`, for one that comes back. Idempotent. */
@@ -337,47 +346,8 @@ export class Run {
     this.#checkSettled();
     const isNew = this.#lineage.isNew(incarnation);
     const version = isNew && resumeStep !== undefined ? this.#versions.history.newestUntil(resumeStep) : undefined;
-    if (isNew || incarnation === '') this.#checkTrainer(resumeStep, trainerStep, version);
+    if (isNew || incarnation === '') checkTrainer(this, resumeStep, trainerStep, version);
     return version;
-  }
-
-  #checkTrainer(resumeStep: number | undefined, trainerStep: number | undefined, version: Version | undefined): void {
-    const { committedStep } = this;
-    const name = quote(this.spec.name);
-    if (committedStep === undefined) return;
-    const retained = `retained are steps [${this.retainedSteps.join(', ')}]`;
-    if (resumeStep !== undefined && version === undefined) {
-      throw new ShadowkeepError(
-        'VERSION_NOT_FOUND',
-        `run ${name} has no version at or below step ${resumeStep} to go on from: ${committedStep} is committed, ${retained}`,
-        { metadata: { resumeStep, committedStep } },
-      );
-    }
-    if (trainerStep === undefined || trainerStep === committedStep) return;
-    const metadata = { trainerStep, committedStep };
-    if (trainerStep > committedStep) {
-      throw new ShadowkeepError(
-        'RUN_BEHIND',
-        `run ${name} has committed step ${committedStep}, the trainer comes back from step ${trainerStep}: what lies between ` +
-          `is not in its averages; go on without trainer_step, restore a checkpoint of step ${committedStep}, or begin another run`,
-        { metadata },
-      );
-    }
-    if (resumeStep !== undefined) return;
-    if (trainerStep === 0) {
-      throw new ShadowkeepError(
-        'RUN_HAS_COMMITS',
-        `run ${name} has committed step ${committedStep}, the trainer begins at step 0: open another run, delete this one, ` +
-          `go on in it without trainer_step, or rewind with resume_step; ${retained}`,
-        { metadata },
-      );
-    }
-    throw new ShadowkeepError(
-      'TRAINER_BEHIND',
-      `run ${name} has committed step ${committedStep}, the trainer comes back from step ${trainerStep}: go on without ` +
-        `trainer_step, steps up to ${committedStep} are acknowledged and not folded, or rewind with resume_step; ${retained}`,
-      { metadata },
-    );
   }
 
   #rewind(version: Version, generation: number): void {

@@ -1,4 +1,4 @@
-import { alignedBytes, DTYPE_BYTES, type FloatDType, isFloatDType } from '../common/index.js';
+import { alignedBytes, DTYPE_BYTES, type FloatDType, isFloatDType, toEnd } from '../common/index.js';
 import { type Layout, type PlacedTensor, wireDTypeOf } from './layout.js';
 
 /** A contiguous piece of a byte space and of a flat space. */
@@ -33,24 +33,35 @@ export interface WirePlan {
   readonly firstStepBytes: number;
 }
 
+/** Tensors that are placed between two yields, by up to 16 averages: under a millisecond. */
+const SLICE_TENSORS = 1_024;
+
 /** Every average takes every tensor. */
 const ALL_AVERAGES = -1;
 
+/** What says which averages fold a tensor. */
+type AveragesOf = (tensor: PlacedTensor, index: number) => number;
+
+export function planWire(layout: Layout, wireDType: FloatDType | undefined, averagesOf?: AveragesOf): WirePlan {
+  return toEnd(planningWire(layout, wireDType, averagesOf));
+}
+
 /**
- * The byte space of a whole step, which is that of one writer that sends the whole layout. Neighbours that run in step, and are folded into the same
- * averages, become one segment. `averagesOf` says which those are; default all.
+ * The byte space of a whole step, which is that of one writer that sends the whole layout. Neighbours that run in step, and are
+ * folded into the same averages, become one segment. `averagesOf` says which those are; default all. Yields between slices.
  */
-export function planWire(
+export function* planningWire(
   layout: Layout,
   wireDType: FloatDType | undefined,
-  averagesOf: (tensor: PlacedTensor, index: number) => number = () => ALL_AVERAGES,
-): WirePlan {
+  averagesOf: AveragesOf = () => ALL_AVERAGES,
+): Generator<void, WirePlan> {
   const boxes: WireBox[] = [];
   const offsets = new Float64Array(layout.tensors.length);
   let wireOffset = 0;
-  const place = (isOnce: boolean): Segment[] => {
+  const place = function* (isOnce: boolean): Generator<void, Segment[]> {
     const segments: Segment[] = [];
     for (const [index, tensor] of layout.tensors.entries()) {
+      if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
       if (tensor.policy === 'IGNORE' || tensor.count === 0 || (tensor.policy === 'COPY_ONCE') !== isOnce) continue;
       const dtype = wireDTypeOf(tensor, wireDType);
       const bytes = tensor.count * DTYPE_BYTES[dtype];
@@ -68,9 +79,9 @@ export function planWire(
     }
     return segments;
   };
-  const segments = place(false);
+  const segments = yield* place(false);
   const stepBytes = wireOffset;
-  const onceSegments = place(true);
+  const onceSegments = yield* place(true);
   return { wireDType, segments, onceSegments, boxes, offsets, stepBytes, firstStepBytes: wireOffset };
 }
 

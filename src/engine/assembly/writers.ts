@@ -1,8 +1,9 @@
-import { type FloatDType, quote, ShadowkeepError } from '../../common/index.js';
+import { assert, type FloatDType, quote, ShadowkeepError } from '../../common/index.js';
 import type { Layout } from '../layout.js';
 import type { Ledger } from '../ledger.js';
 import type { PagePool } from '../page-pool.js';
 import type { RunSpec } from '../run-spec.js';
+import type { WirePlan } from '../wire-plan.js';
 import { type BoxList, World } from '../world/index.js';
 import { Member } from './member.js';
 import { Pipeline, type PipelineRun } from './pipeline.js';
@@ -50,6 +51,7 @@ export class Writers {
   /** The last stream of each writer whose staged bytes are kept. */
   readonly #held = new Map<number, Writer>();
   readonly #sessions = new Sessions();
+  #isProving = false;
   #pipeline: Pipeline | undefined;
 
   constructor(
@@ -75,8 +77,8 @@ export class Writers {
   }
 
   /**
-   * Opens the stream of a writer; it is ready when all have declared. Throws INVALID_FIELD, WRITER_BUSY, BOXES_CHANGED,
-   * WRITERS_MISMATCH, BOX_GAP, BOX_OVERLAP, MEMORY_EXHAUSTED.
+   * Opens the stream of a writer; it is ready when all have declared and `proving` has begun their steps. Throws INVALID_FIELD,
+   * WRITER_BUSY, BOXES_CHANGED, WRITERS_MISMATCH, MEMORY_EXHAUSTED.
    */
   open(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Writer {
     const { writer: number } = request;
@@ -103,8 +105,22 @@ export class Writers {
       return stream;
     }
     this.#waiting.set(number, stream);
-    if (this.#world.isComplete) this.#begin(stream);
     return stream;
+  }
+
+  /**
+   * When all have declared: proves that their boxes are a whole, and begins their streams. Yields between slices; who goes or
+   * comes meanwhile is seen. `last` is who is refused what cannot be. Throws BOX_GAP, BOX_OVERLAP, which all are told, and
+   * MEMORY_EXHAUSTED: the others go on waiting.
+   */
+  *proving(last: Writer): Generator<void> {
+    if (this.#isProving) return;
+    this.#isProving = true;
+    try {
+      while (this.#world.isComplete && !this.#world.isProved) yield* this.#prove(last);
+    } finally {
+      this.#isProving = false;
+    }
   }
 
   /** A stream has ended: what it has sent of a step is kept until `forget`. */
@@ -169,39 +185,30 @@ export class Writers {
     });
   }
 
-  /** The last of all writers has declared. */
-  #begin(last: Writer): void {
-    const { plan } = this.#world;
-    const pipeline = this.#openPipeline(last);
+  *#prove(last: Writer): Generator<void> {
     try {
-      this.#world.prove();
+      yield* this.#world.proving((plan) => this.#begin(plan));
     } catch (error) {
-      pipeline.close();
-      this.#world.reset();
-      this.#waiting.delete(last.number);
+      const isFault = !this.#world.isComplete;
+      this.leave(last);
       this.#held.delete(last.number);
-      if (error instanceof ShadowkeepError) this.failAll(error);
+      if (isFault && error instanceof ShadowkeepError) this.failAll(error);
       throw error;
     }
-    this.#pipeline = pipeline;
+    if (!this.#world.isProved) return;
     this.#members = Array.from({ length: this.count }, (_, number) => {
       const { part, leftOut } = this.#world.partOf(number);
-      return new Member(number, plan, part, leftOut, this.#spec.nonFinite);
+      return new Member(number, this.#world.plan, part, leftOut, this.#spec.nonFinite);
     });
+    const { pipeline } = this;
+    assert(pipeline !== undefined, 'it was made with the proof');
     for (const stream of this.#waiting.values()) stream.begin(this.#members[stream.number]!, pipeline);
     this.#waiting.clear();
   }
 
-  /** Takes the memory of a step; without it the last stream is not opened, and the others go on waiting. */
-  #openPipeline(last: Writer): Pipeline {
-    try {
-      const { plan, sendsGaps } = this.#world;
-      return new Pipeline(this.#run, this.#pool, plan, this.count, sendsGaps);
-    } catch (error) {
-      this.leave(last);
-      this.#held.delete(last.number);
-      throw error;
-    }
+  /** Takes the memory of a step. Throws MEMORY_EXHAUSTED. */
+  #begin(plan: WirePlan): void {
+    this.#pipeline = new Pipeline(this.#run, this.#pool, plan, this.count, this.#world.sendsGaps);
   }
 
   #close(): void {

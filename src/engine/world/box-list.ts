@@ -57,17 +57,30 @@ export class BoxList {
     return { offset: this.dims.subarray(begin, middle), extent: this.dims.subarray(middle, end) };
   }
 
+  /** Where a box begins in a dimension. */
+  offsetOf(index: number, dim: number): number {
+    const begin = this.first[index]!;
+    return begin === this.first[index + 1]! ? 0 : this.dims[begin + dim]!;
+  }
+
+  /** How long a box is in a dimension of a tensor of this shape. */
+  extentOf(index: number, dim: number, shape: readonly number[]): number {
+    const begin = this.first[index]!;
+    return begin === this.first[index + 1]! ? shape[dim]! : this.dims[begin + shape.length + dim]!;
+  }
+
   /** How many elements a box of this shape has. */
-  elements(index: number, tensor: Pick<TensorSpec, 'shape'>): number {
-    const { extent } = this.place(index, tensor);
+  elements(index: number, { shape }: Pick<TensorSpec, 'shape'>): number {
     let elements = 1;
-    for (let dim = 0; dim < extent.length; dim++) elements *= extent[dim]!;
+    for (let dim = 0; dim < shape.length; dim++) elements *= this.extentOf(index, dim, shape);
     return elements;
   }
 
-  /** Whether a box of it is one of a replica group. */
-  get hasReplicas(): boolean {
-    return this.replicaGroup.some((group) => group !== 0);
+  /** How many of its boxes are in replica groups. */
+  get sharedCount(): number {
+    let count = 0;
+    for (const group of this.replicaGroup) if (group !== 0) count += 1;
+    return count;
   }
 
   /** Memory that it takes. */

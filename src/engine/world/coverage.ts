@@ -1,5 +1,10 @@
+import { BOX_CUT_COUNT_MAX } from '../../common/index.js';
 import type { PlacedTensor } from '../layout.js';
 import type { BoxList } from './box-list.js';
+import { CornerSums } from './corner-sums.js';
+
+/** Corners of one box: the most that are inside of its tensor. */
+const BOX_CORNER_COUNT_MAX = 2 ** BOX_CUT_COUNT_MAX;
 
 /** The first element of a tensor that is in no box, or in more than one. */
 export interface Fault {
@@ -15,7 +20,7 @@ export interface Fault {
  *
  * Let c(x) be in how many boxes x is, minus one. A box adds ±1 to the mixed difference of c at each of its corners, and
  * c ≡ 0 exactly when all these sum to zero. So only corners are kept, and where boxes meet they cancel: a box costs as
- * many map operations as it has corners inside of the tensor (2 when it is cut along one dimension), whatever the
+ * many look-ups as it has corners inside of the tensor (2 when it is cut along one dimension), whatever the
  * others are, and boxes that come in order leave next to nothing behind.
  *
  * Corners at the tensor's far end say nothing about its inside and are left out. A corner is named by its row-major
@@ -25,36 +30,63 @@ export interface Fault {
 export class Coverage {
   readonly #tensors: readonly PlacedTensor[];
   /**
-   * By tensor: the sum at each corner where it is not zero. One has a place of its own (none where its sum is 0), because
-   * boxes that come in order leave no more; the others are in a map.
+   * By tensor: the sum at a corner of its own (none where it is 0), because boxes that come in order leave no more. The
+   * others are in a table, by their place among the elements of all tensors.
    */
   readonly #corner: Float64Array;
   readonly #sum: Int32Array;
-  readonly #others: (Map<number, number> | undefined)[];
-  /** How many tensors have any. */
-  #faultyCount = 0;
+  readonly #others: CornerSums;
+  /** Where the elements of each tensor begin among those of all. */
+  readonly #begin: Float64Array;
+  /** How many tensors have a sum at a corner of their own. */
+  #ownCount = 0;
+  /** Boxes that were added, beside the work of the table. */
+  #boxCount = 0;
   /** Of the box at hand: how far its far side lies in each dimension in which that is inside of the tensor. */
   readonly #cuts: number[] = [];
 
-  /** Tensors without elements, and those that are not sent, need no boxes. */
-  constructor(tensors: readonly PlacedTensor[]) {
+  /**
+   * Tensors without elements, and those that are not sent, need no boxes. `reserve` is told how many bytes it takes more than
+   * a few for each tensor; it throws when there are not so many.
+   */
+  constructor(tensors: readonly PlacedTensor[], reserve: (bytes: number) => void) {
     this.#tensors = tensors;
     this.#corner = new Float64Array(tensors.length);
     this.#sum = new Int32Array(tensors.length);
-    this.#others = new Array(tensors.length).fill(undefined);
+    this.#begin = new Float64Array(tensors.length);
+    this.#others = new CornerSums(reserve);
+    let begin = 0;
     for (const [index, { count, policy }] of tensors.entries()) {
+      this.#begin[index] = begin;
+      begin += count;
       if (count > 0 && policy !== 'IGNORE') this.#bump(index, 0, -1);
     }
   }
 
-  /** Adds a box of a list, or with sign -1 takes it back. */
-  add(boxes: BoxList, index: number, sign: 1 | -1): void {
+  /** Whether there is room for one more box. */
+  get hasRoom(): boolean {
+    return this.#others.hasRoom(BOX_CORNER_COUNT_MAX);
+  }
+
+  /** Makes room. Yields between slices; throws what `reserve` throws. */
+  *makeRoom(): Generator<void> {
+    yield* this.#others.makeRoom(BOX_CORNER_COUNT_MAX);
+  }
+
+  /** What has been done so far, in boxes and look-ups. */
+  get work(): number {
+    return this.#boxCount + this.#others.work;
+  }
+
+  /** Adds a box of a list: there must be room. */
+  add(boxes: BoxList, index: number): void {
+    this.#boxCount += 1;
     const tensor = boxes.tensor[index]!;
     const { shape, count } = this.#tensors[tensor]!;
     const begin = boxes.first[index]!;
     if (count === 0) return;
     if (begin === boxes.first[index + 1]!) {
-      this.#bump(tensor, 0, sign);
+      this.#bump(tensor, 0, 1);
       return;
     }
     const cuts = this.#cuts;
@@ -71,7 +103,7 @@ export class Coverage {
     }
     for (let subset = 0; subset < 1 << cutCount; subset++) {
       let at = corner;
-      let sum: number = sign;
+      let sum = 1;
       for (let cut = 0; cut < cutCount; cut++) {
         if ((subset & (1 << cut)) === 0) continue;
         at += cuts[cut]!;
@@ -81,14 +113,18 @@ export class Coverage {
     }
   }
 
-  /** The first fault of the first tensor that has one; undefined: the boxes tile every tensor. */
-  get fault(): Fault | undefined {
-    if (this.#faultyCount === 0) return undefined;
-    const index = this.#tensors.findIndex((_, at) => this.#sum[at] !== 0 || (this.#others[at]?.size ?? 0) > 0);
+  /** The first fault of the first tensor that has one; undefined: the boxes tile every tensor. Yields between slices. */
+  *fault(): Generator<void, Fault | undefined> {
+    if (this.#ownCount === 0 && this.#others.size === 0) return undefined;
+    let { corner: first, sum } = yield* this.#others.first();
+    const own = this.#sum.findIndex((value) => value !== 0);
+    if (own >= 0 && this.#begin[own]! + this.#corner[own]! < first) {
+      first = this.#begin[own]! + this.#corner[own]!;
+      sum = this.#sum[own]!;
+    }
+    const index = this.#begin.findLastIndex((begin, at) => begin <= first && this.#tensors[at]!.count > 0);
     const tensor = this.#tensors[index]!;
-    let [first, sum] =
-      this.#sum[index] === 0 ? [Number.POSITIVE_INFINITY, 0] : [this.#corner[index]!, this.#sum[index]!];
-    for (const [corner, value] of this.#others[index] ?? []) if (corner < first) [first, sum] = [corner, value];
+    first -= this.#begin[index]!;
     const element: number[] = [];
     for (const extent of tensor.shape.toReversed()) {
       element.unshift(first % extent);
@@ -98,29 +134,16 @@ export class Coverage {
   }
 
   #bump(tensor: number, corner: number, by: number): void {
-    const others = this.#others[tensor];
-    const isOnlyOne = others === undefined || others.size === 0;
-    if (this.#sum[tensor] !== 0 && this.#corner[tensor] === corner) {
-      this.#sum[tensor]! += by;
-      if (this.#sum[tensor] === 0 && isOnlyOne) this.#faultyCount -= 1;
-    } else if (this.#sum[tensor] === 0 && isOnlyOne) {
+    const own = this.#sum[tensor]!;
+    if (own !== 0 && this.#corner[tensor] === corner) {
+      this.#sum[tensor] = own + by;
+      if (own + by === 0) this.#ownCount -= 1;
+    } else if (own === 0 && this.#others.size === 0) {
       this.#corner[tensor] = corner;
       this.#sum[tensor] = by;
-      this.#faultyCount += 1;
+      this.#ownCount += 1;
     } else {
-      this.#bumpOther(tensor, corner, by);
-    }
-  }
-
-  #bumpOther(tensor: number, corner: number, by: number): void {
-    const others = this.#others[tensor] ?? new Map<number, number>();
-    this.#others[tensor] = others;
-    const sum = (others.get(corner) ?? 0) + by;
-    if (sum !== 0) {
-      others.set(corner, sum);
-    } else {
-      others.delete(corner);
-      if (others.size === 0 && this.#sum[tensor] === 0) this.#faultyCount -= 1;
+      this.#others.add(this.#begin[tensor]! + corner, by);
     }
   }
 }

@@ -7,6 +7,9 @@ import { rowOffset, rowsOf, visitRows } from './rows.js';
 /** Runs of a writer's bytes that are put in their places in one go: under a millisecond. */
 const SLICE_RUNS = 2_048;
 
+/** Boxes that become spans between two yields: under a millisecond. */
+const SLICE_BOXES = 1_024;
+
 /** A span whose bytes do not lie together in the step: rows of one length, in bytes. */
 interface SpanRows {
   readonly rowBytes: number;
@@ -41,19 +44,28 @@ export class Part {
     this.firstStepBytes = spans.wireBytes;
   }
 
-  /** All tensors, whole, in the order of the layout. */
-  static whole({ boxes }: WirePlan): Part {
+  /** All tensors, whole, in the order of the layout. Yields between slices. */
+  static *whole({ boxes }: WirePlan): Generator<void, Part> {
     const spans = new SpanBuilder(boxes.length);
     let stepBytes = 0;
-    for (const { tensor, wireOffset, bytes } of boxes) {
+    for (const [index, { tensor, wireOffset, bytes }] of boxes.entries()) {
+      if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
       spans.add(wireOffset, bytes, undefined, WHOLE);
       if (tensor.policy !== 'COPY_ONCE') stepBytes = spans.wireBytes;
     }
     return new Part(spans, stepBytes);
   }
 
-  /** The boxes of a writer that it `sends`, in their order; those of tensors of policy COPY_ONCE behind the others. */
-  static of(boxes: BoxList, plan: WirePlan, tensors: readonly PlacedTensor[], sends: (index: number) => boolean): Part {
+  /**
+   * The boxes of a writer that it `sends`, in their order; those of tensors of policy COPY_ONCE behind the others. Yields between
+   * slices.
+   */
+  static *of(
+    boxes: BoxList,
+    plan: WirePlan,
+    tensors: readonly PlacedTensor[],
+    sends: (index: number) => boolean,
+  ): Generator<void, Part> {
     const spans = new SpanBuilder(boxes.count);
     const once: number[] = [];
     const add = (tensor: PlacedTensor, index: number): void => {
@@ -63,13 +75,17 @@ export class Part {
       addBox(spans, plan.offsets[boxes.tensor[index]!]!, elementBytes, tensor.count, rows);
     };
     for (let index = 0; index < boxes.count; index++) {
+      if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
       const tensor = tensors[boxes.tensor[index]!]!;
       if (!sends(index)) continue;
       if (tensor.policy === 'COPY_ONCE') once.push(index);
       else add(tensor, index);
     }
     const stepBytes = spans.wireBytes;
-    for (const index of once) add(tensors[boxes.tensor[index]!]!, index);
+    for (const [at, index] of once.entries()) {
+      if (at % SLICE_BOXES === SLICE_BOXES - 1) yield;
+      add(tensors[boxes.tensor[index]!]!, index);
+    }
     return new Part(spans, stepBytes);
   }
 

@@ -1,78 +1,152 @@
 import type { PlacedTensor } from '../layout.js';
 import type { BoxList } from './box-list.js';
+import { mixed } from './mixed.js';
+import { sortedFalling } from './sorted-falling.js';
 
-/** A box that several writers hold. */
-interface Replica {
-  readonly elements: number;
-  /** Who holds it, and its index in each one's boxes. */
-  readonly members: { readonly writer: number; readonly index: number }[];
-}
+/** Bytes of the columns below for each box: of its replica, its slots and its membership. */
+const BOX_BYTES = 20 + 16 + 12;
 
-/** Boxes of replica groups: who holds them, and which of those sends. */
+/** Members that are looked at between two yields: under a millisecond. */
+const SLICE_MEMBERS = 8_192;
+
+/**
+ * Boxes of replica groups: who holds them, and which of those sends. In columns: ranks that hold the same shards declare
+ * millions of boxes.
+ */
 export class Replicas {
   readonly #tensors: readonly PlacedTensor[];
-  readonly #replicas = new Map<string, Replica>();
+  readonly #lists: readonly BoxList[];
+  /** A replica and one more, in the first slot that was free from that of its hash on. */
+  readonly #slots: Int32Array;
+  /** By replica: its elements, its hash, its first and its last member. */
+  readonly #elements: Float64Array;
+  readonly #hashes: Int32Array;
+  readonly #firsts: Int32Array;
+  readonly #lasts: Int32Array;
+  #count = 0;
+  /** By member: whose box it is, its index there, and the next member of its replica; 0: there is none. */
+  readonly #writers: Int32Array;
+  readonly #indices: Int32Array;
+  readonly #nexts: Int32Array;
+  #memberCount = 0;
+  /** What has been done so far, in slots that were looked at. */
+  work = 0;
 
-  constructor(tensors: readonly PlacedTensor[]) {
+  /** `lists`: the boxes of all writers, by their numbers; `boxCount` of them are in groups. */
+  constructor(tensors: readonly PlacedTensor[], lists: readonly BoxList[], boxCount: number) {
     this.#tensors = tensors;
+    this.#lists = lists;
+    this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * boxCount + 1)));
+    this.#elements = new Float64Array(boxCount);
+    [this.#hashes, this.#firsts, this.#lasts] = threeColumns(boxCount);
+    [this.#writers, this.#indices, this.#nexts] = threeColumns(boxCount);
   }
 
-  get isEmpty(): boolean {
-    return this.#replicas.size === 0;
+  /** Memory that it takes for so many boxes. */
+  static bytesOf(boxCount: number): number {
+    return boxCount * BOX_BYTES;
   }
 
-  /** Says that a writer holds a box of a group too; false: it is the first one. One writer cannot be its own replica. */
-  join(boxes: BoxList, index: number, writer: number): boolean {
-    const key = this.#keyOf(boxes, index);
-    const replica = this.#replicas.get(key);
-    if (replica === undefined) {
-      const elements = boxes.elements(index, this.#tensors[boxes.tensor[index]!]!);
-      this.#replicas.set(key, { elements, members: [{ writer, index }] });
-      return false;
+  /**
+   * Says that a writer holds a box of a group too; false: it is the first one. One writer cannot be its own replica. They
+   * join in rising order.
+   */
+  join(writer: number, index: number): boolean {
+    const hash = this.#hashOf(writer, index);
+    const slot = this.#slotOf(hash, writer, index);
+    const found = this.#slots[slot]! - 1;
+    const member = this.#memberCount;
+    if (found >= 0 && this.#writers[this.#lasts[found]!] === writer) return false;
+    this.#memberCount += 1;
+    this.#writers[member] = writer;
+    this.#indices[member] = index;
+    if (found >= 0) {
+      this.#nexts[this.#lasts[found]!] = member;
+      this.#lasts[found] = member;
+      return true;
     }
-    if (replica.members.some((member) => member.writer === writer)) return false;
-    replica.members.push({ writer, index });
-    return true;
-  }
-
-  /** Says that a writer holds it no more; true: others still do. */
-  leave(boxes: BoxList, index: number, writer: number): boolean {
-    const key = this.#keyOf(boxes, index);
-    const replica = this.#replicas.get(key);
-    const at = replica?.members.findIndex((member) => member.writer === writer && member.index === index) ?? -1;
-    // A second box of a writer that has it already was never a member.
-    if (replica === undefined || at < 0) return false;
-    replica.members.splice(at, 1);
-    if (replica.members.length > 0) return true;
-    this.#replicas.delete(key);
+    const replica = this.#count++;
+    this.#slots[slot] = replica + 1;
+    this.#hashes[replica] = hash;
+    this.#elements[replica] = this.#elementsOf(writer, index);
+    this.#firsts[replica] = member;
+    this.#lasts[replica] = member;
     return false;
   }
 
   /**
-   * Which boxes each writer leaves to others: of each box one member sends, the largest boxes first, each by the member
-   * that has the least to send so far. `sent` are the elements that each writer sends anyway.
+   * Which boxes each writer leaves to others, 1 for each by its index: of each box one member sends, the largest boxes first,
+   * each by the member that has the least to send so far. `sent` are the elements that each writer sends anyway. Yields
+   * between slices.
    */
-  leftOut(sent: readonly number[]): ReadonlyMap<number, ReadonlySet<number>> {
+  *leftOut(sent: readonly number[]): Generator<void, Uint8Array[]> {
     const load = [...sent];
-    const left = new Map<number, Set<number>>();
-    for (const { elements, members } of [...this.#replicas.values()].sort((a, b) => b.elements - a.elements)) {
-      const sorted = members.toSorted((a, b) => load[a.writer]! - load[b.writer]! || a.writer - b.writer);
-      for (const [rank, { writer, index }] of sorted.entries()) {
-        if (rank === 0) {
-          load[writer]! += elements;
-          continue;
-        }
-        const indices = left.get(writer) ?? new Set();
-        left.set(writer, indices.add(index));
+    const left = this.#lists.map(({ count }) => new Uint8Array(count));
+    let members = 0;
+    for (const replica of yield* sortedFalling(this.#elements.subarray(0, this.#count))) {
+      const first = this.#firsts[replica]!;
+      let sender = first;
+      for (let member = first, next = -1; next !== 0; member = next) {
+        const writer = this.#writers[member]!;
+        left[writer]![this.#indices[member]!] = 1;
+        if (load[writer]! < load[this.#writers[sender]!]!) sender = member;
+        members += 1;
+        next = this.#nexts[member]!;
       }
+      load[this.#writers[sender]!]! += this.#elements[replica]!;
+      left[this.#writers[sender]!]![this.#indices[sender]!] = 0;
+      if (members < SLICE_MEMBERS) continue;
+      members = 0;
+      yield;
     }
     return left;
   }
 
-  /** The same box of the same group has the same key. */
-  #keyOf(boxes: BoxList, index: number): string {
-    const { offset, extent } = boxes.place(index, this.#tensors[boxes.tensor[index]!]!);
-    const place = [boxes.tensor[index], boxes.replicaGroup[index], ...Array.from(offset), ...Array.from(extent)];
-    return place.join();
+  /** Where the same box of the same group is, or would be. */
+  #slotOf(hash: number, writer: number, index: number): number {
+    const mask = this.#slots.length - 1;
+    for (let slot = hash & mask; ; slot = (slot + 1) & mask) {
+      this.work += 1;
+      const replica = this.#slots[slot]! - 1;
+      if (replica < 0) return slot;
+      if (this.#hashes[replica] !== hash) continue;
+      const member = this.#firsts[replica]!;
+      if (this.#isSame(writer, index, this.#writers[member]!, this.#indices[member]!)) return slot;
+    }
   }
+
+  #hashOf(writer: number, index: number): number {
+    const list = this.#lists[writer]!;
+    const tensor = list.tensor[index]!;
+    const { shape } = this.#tensors[tensor]!;
+    let hash = mixed(mixed(0, tensor), list.replicaGroup[index]!);
+    for (let dim = 0; dim < shape.length; dim++) {
+      const [offset, extent] = [list.offsetOf(index, dim), list.extentOf(index, dim, shape)];
+      hash = mixed(mixed(hash, offset), extent);
+      if (shape[dim]! > 2 ** 32) hash = mixed(mixed(hash, offset / 2 ** 32), extent / 2 ** 32);
+    }
+    return hash;
+  }
+
+  #isSame(writer: number, index: number, otherWriter: number, otherIndex: number): boolean {
+    const [list, other] = [this.#lists[writer]!, this.#lists[otherWriter]!];
+    const tensor = list.tensor[index]!;
+    if (tensor !== other.tensor[otherIndex] || list.replicaGroup[index] !== other.replicaGroup[otherIndex])
+      return false;
+    const { shape } = this.#tensors[tensor]!;
+    for (let dim = 0; dim < shape.length; dim++) {
+      if (list.offsetOf(index, dim) !== other.offsetOf(otherIndex, dim)) return false;
+      if (list.extentOf(index, dim, shape) !== other.extentOf(otherIndex, dim, shape)) return false;
+    }
+    return true;
+  }
+
+  #elementsOf(writer: number, index: number): number {
+    const list = this.#lists[writer]!;
+    return list.elements(index, this.#tensors[list.tensor[index]!]!);
+  }
+}
+
+function threeColumns(count: number): [Int32Array, Int32Array, Int32Array] {
+  return [new Int32Array(count), new Int32Array(count), new Int32Array(count)];
 }

@@ -1,9 +1,9 @@
 import { assert, type FloatDType, quote, ShadowkeepError } from '../../common/index.js';
 import type { Layout } from '../layout.js';
 import type { Ledger } from '../ledger.js';
-import { planWire, type WirePlan } from '../wire-plan.js';
+import { planningWire, type WirePlan } from '../wire-plan.js';
 import { BoxList } from './box-list.js';
-import { Coverage } from './coverage.js';
+import { Coverage, type Fault } from './coverage.js';
 import { Part } from './part.js';
 import { Replicas } from './replicas.js';
 
@@ -11,17 +11,29 @@ import { Replicas } from './replicas.js';
 interface Declaration {
   /** Of its boxes, which are not kept once their part is known; undefined: the whole layout. */
   readonly fingerprint: string | undefined;
-  boxes: BoxList | undefined;
-  /** Undefined until it is known which boxes of replica groups it sends. */
-  part: Part | undefined;
-  leftOut: readonly number[];
+  readonly boxes: BoxList | undefined;
+}
+
+/** What a writer sends, and which of its boxes others send. */
+export interface WriterPart {
+  readonly part: Part;
+  readonly leftOut: readonly number[];
+}
+
+/** What the proof finds out. */
+interface Proof {
+  readonly plan: WirePlan;
+  /** By writer. */
+  readonly parts: readonly WriterPart[];
+  /** What the parts take; that of a whole layout is next to nothing. */
+  readonly partBytes: number;
 }
 
 /** Boxes with nothing in them. */
 const NO_BOXES = BoxList.of([]);
 
-/** Nobody leaves anything to others. */
-const NONE: ReadonlyMap<number, ReadonlySet<number>> = new Map();
+/** Boxes, or look-ups for them, between two yields: under a millisecond. */
+const SLICE_WORK = 4_096;
 
 /**
  * The writers of one generation, and which part of a step each of them sends: declared one by one, and proved to be a
@@ -33,32 +45,27 @@ export class World {
   readonly #layout: Layout;
   readonly #ledger: Ledger;
   readonly #declarations = new Map<number, Declaration>();
-  #coverage: Coverage;
-  /** Writers whose boxes are in it. */
-  readonly #covered = new Set<number>();
-  #replicas: Replicas;
-  #plan: WirePlan | undefined;
-  #isProved = false;
+  #wireDType: FloatDType | undefined;
+  #proof: Proof | undefined;
   #reservedBytes = 0;
+  /** How often what is to be proved has changed. */
+  #changes = 0;
 
   constructor(run: string, layout: Layout, writerCount: number, ledger: Ledger) {
     this.writerCount = writerCount;
     this.#run = run;
     this.#layout = layout;
     this.#ledger = ledger;
-    this.#coverage = new Coverage(layout.tensors);
-    this.#replicas = new Replicas(layout.tensors);
-  }
-
-  /** The byte space of a whole step. */
-  get plan(): WirePlan {
-    assert(this.#plan !== undefined, 'somebody has declared');
-    return this.#plan;
   }
 
   /** Whether all writers have declared, and their boxes are a whole. */
   get isProved(): boolean {
-    return this.#isProved;
+    return this.#proof !== undefined;
+  }
+
+  /** The byte space of a whole step, once they are. */
+  get plan(): WirePlan {
+    return this.#proved.plan;
   }
 
   /** Whether the only writer sends the byte space of the step as it is. */
@@ -83,7 +90,7 @@ export class World {
    */
   declare(writer: number, boxes: BoxList | undefined, wireDType: FloatDType | undefined): void {
     const isFirst = this.#declarations.size === 0;
-    if (!isFirst && wireDType !== this.plan.wireDType) throw this.#otherDType(writer, wireDType);
+    if (!isFirst && wireDType !== this.#wireDType) throw this.#otherDType(writer, wireDType);
     const declared = boxes ?? (this.writerCount === 1 ? undefined : NO_BOXES);
     const fingerprint = declared?.fingerprint;
     const before = this.#declarations.get(writer);
@@ -91,112 +98,136 @@ export class World {
       if (before.fingerprint !== fingerprint) throw this.#otherBoxes(writer);
       return;
     }
-    if (isFirst && (this.#plan === undefined || this.#plan.wireDType !== wireDType)) {
-      this.#plan = planWire(this.#layout, wireDType);
-    }
-    // Before it is known to be whole: that of thousands of writers at once would take seconds.
-    const part = declared?.hasReplicas === true ? undefined : this.#partOf(declared, undefined);
-    this.#reserve(declared === undefined ? 0 : declared.bytes + (part?.bytes ?? 0));
-    this.#declarations.set(writer, { fingerprint, boxes: declared, part, leftOut: [] });
-    this.#coverNext();
+    this.#reserve(declared?.bytes ?? 0);
+    this.#wireDType = wireDType;
+    this.#declarations.set(writer, { fingerprint, boxes: declared });
+    this.#changes += 1;
   }
 
   /** A writer that goes before all have come takes its boxes along. */
   withdraw(writer: number): void {
     const declaration = this.#declarations.get(writer);
-    if (declaration === undefined || this.#isProved) return;
+    if (declaration === undefined || this.isProved) return;
     this.#declarations.delete(writer);
-    const { boxes } = declaration;
-    if (boxes === undefined) return;
-    if (this.#covered.delete(writer)) {
-      for (let index = 0; index < boxes.count; index++) {
-        const isShared = boxes.replicaGroup[index] !== 0 && this.#replicas.leave(boxes, index, writer);
-        if (!isShared) this.#coverage.add(boxes, index, -1);
-      }
-    }
-    this.#release(boxes.bytes + (declaration.part?.bytes ?? 0));
+    this.#changes += 1;
+    this.#release(declaration.boxes?.bytes ?? 0);
   }
 
-  /** When all have declared: plans who sends what. Throws BOX_GAP or BOX_OVERLAP, after which nobody has declared. */
-  prove(): void {
+  /**
+   * When all have declared: proves that their boxes are a whole, and plans who sends what. Yields between slices, and changes
+   * nothing before the last one; false: what it would prove has changed meanwhile. `onProved` may still prevent it. Throws
+   * BOX_GAP or BOX_OVERLAP, after which nobody has declared, MEMORY_EXHAUSTED, and what `onProved` throws.
+   */
+  *proving(onProved: (plan: WirePlan) => void = () => undefined): Generator<void, boolean> {
     assert(this.isComplete, 'all writers have declared');
-    if (this.#declarations.get(0)?.boxes !== undefined) this.#checkCoverage();
-    const leftOut = this.#replicas.isEmpty ? NONE : this.#replicas.leftOut(this.#ownElements());
-    for (const [writer, declaration] of this.#declarations) {
-      const { boxes } = declaration;
-      const left = leftOut.get(writer);
-      declaration.leftOut = [...(left ?? [])].sort((a, b) => a - b);
-      if (declaration.part === undefined) {
-        declaration.part = this.#partOf(boxes, left);
-        this.#reserve(declaration.part.bytes);
+    const changes = this.#changes;
+    let takenBytes = 0;
+    const take = (bytes: number): void => {
+      this.#ledger.reserve(bytes, this.#what);
+      takenBytes += bytes;
+    };
+    try {
+      const work = this.#prove(take);
+      for (;;) {
+        const { done, value } = work.next();
+        if (done !== true) {
+          yield;
+          if (this.#changes !== changes) return false;
+          continue;
+        }
+        onProved(value.plan);
+        takenBytes -= this.#accept(value);
+        return true;
       }
-      declaration.boxes = undefined;
-      this.#release(boxes?.bytes ?? 0);
+    } finally {
+      this.#ledger.release(takenBytes);
     }
-    this.#isProved = true;
   }
 
   /** What a writer sends, and which of its boxes others send. */
-  partOf(writer: number): { readonly part: Part; readonly leftOut: readonly number[] } {
-    const declaration = this.#declarations.get(writer);
-    assert(declaration?.part !== undefined, 'the world is proved');
-    return { part: declaration.part, leftOut: declaration.leftOut };
+  partOf(writer: number): WriterPart {
+    return this.#proved.parts[writer]!;
   }
 
   /** Forgets everything that was declared. */
   reset(): void {
     this.#declarations.clear();
-    this.#covered.clear();
-    this.#coverage = new Coverage(this.#layout.tensors);
-    this.#replicas = new Replicas(this.#layout.tensors);
-    this.#isProved = false;
+    this.#proof = undefined;
+    this.#changes += 1;
     this.#release(this.#reservedBytes);
   }
 
-  #partOf(boxes: BoxList | undefined, left: ReadonlySet<number> | undefined): Part {
-    if (boxes === undefined) return Part.whole(this.plan);
-    return Part.of(boxes, this.plan, this.#layout.tensors, (index) => left?.has(index) !== true);
+  get #proved(): Proof {
+    assert(this.#proof !== undefined, 'the world is proved');
+    return this.#proof;
   }
 
-  /** Covers what was declared, in the order of the writers' numbers: that is mostly the order of their boxes. */
-  #coverNext(): void {
-    for (let writer = 0; writer < this.writerCount; writer++) {
-      if (this.#covered.has(writer)) continue;
-      const declaration = this.#declarations.get(writer);
-      if (declaration === undefined) return;
-      this.#covered.add(writer);
-      if (declaration.boxes !== undefined) this.#cover(writer, declaration.boxes);
+  /** Keeps the parts, whose memory is reserved, and of the boxes only the fingerprints. Returns how many bytes it keeps. */
+  #accept(proof: Proof): number {
+    for (const [writer, { fingerprint }] of this.#declarations) {
+      this.#declarations.set(writer, { fingerprint, boxes: undefined });
     }
+    this.#release(this.#reservedBytes);
+    this.#reservedBytes = proof.partBytes;
+    this.#proof = proof;
+    this.#changes += 1;
+    return this.#reservedBytes;
   }
 
-  #cover(writer: number, boxes: BoxList): void {
-    for (let index = 0; index < boxes.count; index++) {
-      const isShared = boxes.replicaGroup[index] !== 0 && this.#replicas.join(boxes, index, writer);
-      if (!isShared) this.#coverage.add(boxes, index, 1);
+  /** `take` reserves what it needs. */
+  *#prove(take: (bytes: number) => void): Generator<void, Proof> {
+    const plan = yield* planningWire(this.#layout, this.#wireDType);
+    if (this.sendsGaps) {
+      return { plan, parts: [{ part: yield* Part.whole(plan), leftOut: [] }], partBytes: 0 };
     }
+    const lists = Array.from({ length: this.writerCount }, (_, writer) => {
+      return this.#declarations.get(writer)?.boxes ?? NO_BOXES;
+    });
+    const left = yield* this.#cover(lists, take);
+    const parts: WriterPart[] = [];
+    let partBytes = 0;
+    for (const [writer, boxes] of lists.entries()) {
+      const leaves = left?.[writer];
+      const part = yield* Part.of(boxes, plan, this.#layout.tensors, (index) => leaves?.[index] !== 1);
+      take(part.bytes);
+      partBytes += part.bytes;
+      parts.push({ part, leftOut: leaves === undefined ? [] : indicesOf(leaves) });
+    }
+    return { plan, parts, partBytes };
   }
 
-  /** Elements that each writer sends because nobody else has them. */
-  #ownElements(): number[] {
-    const own = new Array<number>(this.writerCount).fill(0);
-    for (const [writer, { boxes }] of this.#declarations) {
-      if (boxes === undefined) continue;
+  /** Proves that boxes tile the tensors; which of them each writer leaves to others, by its number. */
+  *#cover(lists: readonly BoxList[], take: (bytes: number) => void): Generator<void, Uint8Array[] | undefined> {
+    const { tensors } = this.#layout;
+    const sharedCount = lists.reduce((sum, boxes) => sum + boxes.sharedCount, 0);
+    take(Replicas.bytesOf(sharedCount));
+    const replicas = new Replicas(tensors, lists, sharedCount);
+    const coverage = new Coverage(tensors, take);
+    const sent = new Array<number>(lists.length).fill(0);
+    let until = SLICE_WORK;
+    // In the order of the writers' numbers: that is mostly the order of their boxes.
+    for (const [writer, boxes] of lists.entries()) {
       for (let index = 0; index < boxes.count; index++) {
-        if (boxes.replicaGroup[index] === 0)
-          own[writer]! += boxes.elements(index, this.#layout.tensors[boxes.tensor[index]!]!);
+        if (coverage.work + replicas.work >= until) {
+          yield;
+          until = coverage.work + replicas.work + SLICE_WORK;
+        }
+        if (!coverage.hasRoom) yield* coverage.makeRoom();
+        if (boxes.replicaGroup[index] === 0) sent[writer]! += boxes.elements(index, tensors[boxes.tensor[index]!]!);
+        else if (replicas.join(writer, index)) continue;
+        coverage.add(boxes, index);
       }
     }
-    return own;
+    const fault = yield* coverage.fault();
+    if (fault !== undefined) throw this.#faultError(fault);
+    return sharedCount === 0 ? undefined : yield* replicas.leftOut(sent);
   }
 
-  #checkCoverage(): void {
-    const { fault } = this.#coverage;
-    if (fault === undefined) return;
-    const { tensor, element, boxCount } = fault;
+  #faultError({ tensor, element, boxCount }: Fault): ShadowkeepError {
     this.reset();
     const where = `element [${element}] of tensor ${quote(tensor.name)} of shape [${tensor.shape}]`;
     const how = boxCount === 0 ? 'is in no box' : `is in ${boxCount} boxes`;
-    throw new ShadowkeepError(
+    return new ShadowkeepError(
       boxCount === 0 ? 'BOX_GAP' : 'BOX_OVERLAP',
       `run ${quote(this.#run)}: ${where} ${how} of its ${this.writerCount} writers`,
       { metadata: { tensor: tensor.name, element: element.join(), boxCount } },
@@ -213,7 +244,7 @@ export class World {
   }
 
   #otherDType(writer: number, wireDType: FloatDType | undefined): ShadowkeepError {
-    const [ours, theirs] = [this.plan.wireDType, wireDType].map((dtype) => dtype ?? "the layout's dtypes");
+    const [ours, theirs] = [this.#wireDType, wireDType].map((dtype) => dtype ?? "the layout's dtypes");
     return new ShadowkeepError(
       'WRITERS_MISMATCH',
       `writer ${writer} of run ${quote(this.#run)} sends ${theirs}, the others ${ours}`,
@@ -221,8 +252,12 @@ export class World {
     );
   }
 
+  get #what(): string {
+    return `boxes of run ${quote(this.#run)}`;
+  }
+
   #reserve(bytes: number): void {
-    this.#ledger.reserve(bytes, `boxes of run ${quote(this.#run)}`);
+    this.#ledger.reserve(bytes, this.#what);
     this.#reservedBytes += bytes;
   }
 
@@ -230,4 +265,11 @@ export class World {
     this.#ledger.release(bytes);
     this.#reservedBytes -= bytes;
   }
+}
+
+/** Where there is a 1. */
+function indicesOf(marks: Uint8Array): number[] {
+  const indices: number[] = [];
+  for (let index = 0; index < marks.length; index++) if (marks[index] === 1) indices.push(index);
+  return indices;
 }

@@ -113,7 +113,7 @@ class UpdateSession {
     const request = validateUpdateOpen(message);
     const run = service.table.get(request.run);
     if (request.boxes !== undefined) await inTurns(validateBoxes('open.boxes', request.boxes, run.layout.tensors));
-    const writer = await run.whenSettled(() => run.openWriter(request, (error) => input.fail(error)));
+    const writer = await run.whenSettled(() => soon(run.openingWriter(request, (error) => input.fail(error))));
     return new UpdateSession(service, call, input, run, writer);
   }
 

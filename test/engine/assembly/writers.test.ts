@@ -84,8 +84,7 @@ describe('the opening of the writers of a generation', () => {
     await expect(waiting.ready).rejects.toSatisfy(refusal('BOX_OVERLAP', /element \[0,0\]/));
     expect(failures).toEqual([[0, 'BOX_OVERLAP']]);
     run.closeWriter(waiting);
-    // The page that a step would have had is free.
-    expect({ used: ledger.usedBytes - used, staging: run.memory.stagingBytes }).toEqual({ used: 8_192, staging: 0 });
+    expect({ used: ledger.usedBytes - used, staging: run.memory.stagingBytes }).toEqual({ used: 0, staging: 0 });
     const again = [open(0, top!), open(1, bottom!)];
     expect(again.every(({ isReady }) => isReady)).toBe(true);
   });

@@ -1,6 +1,13 @@
 import { describe, expect, test } from 'vitest';
-import { FLOAT_DTYPES } from '../../../src/common/index.js';
-import { type Box, BoxList, placeTensors, planWire, type TensorSpec } from '../../../src/engine/index.js';
+import { FLOAT_DTYPES, toEnd } from '../../../src/common/index.js';
+import {
+  type Box,
+  BoxList,
+  placeTensors,
+  planWire,
+  type TensorSpec,
+  type WirePlan,
+} from '../../../src/engine/index.js';
 import { PartCursor, type Part as PartType } from '../../../src/engine/world/index.js';
 import { Part } from '../../../src/engine/world/part.js';
 import { randomBits } from '../../kernels/elements.js';
@@ -28,6 +35,8 @@ const { tensors } = placeTensors(TENSORS);
 
 const planOf = (wireDType?: (typeof FLOAT_DTYPES)[number]) => planWire(placeTensors(TENSORS), wireDType);
 const all = (): boolean => true;
+const makePart = (...input: Parameters<typeof Part.of>): PartType => toEnd(Part.of(...input));
+const wholePart = (plan: WirePlan): PartType => toEnd(Part.whole(plan));
 
 /** Boxes anywhere, of any tensors, some of them twice: a part asks for no tiling. */
 function randomBoxes(): Box[] {
@@ -53,7 +62,7 @@ describe(`a part, seed ${SEED}`, () => {
     for (let round = 0; round < 400; round++) {
       const plan = planOf([undefined, ...FLOAT_DTYPES][random() % 5]);
       const boxes = randomBoxes();
-      const part = Part.of(BoxList.of(boxes), plan, tensors, all);
+      const part = makePart(BoxList.of(boxes), plan, tensors, all);
       const { targets, stepBytes } = targetsOf(boxes, tensors, plan);
       expect([part.stepBytes, part.firstStepBytes]).toEqual([stepBytes, targets.length]);
       const whole = Uint8Array.from({ length: plan.firstStepBytes }, () => 1 + (random() % 0x7f));
@@ -82,7 +91,7 @@ describe(`a part, seed ${SEED}`, () => {
     // Rows of 41 of 48 elements: each takes 192 bytes of the writer's space, as a whole row does of the step.
     const matrix = placeTensors([tensor('w', [3, 48])]);
     const boxes = [0, 1, 2].map((row) => box([row, 7], [1, 41]));
-    const part = Part.of(BoxList.of(boxes), planWire(matrix, undefined), matrix.tensors, all);
+    const part = makePart(BoxList.of(boxes), planWire(matrix, undefined), matrix.tensors, all);
     const runs = [...part.runs(part.stepBytes)];
     expect(runs).toEqual([0, 1, 2].map((row) => ({ target: 192 * row + 28, length: 164 })));
   });
@@ -91,22 +100,22 @@ describe(`a part, seed ${SEED}`, () => {
     for (let round = 0; round < 100; round++) {
       const boxes = randomBoxes();
       const sends = boxes.map(() => random() % 2 === 0);
-      const left = Part.of(BoxList.of(boxes), planOf(), tensors, (index) => sends[index]!);
-      const without = Part.of(BoxList.of(boxes.filter((_, index) => sends[index])), planOf(), tensors, all);
+      const left = makePart(BoxList.of(boxes), planOf(), tensors, (index) => sends[index]!);
+      const without = makePart(BoxList.of(boxes.filter((_, index) => sends[index])), planOf(), tensors, all);
       expect(left).toEqual(without);
     }
   });
 
   test('the runs of a beginning are those that its chunks have', () => {
     for (let round = 0; round < 200; round++) {
-      const part = Part.of(BoxList.of(randomBoxes()), planOf(), tensors, all);
+      const part = makePart(BoxList.of(randomBoxes()), planOf(), tensors, all);
       const bytes = 16 * (random() % (part.firstStepBytes / 16 + 1));
       expect(flat(part.runs(bytes))).toEqual(taken(part, bytes));
     }
   });
 
   test('a cursor that is reset begins again', () => {
-    const part = Part.of(BoxList.of([box([1, 1, 1], [2, 2, 2], { tensor: 1 })]), planOf(), tensors, all);
+    const part = makePart(BoxList.of([box([1, 1, 1], [2, 2, 2], { tensor: 1 })]), planOf(), tensors, all);
     const cursor = new PartCursor(part);
     const targets: number[] = [];
     for (let round = 0; round < 2; round++) {
@@ -123,7 +132,7 @@ describe('the whole layout', () => {
     for (const wireDType of [undefined, ...FLOAT_DTYPES]) {
       const plan = planOf(wireDType);
       const boxes = BoxList.of(SENT.map((index) => box([], [], { tensor: index })));
-      const [whole, boxed] = [Part.whole(plan), Part.of(boxes, plan, tensors, all)];
+      const [whole, boxed] = [wholePart(plan), makePart(boxes, plan, tensors, all)];
       expect(whole).toEqual(boxed);
       expect([whole.stepBytes, whole.firstStepBytes]).toEqual([plan.stepBytes, plan.firstStepBytes]);
     }
@@ -134,15 +143,15 @@ describe('the whole layout', () => {
     const plan = planWire(placeTensors(specs), undefined);
     const inOrder = specs.map((_, index) => box([], [], { tensor: index }));
     const spansOf = (boxes: readonly Box[]) =>
-      Part.of(BoxList.of(boxes), plan, placeTensors(specs).tensors, all).spanCount;
-    expect([Part.whole(plan).spanCount, spansOf(inOrder)]).toEqual([1, 1]);
+      makePart(BoxList.of(boxes), plan, placeTensors(specs).tensors, all).spanCount;
+    expect([wholePart(plan).spanCount, spansOf(inOrder)]).toEqual([1, 1]);
     expect(spansOf(inOrder.toSpliced(50, 1))).toBe(2);
     expect(spansOf(inOrder.toReversed())).toBe(100);
     expect(spansOf(shuffled(inOrder, random))).toBeGreaterThan(10);
   });
 
   test('has nothing of a layout without bytes', () => {
-    const part = Part.whole(planWire(placeTensors([tensor('none', [0])]), undefined));
+    const part = wholePart(planWire(placeTensors([tensor('none', [0])]), undefined));
     expect(part).toMatchObject({ stepBytes: 0, firstStepBytes: 0, spanCount: 0, bytes: 0 });
     expect(taken(part, 0)).toEqual([]);
   });

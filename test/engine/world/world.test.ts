@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { ShadowkeepError } from '../../../src/common/index.js';
+import { type ShadowkeepError, toEnd } from '../../../src/common/index.js';
 import { type Box, BoxList, placeTensors, type TensorSpec } from '../../../src/engine/index.js';
 import { Ledger } from '../../../src/engine/ledger.js';
 import { World } from '../../../src/engine/world/index.js';
@@ -23,6 +23,10 @@ function declareAll(world: World, lists: readonly (readonly Box[] | undefined)[]
   for (const [writer, boxes] of lists.entries()) world.declare(writer, boxes && BoxList.of(boxes), undefined);
 }
 
+function prove(world: World): void {
+  expect(toEnd(world.proving())).toBe(true);
+}
+
 describe('a world', () => {
   test('is proved when all have declared, and knows what each sends', () => {
     const { world } = makeWorld(3);
@@ -30,10 +34,10 @@ describe('a world', () => {
     expect(world.missing).toEqual([0, 1, 2]);
     world.declare(2, BoxList.of(lists[2]!), undefined);
     expect(world.missing).toEqual([0, 1]);
-    expect(() => world.prove()).toThrow('broken invariant');
+    expect(() => prove(world)).toThrow('broken invariant');
     declareAll(world, lists);
     expect(world).toMatchObject({ missing: [], isProved: false });
-    world.prove();
+    prove(world);
     expect(world.isProved).toBe(true);
     for (const [writer, boxes] of lists.entries()) {
       const { part, leftOut } = world.partOf(writer);
@@ -45,11 +49,11 @@ describe('a world', () => {
   test('of one writer without boxes is the whole layout; among several such a writer sends nothing', () => {
     const { world: alone } = makeWorld(1);
     declareAll(alone, [undefined]);
-    alone.prove();
+    prove(alone);
     expect(alone.partOf(0).part.stepBytes).toBe(alone.plan.stepBytes);
     const { world: several } = makeWorld(2);
     declareAll(several, [undefined, [box([], []), counter]]);
-    several.prove();
+    prove(several);
     expect([0, 1].map((writer) => several.partOf(writer).part.stepBytes)).toEqual([0, several.plan.stepBytes]);
   });
 
@@ -57,7 +61,7 @@ describe('a world', () => {
     const { world } = makeWorld(3);
     const halves = [box([0, 0], [2, 6]), box([2, 0], [2, 6])].map((one) => ({ ...one, replicaGroup: 7 }));
     declareAll(world, [[...halves, counter], halves.toReversed(), halves]);
-    world.prove();
+    prove(world);
     // Writer 0 sends the counter too, so the others send the halves.
     const parts = [0, 1, 2].map((writer) => world.partOf(writer));
     expect(parts.map(({ leftOut }) => leftOut)).toEqual([[0, 1], [0], [0]]);
@@ -75,7 +79,7 @@ describe('a world', () => {
     world.withdraw(0);
     expect({ missing: world.missing, used: ledger.usedBytes }).toEqual({ missing: [0, 1], used: 0 });
     declareAll(world, [rows(0, 4), [counter]]);
-    world.prove();
+    prove(world);
     expect(world.isProved).toBe(true);
   });
 });
@@ -85,7 +89,7 @@ describe('a world that is no whole', () => {
     const { world, ledger } = makeWorld(lists.length, tensors);
     declareAll(world, lists);
     try {
-      world.prove();
+      prove(world);
     } catch (error) {
       // Nobody has declared any more.
       expect({ missing: world.missing.length, used: ledger.usedBytes }).toEqual({ missing: lists.length, used: 0 });
@@ -139,7 +143,7 @@ describe('a writer that declares again', () => {
     );
     expect(() => declareAll(world, [rows(0, 3)])).toThrow(expect.toSatisfy(changed));
     declareAll(world, [rows(0, 2), [...rows(2, 2), counter]]);
-    world.prove();
+    prove(world);
     declareAll(world, [rows(0, 2)]);
     expect(() => declareAll(world, [undefined])).toThrow(expect.toSatisfy(changed));
     expect(world.isProved).toBe(true);
@@ -148,7 +152,6 @@ describe('a writer that declares again', () => {
   test('sends the dtype of the others, unless it is the first', () => {
     const { world } = makeWorld(2);
     world.declare(0, BoxList.of(rows(0, 2)), 'BF16');
-    expect(world.plan.wireDType).toBe('BF16');
     for (const [dtype, text] of [
       ['F32', /^writer 1 of run "r" sends F32, the others BF16$/],
       [undefined, /^writer 1 of run "r" sends the layout's dtypes, the others BF16$/],
@@ -158,20 +161,21 @@ describe('a writer that declares again', () => {
     }
     expect(world.missing).toEqual([1]);
     world.withdraw(0);
-    world.declare(1, BoxList.of(rows(2, 2)), 'F32');
+    world.declare(1, BoxList.of([...rows(2, 2), counter]), 'F32');
+    world.declare(0, BoxList.of(rows(0, 2)), 'F32');
+    prove(world);
     expect(world.plan.wireDType).toBe('F32');
   });
 });
 
 describe('the memory of declarations', () => {
-  test('is that of the boxes and of the parts until the proof, then of the parts; it goes with the world', () => {
+  test('is that of the boxes until the proof, then of the parts; it goes with the world', () => {
     const { world, ledger } = makeWorld(3);
     const shared = { ...counter, replicaGroup: 1 };
-    // Whose part hangs on others has none before the proof.
     const lists = [rows(0, 2), [...rows(2, 2), shared], [shared]];
     declareAll(world, lists);
-    expect(ledger.usedBytes).toBe(lists.reduce((sum, boxes) => sum + BoxList.of(boxes).bytes, 0) + SPAN_BYTES);
-    world.prove();
+    expect(ledger.usedBytes).toBe(lists.reduce((sum, boxes) => sum + BoxList.of(boxes).bytes, 0));
+    prove(world);
     expect(ledger.usedBytes).toBe([0, 1, 2].reduce((sum, writer) => sum + world.partOf(writer).part.bytes, 0));
     expect(ledger.usedBytes).toBe(3 * SPAN_BYTES);
     world.withdraw(0);
@@ -186,13 +190,64 @@ describe('the memory of declarations', () => {
 
   test('that is not there: the writer is refused and has not declared', () => {
     const first = BoxList.of(rows(0, 2));
-    const { world, ledger } = makeWorld(2, TENSORS, first.bytes + SPAN_BYTES + 10);
+    const { world, ledger } = makeWorld(2, TENSORS, first.bytes + 10);
     world.declare(0, first, undefined);
     const refused = refusal('MEMORY_EXHAUSTED', /^boxes of run "r" needs \d+ bytes, 10 of the server's/);
     expect(() => world.declare(1, BoxList.of(rows(2, 2)), undefined)).toThrow(expect.toSatisfy(refused));
-    expect({ missing: world.missing, used: ledger.usedBytes }).toEqual({
-      missing: [1],
-      used: first.bytes + SPAN_BYTES,
-    });
+    expect({ missing: world.missing, used: ledger.usedBytes }).toEqual({ missing: [1], used: first.bytes });
+  });
+
+  test('that is not there for the proof, or for what comes of it: all is as it was declared', () => {
+    const lists = [rows(0, 2), [...rows(2, 2), counter]];
+    const bytes = lists.reduce((sum, boxes) => sum + BoxList.of(boxes).bytes, 0);
+    const { world: tight, ledger } = makeWorld(2, TENSORS, bytes + 10);
+    declareAll(tight, lists);
+    expect(() => toEnd(tight.proving())).toThrow(expect.toSatisfy(refusal('MEMORY_EXHAUSTED', /^boxes of run "r"/)));
+    expect({ missing: tight.missing, used: ledger.usedBytes }).toEqual({ missing: [], used: bytes });
+    const { world, ledger: roomy } = makeWorld(2);
+    declareAll(world, lists);
+    const refuse = (): void => {
+      throw new Error('no room for a step');
+    };
+    expect(() => toEnd(world.proving(refuse))).toThrow('no room for a step');
+    expect({ isProved: world.isProved, used: roomy.usedBytes }).toEqual({ isProved: false, used: bytes });
+    prove(world);
+  });
+});
+
+describe('a proof in slices', () => {
+  /** One box each of more tensors than one slice takes. */
+  const COUNT = 10_000;
+  const many = Array.from({ length: COUNT }, (_, index) => tensor(`t${index}`, [2]));
+  const halves = [0, 1].map((half) => Array.from({ length: COUNT }, (_, index) => box([half], [1], { tensor: index })));
+
+  function setUp() {
+    const { world, ledger } = makeWorld(2, many, 64 * MIB);
+    declareAll(world, halves);
+    return { world, ledger, declaredBytes: ledger.usedBytes };
+  }
+
+  /** Each place where it yields. */
+  const yieldCount = (() => {
+    const work = setUp().world.proving();
+    let count = 0;
+    while (work.next().done !== true) count += 1;
+    return count;
+  })();
+
+  test('proves nothing that has changed between two of them, and leaves no trace', () => {
+    expect(yieldCount).toBeGreaterThan(2 * (COUNT / 4_096));
+    for (let after = 1; after <= yieldCount; after++) {
+      const { world, ledger, declaredBytes } = setUp();
+      const work = world.proving(() => expect.fail('it is no whole any more'));
+      for (let slice = 0; slice < after; slice++) expect(work.next().done).toBe(false);
+      if (after % 2 === 0) world.reset();
+      else world.withdraw(1);
+      expect(work.next()).toEqual({ done: true, value: false });
+      expect(world).toMatchObject({ isProved: false, missing: after % 2 === 0 ? [0, 1] : [1] });
+      expect(ledger.usedBytes).toBe(after % 2 === 0 ? 0 : declaredBytes / 2);
+      declareAll(world, halves);
+      prove(world);
+    }
   });
 });
