@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cutting_proxy import free_port
 from support import F32, Server
 
 import shadowkeep
@@ -144,7 +145,7 @@ def test_server_dies_while_steps_are_on_their_way(run_name: str) -> None:
 
 def test_nobody_listens() -> None:
     with (
-        shadowkeep.connect("127.0.0.1:1", reconnect_timeout=0) as client,
+        shadowkeep.connect(f"127.0.0.1:{free_port()}", reconnect_timeout=0) as client,
         pytest.raises(shadowkeep.UnavailableError) as caught,
     ):
         client.list_runs()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cutting_proxy import CuttingProxy
+from cutting_proxy import CuttingProxy, free_port
 from support import Server
 from writers_support import in_threads, wait_for
 
@@ -134,7 +134,7 @@ def test_raise_ends_the_training(proxy: CuttingProxy, run_name: str) -> None:
 
 @pytest.mark.parametrize("on_failure", ["warn", "raise"])
 def test_register_raises_whatever_was_chosen(run_name: str, on_failure: Any) -> None:
-    with CuttingProxy("127.0.0.1:1") as nowhere:
+    with CuttingProxy(f"127.0.0.1:{free_port()}") as nowhere:
         ema = make_ema(nowhere.target, run_name, on_failure=on_failure)
         with pytest.raises(shadowkeep.UnavailableError):
             ema.register()

@@ -10,6 +10,7 @@ import pytest
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: the PyTorch adapter is not tested")
 
+from cutting_proxy import free_port  # noqa: E402
 from support import Server, ulp_distance  # noqa: E402
 
 import shadowkeep  # noqa: E402
@@ -345,7 +346,7 @@ def test_bad_use() -> None:
         EMA(make_model(), "127.0.0.1:1", run="r", averages=[])
     with pytest.raises(TypeError, match="'never'"):
         EMA(make_model(), "127.0.0.1:1", run="r", averages=[bad])
-    ema = EMA(make_model(), "127.0.0.1:1", run="r", reconnect_timeout=0.5)
+    ema = EMA(make_model(), f"127.0.0.1:{free_port()}", run="r", reconnect_timeout=0.5)
     with pytest.raises(RuntimeError, match="register"):
         ema.update()
     with pytest.raises(shadowkeep.UnavailableError):

@@ -6,8 +6,12 @@ import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { averageMean } from '../../src/client/index.js';
 import { SafetensorsWriter } from '../../src/storage/index.js';
 import { f32, startPeer, startService } from '../client/support.js';
+import { closedPort } from '../support/closed-port.js';
 import { jsonLines } from './run-command.js';
 import { runInProcess } from './run-in-process.js';
+
+/** Nobody listens there. */
+const NOWHERE = `127.0.0.1:${await closedPort()}`;
 
 let directory = '';
 const file = (step: number) => join(directory, `step_${step}.safetensors`);
@@ -60,10 +64,10 @@ describe('the exit status says that it failed', () => {
         word === 'STEP' ? file(1) : word,
       );
       await expectFailure(
-        [...words, '--target', '127.0.0.1:1'],
+        [...words, '--target', NOWHERE],
         1,
         'UNAVAILABLE',
-        /cannot reach the service at 127\.0\.0\.1:1/,
+        new RegExp(`cannot reach the service at ${NOWHERE}`),
       );
     },
   );
@@ -90,7 +94,7 @@ describe('the exit status says that it failed', () => {
   test.each([['grpc_proxy'], ['https_proxy'], ['http_proxy']])(
     'and names %s, which hides a service',
     async (variable) => {
-      process.env[variable] = 'http://127.0.0.1:1';
+      process.env[variable] = `http://${NOWHERE}`;
       try {
         const stderr = new RegExp(`cannot reach the service at nosuch\\.invalid:2: .*; ${variable} is set.*no_proxy`);
         await expectFailure(['runs', '--target', 'nosuch.invalid:2'], 1, 'UNAVAILABLE', stderr);

@@ -4,12 +4,16 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isPrintable } from '../../src/common/index.js';
 import { SafetensorsWriter } from '../../src/storage/index.js';
+import { closedPort } from '../support/closed-port.js';
 import { type PeerMood, PUSHABLE, startTalker } from './hostile-peer.js';
 import { startAtTerminal, TERMINAL } from './run-command.js';
 import { runInProcess } from './run-in-process.js';
 
 /** A title, a bell, lines of its own, a colour by C1, a reversal, a separator, and something that nobody sees. */
 const HOSTILE = 'a\x1b]0;owned\x07b\n\r\t\x9b31mc\u202ed\u2028e\u200bf\x7fg';
+
+/** Nobody listens there. */
+const NOWHERE = `127.0.0.1:${await closedPort()}`;
 
 let directory = '';
 const file = (name: string) => join(directory, name);
@@ -84,8 +88,8 @@ describe('what was typed', () => {
     ['runs', HOSTILE],
     ['health', '--timeout', '1s', '--target', HOSTILE],
     ['runs', '--target', HOSTILE],
-    ['pull', HOSTILE, '--target', '127.0.0.1:1', '--out', HOSTILE],
-    ['pull', 'r', '--target', '127.0.0.1:1', '--out', `${HOSTILE}.safetensors`],
+    ['pull', HOSTILE, '--target', NOWHERE, '--out', HOSTILE],
+    ['pull', 'r', '--target', NOWHERE, '--out', `${HOSTILE}.safetensors`],
     ['push', 'r', HOSTILE],
     ['push', 'r', 'f', '--average', HOSTILE],
     ['push', 'r', 'f', '--ema', HOSTILE],

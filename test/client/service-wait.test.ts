@@ -1,9 +1,13 @@
 import type { ServerUnaryCall, sendUnaryData } from '@grpc/grpc-js';
 import { describe, expect, onTestFinished, test } from 'vitest';
 import { averageMean, type ShadowkeepClient } from '../../src/client/index.js';
+import { closedPort } from '../support/closed-port.js';
 import { statusOf } from './scripted-peer.js';
 import { connectTo, eventually, f32, failureOf, startPeer, startService } from './support.js';
 import { TcpProxy } from './tcp-proxy.js';
+
+/** Nobody listens there. */
+const NOWHERE = `127.0.0.1:${await closedPort()}`;
 
 const OPTIONS = {
   run: 'r',
@@ -151,23 +155,23 @@ function setEnvironment(values: Record<string, string>): void {
 
 describe('a proxy of the environment', () => {
   test.each(['grpc_proxy', 'https_proxy', 'http_proxy'])('hides no service of this machine: %s', async (variable) => {
-    setEnvironment({ [variable]: 'http://127.0.0.1:1' });
+    setEnvironment({ [variable]: `http://${NOWHERE}` });
     const { target } = await startService();
     expect(await connectTo(target).listRuns()).toEqual([]);
     expect(await connectTo(target.replace('127.0.0.1', 'localhost')).listRuns()).toEqual([]);
   });
 
   test.each(['grpc_proxy', 'https_proxy', 'http_proxy'])('that leads nowhere is named: %s', async (variable) => {
-    setEnvironment({ [variable]: 'http://someone:secret@127.0.0.1:1' });
+    setEnvironment({ [variable]: `http://someone:secret@${NOWHERE}` });
     const { message } = await failureOf(connectTo('shadowkeep.invalid:50051', { serviceWaitMs: 0 }).listRuns());
     expect(message).toBe(
       `cannot reach the service at shadowkeep.invalid:50051: no connection; ${variable} is set, and gRPC goes through ` +
-        'that proxy, 127.0.0.1:1, unless no_proxy names the host: no_proxy=shadowkeep.invalid',
+        `that proxy, ${NOWHERE}, unless no_proxy names the host: no_proxy=shadowkeep.invalid`,
     );
   });
 
   test('is not named where no_proxy goes round it', async () => {
-    setEnvironment({ http_proxy: 'http://127.0.0.1:1', no_proxy: '.invalid' });
+    setEnvironment({ http_proxy: `http://${NOWHERE}`, no_proxy: '.invalid' });
     const { message } = await failureOf(connectTo('shadowkeep.invalid:50051', { serviceWaitMs: 0 }).listRuns());
     expect(message).toContain('cannot reach the service at shadowkeep.invalid:50051: ');
     expect(message).not.toContain('proxy');

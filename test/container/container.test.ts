@@ -3,10 +3,11 @@ import { promisify } from 'node:util';
 import { GenericContainer, type StartedTestContainer } from 'testcontainers';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { averageEma, averageMean, connect, type Shadow, type ShadowkeepClient } from '../../src/client/index.js';
+import { closedPort } from '../support/closed-port.js';
 import { composeCommand, skipNote, whyNoContainers } from '../support/containers.js';
 import { expectedEma, randomNumbers } from '../support/expected-ema.js';
 import { ROOT } from '../support/source-files.js';
-import { freePort, IMAGE, LIMIT_BYTES, openSilentPeer, PORT, removeAll, Service, stateOf } from './service.js';
+import { IMAGE, LIMIT_BYTES, openSilentPeer, PORT, removeAll, Service, stateOf } from './service.js';
 
 const BUILD_TIMEOUT_MS = 420_000;
 const STOP_TIMEOUT_MS = 30_000;
@@ -128,7 +129,7 @@ describe.skipIf(noCompose !== undefined)(`docker compose up${skipNote(noCompose)
   };
 
   beforeAll(async () => {
-    port = await freePort();
+    port = await closedPort();
     env = {
       ...process.env,
       COMPOSE_PROJECT_NAME: `shadowkeep-test-${process.pid}`,

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { connect as connectSocket, createServer, type Socket } from 'node:net';
+import { connect as connectSocket, type Socket } from 'node:net';
 import { GenericContainer, getContainerRuntimeClient, type StartedTestContainer, Wait } from 'testcontainers';
 
 export const IMAGE = 'localhost/shadowkeep:test';
@@ -42,13 +42,4 @@ export async function openSilentPeer(service: StartedTestContainer): Promise<Soc
   await once(peer, 'data');
   peer.resume();
   return peer;
-}
-
-export async function freePort(): Promise<number> {
-  const server = createServer().listen(0, '127.0.0.1');
-  await once(server, 'listening');
-  const address = server.address();
-  server.close();
-  if (address === null || typeof address === 'string') throw new Error('a TCP server has a port');
-  return address.port;
 }
