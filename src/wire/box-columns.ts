@@ -1,4 +1,4 @@
-import { BOX_COUNT_MAX, PATTERN_COUNT_MAX, RANK_MAX, TENSOR_COUNT_MAX } from '../common/index.js';
+import { BOX_COUNT_MAX, PATTERN_COUNT_MAX, RANK_MAX, type ShadowkeepError, TENSOR_COUNT_MAX } from '../common/index.js';
 import { BoxList } from '../engine/index.js';
 import { integer, invalidField } from './fields.js';
 import { readVarint32, readVarint64, valueAt, WIRE_TYPE } from './protobuf-fields.js';
@@ -19,6 +19,12 @@ const GROUP_FIELD = 4;
 
 /** From here on a length has more than one byte. */
 const LONG = 0x80;
+
+/** Bytes of boxes between two yields: under a millisecond. */
+const SLICE_BYTES = 1 << 15;
+
+/** Fields of one box: its own, offsets and extents one by one, and some that nobody knows. */
+const BOX_FIELD_COUNT_MAX = 4 * RANK_MAX;
 
 /** Where a message has its boxes. */
 export interface BoxesField {
@@ -43,14 +49,17 @@ export const READ_BOXES: BoxesField = {
 
 const UINT32_MAX = 2 ** 32 - 1;
 
-/** A message without its boxes, and these; undefined: it has none. Throws RangeError for bytes that are no message. */
-export function takeBoxes(
-  bytes: Uint8Array,
-  field: BoxesField,
-): { readonly rest: Uint8Array; readonly boxes: BoxList | undefined } {
+/** A message without its boxes, and these; undefined: it has none. */
+interface Taken {
+  readonly rest: Uint8Array;
+  readonly boxes: BoxList | undefined;
+}
+
+/** Takes the boxes out of a message. Yields between slices. Throws RangeError for bytes that are no message. */
+export function* takeBoxes(bytes: Uint8Array, field: BoxesField): Generator<void, Taken> {
   const rest: Uint8Array[] = [];
   let count = 0;
-  forEachField(bytes, field.tag, (isBox, start, end) => {
+  yield* forEachField(bytes, field.tag, (isBox, start, end) => {
     if (isBox) count += 1;
     else if (rest.push(bytes.subarray(start, end)) > field.otherCountMax) {
       throw invalidField('message', `has more than ${field.otherCountMax} fields beside ${field.name}`);
@@ -59,19 +68,24 @@ export function takeBoxes(
   if (count === 0) return { rest: bytes, boxes: undefined };
   integer(`${field.name} length`, count, 0, field.countMax);
   const columns = new Columns(bytes, count, field.name);
-  forEachField(bytes, field.tag, (isBox, start, end) => {
+  yield* forEachField(bytes, field.tag, (isBox, start, end) => {
     if (isBox) columns.add(start, end);
   });
   return { rest: Buffer.concat(rest), boxes: columns.list };
 }
 
-/** Visits the inside of each box, and each other field with its tag. */
-function forEachField(
+/** Visits the inside of each box, and each other field with its tag. Yields between slices. */
+function* forEachField(
   bytes: Uint8Array,
   boxesTag: number,
   visit: (isBox: boolean, start: number, end: number) => void,
-): void {
+): Generator<void> {
+  let until = SLICE_BYTES;
   for (let at = 0; at < bytes.length; ) {
+    if (at >= until) {
+      yield;
+      until = at + SLICE_BYTES;
+    }
     // A short box, as nearly all are: without an object for its place.
     const length = bytes[at] === boxesTag ? (bytes[at + 1] ?? LONG) : LONG;
     if (length < LONG && at + 2 + length <= bytes.length) {
@@ -102,7 +116,7 @@ class Columns {
   #dimCount = 0;
   #dimMax = 0;
   /** Of the box at hand, which may have its fields in any order. */
-  #extent = new Float64Array(RANK_MAX);
+  readonly #extent = new Float64Array(RANK_MAX);
   #extentCount = 0;
 
   constructor(bytes: Uint8Array, count: number, name: string) {
@@ -126,7 +140,10 @@ class Columns {
     this.#extentCount = 0;
     let tensor = 0;
     let group = 0;
+    let fields = 0;
     for (this.#at = start; this.#at < end; ) {
+      if (++fields > BOX_FIELD_COUNT_MAX)
+        throw invalidField(this.#field, `has more than ${BOX_FIELD_COUNT_MAX} fields`);
       const tag = this.#readNumber('tag');
       const number = tag >>> 3;
       if (number === OFFSET_FIELD) this.#readDims('offset', tag & 7);
@@ -166,8 +183,9 @@ class Columns {
         this.#at = at + 2;
       } else value = this.#readLongNumber(field);
       if (value > this.#dimMax) this.#dimMax = value;
-      if (field === 'offset') this.#pushDim(value);
-      else this.#pushExtent(value);
+      if (field === 'extent') this.#pushExtent(value);
+      else if (this.#dimCount - this.#first[this.#count]! < RANK_MAX) this.#pushDim(value);
+      else throw this.#rankError(field);
     }
   }
 
@@ -177,8 +195,12 @@ class Columns {
   }
 
   #pushExtent(value: number): void {
-    if (this.#extentCount === this.#extent.length) this.#extent = grown(this.#extent);
+    if (this.#extentCount === RANK_MAX) throw this.#rankError('extent');
     this.#extent[this.#extentCount++] = value;
+  }
+
+  #rankError(field: string): ShadowkeepError {
+    return invalidField(`${this.#field}.${field}`, `has more than ${RANK_MAX} numbers, the largest rank`);
   }
 
   /** A varint of up to 64 bits. Throws INVALID_FIELD for one that is no exact number. */

@@ -6,10 +6,13 @@ import {
   REQUEST_BYTES_MAX,
   ShadowkeepError,
   TENSOR_COUNT_MAX,
+  toEnd,
 } from '../common/index.js';
 import { OPEN_BOXES, READ_BOXES, takeBoxes } from './box-columns.js';
+import { shadowWeightsDefinition } from './definition.js';
 import { integer, invalidField } from './fields.js';
 import { readVarint32, valueAt, varintBytes, writeVarint } from './protobuf-fields.js';
+import type { DecodedUpdate } from './validate-update.js';
 
 /** How often a field may come in a message, and what is bounded inside of it, by its number. */
 interface EntryBound {
@@ -62,7 +65,7 @@ interface Method<Request> {
 
 /**
  * The decoder of a method's requests. It returns the error of bytes that are no request, because gRPC answers one that is
- * thrown with INTERNAL, which says that the server has a bug.
+ * thrown with INTERNAL, which says that the server has a bug. Of an Update stream it returns the OpeningBytes of an opening.
  */
 export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer) => Request | ShadowkeepError {
   const { name } = method.requestType.type as { name: string };
@@ -71,7 +74,8 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
     try {
       if (name === 'UpdateRequest') {
         checkEntries(bytes, bounds, UPDATE_FIELD_COUNT_MAX);
-        return decodeUpdate(method, bytes);
+        const opening = openingIn(bytes);
+        return (opening ?? method.requestDeserialize(bytes)) as Request;
       }
       integer(`bytes of ${name}`, bytes.length, 0, REQUEST_BYTES_MAX);
       // Of every message: protobufjs takes a string that ends past its message's end for a shorter string.
@@ -91,37 +95,52 @@ export function messageError(name: string, error: unknown): ShadowkeepError {
 
 /** A GetShadowRequest; its boxes come in columns. */
 function decodeRead<Request>(method: Method<Request>, bytes: Buffer): Request {
-  const { rest, boxes } = takeBoxes(bytes, READ_BOXES);
+  const { rest, boxes } = toEnd(takeBoxes(bytes, READ_BOXES));
   const request = method.requestDeserialize(rest as Buffer);
   return boxes === undefined ? request : (Object.assign(request as object, { boxList: boxes }) as Request);
 }
 
-/** A message of an Update stream; the boxes of an opening come in columns, wherever it stands among fields that nobody knows. */
-function decodeUpdate<Request>(method: Method<Request>, bytes: Buffer): Request {
+/** The message that opens an Update stream, in its bytes: its boxes take long to decode. */
+export class OpeningBytes {
+  readonly #bytes: Buffer;
+  /** Where its opening has its tag, and its value. */
+  readonly #at: number;
+  readonly #value: { readonly start: number; readonly end: number };
+
+  constructor(bytes: Buffer, at: number, value: { readonly start: number; readonly end: number }) {
+    this.#bytes = bytes;
+    this.#at = at;
+    this.#value = value;
+  }
+
+  /** The message; its boxes come in columns. Yields between slices; throws what is wrong with the bytes. */
+  *decode(): Generator<void, DecodedUpdate> {
+    try {
+      const { start, end } = this.#value;
+      const bytes = this.#bytes;
+      const { rest, boxes } = yield* takeBoxes(bytes.subarray(start, end), OPEN_BOXES);
+      const { requestDeserialize } = shadowWeightsDefinition.Update;
+      if (boxes === undefined) return requestDeserialize(bytes);
+      const head = Buffer.alloc(1 + varintBytes(rest.length));
+      head[0] = OPEN_TAG;
+      writeVarint(head, 1, rest.length);
+      const parts = [bytes.subarray(0, this.#at), head, rest, bytes.subarray(end)];
+      return Object.assign(requestDeserialize(Buffer.concat(parts)), { boxList: boxes });
+    } catch (error) {
+      throw error instanceof ShadowkeepError ? error : messageError('UpdateRequest', error);
+    }
+  }
+}
+
+/** The opening in a message of an Update stream, wherever it stands among fields that nobody knows. */
+function openingIn(bytes: Buffer): OpeningBytes | undefined {
   for (let at = 0; at < bytes.length; ) {
     const tag = readVarint32(bytes, at);
     const value = valueAt(bytes, tag.end, tag.value & 7);
-    if (tag.value === OPEN_TAG) return decodeOpen(method, bytes, at, value);
+    if (tag.value === OPEN_TAG) return new OpeningBytes(bytes, at, value);
     at = value.end;
   }
-  return method.requestDeserialize(bytes);
-}
-
-/** A message whose opening has its tag at `at`. */
-function decodeOpen<Request>(
-  method: Method<Request>,
-  bytes: Buffer,
-  at: number,
-  value: { start: number; end: number },
-): Request {
-  const { rest, boxes } = takeBoxes(bytes.subarray(value.start, value.end), OPEN_BOXES);
-  if (boxes === undefined) return method.requestDeserialize(bytes);
-  const head = Buffer.alloc(1 + varintBytes(rest.length));
-  head[0] = OPEN_TAG;
-  writeVarint(head, 1, rest.length);
-  const parts = [bytes.subarray(0, at), head, rest, bytes.subarray(value.end)];
-  const request = method.requestDeserialize(Buffer.concat(parts));
-  return Object.assign(request as object, { boxList: boxes }) as Request;
+  return undefined;
 }
 
 /** Counts what repeats, without decoding it. Throws RangeError for bytes that are no message. */

@@ -1,7 +1,7 @@
 export { averageMessage } from './average-message.js';
 export { type ByteChunk, type ByteSpace, ChunkCutter, ChunkScatter, layOut, type TensorPiece } from './chunking.js';
 export { checkLayoutBytes, decodeOpenRun } from './decode-open-run.js';
-export { requestDecoder } from './decode-request.js';
+export { OpeningBytes, requestDecoder } from './decode-request.js';
 export {
   completeOpenRun,
   PROTO_DIR,

@@ -121,7 +121,12 @@ const OPEN: Attack<object>[] = [
     'INVALID_FIELD',
     /^open\.boxes\[0\] must have 1 offsets and .* got 2$/,
   ],
-  ['rank 4,096', { boxes: [box(Array(4_096).fill(0), Array(4_096).fill(1))] }, 'INVALID_FIELD', /or none, got 4096$/],
+  [
+    'rank 4,096',
+    { boxes: [box(Array(4_096).fill(0), Array(4_096).fill(1))] },
+    'INVALID_FIELD',
+    /^open\.boxes\[0\]\.offset has more than 64 numbers, the largest rank$/,
+  ],
   ...INEXACT.flatMap((value): Attack<object>[] => [
     [
       `box offset ${value}`,

@@ -1,16 +1,14 @@
 import { describe, expect, test } from 'vitest';
-import { BOX_COUNT_MAX, ShadowkeepError } from '../../src/common/index.js';
+import { BOX_COUNT_MAX, RANK_MAX, ShadowkeepError, toEnd } from '../../src/common/index.js';
 import type { BoxList } from '../../src/engine/index.js';
 import { OPEN_BOXES, takeBoxes } from '../../src/wire/box-columns.js';
 import { type DecodedGetShadow, requestDecoder, shadowWeightsDefinition } from '../../src/wire/index.js';
 import { randomNumbers } from '../support/expected-ema.js';
-import { refused } from './requests.js';
+import { decodedUpdate, refused } from './requests.js';
 
 const SEED = Number(process.env['SHADOWKEEP_SEED'] ?? 20_261_122);
 
 const { requestSerialize, requestDeserialize } = shadowWeightsDefinition.Update;
-const decode = requestDecoder(shadowWeightsDefinition.Update) as (bytes: Buffer) => object;
-
 const decodeRead = requestDecoder(shadowWeightsDefinition.GetShadow);
 
 interface Box {
@@ -50,7 +48,9 @@ function messages(list: BoxList | undefined): Box[] {
   });
 }
 
-const boxesIn = (open: Buffer): Box[] => messages(takeBoxes(open, OPEN_BOXES).boxes);
+const take = (open: Buffer) => toEnd(takeBoxes(open, OPEN_BOXES));
+
+const boxesIn = (open: Buffer): Box[] => messages(take(open).boxes);
 
 describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
   test(`are what protobufjs decodes, and the rest is too, seed ${SEED}`, () => {
@@ -78,7 +78,7 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
         takeover: below(2) === 0,
       } as const;
       const bytes = requestSerialize({ open: { ...open, boxes } });
-      const ours = decode(bytes) as { open: object; boxList: BoxList | undefined };
+      const ours = decodedUpdate(bytes) as { open: object; boxList: BoxList | undefined };
       const theirs = requestDeserialize(bytes);
       expect(messages(ours.boxList), JSON.stringify(boxes)).toEqual(theirs.open!.boxes);
       expect(ours.open).toEqual({ ...theirs.open, boxes: [] });
@@ -93,11 +93,11 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
   test('may stand anywhere in it, and its other fields are left as they are', () => {
     const box = field(4, [0x08, 7]);
     const run = field(1, [0x72]);
-    const { rest, boxes } = takeBoxes(Buffer.from([...box, ...run, ...box, 0x18, 2, ...box]), OPEN_BOXES);
+    const { rest, boxes } = take(Buffer.from([...box, ...run, ...box, 0x18, 2, ...box]));
     expect(messages(boxes).map(({ tensor }) => tensor)).toEqual([7, 7, 7]);
     expect([...rest]).toEqual([...run, 0x18, 2]);
     const none = Buffer.from([...run, 0x18, 2]);
-    expect(takeBoxes(none, OPEN_BOXES)).toEqual({ rest: none, boxes: undefined });
+    expect(take(none)).toEqual({ rest: none, boxes: undefined });
   });
 
   test.each<[string, number[], Box]>([
@@ -165,19 +165,43 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
       /must be an integer from 0 to 0, got 2$/,
     ],
   ])('with %s are refused', (_, bytes, name, text) => {
-    const refusal = refused(() => takeBoxes(openOf(bytes), OPEN_BOXES));
+    const refusal = refused(() => take(openOf(bytes)));
     expect(refusal).toMatchObject({ reason: 'INVALID_FIELD', field: name });
     expect(refusal?.message).toMatch(text);
   });
 
   test('are as many as the bound, and not one more', () => {
     const empty = (count: number): Buffer => Buffer.alloc(2 * count, Buffer.from([0x22, 0]));
-    expect(takeBoxes(empty(BOX_COUNT_MAX), OPEN_BOXES).boxes?.count).toBe(BOX_COUNT_MAX);
-    expect(refused(() => takeBoxes(empty(BOX_COUNT_MAX + 1), OPEN_BOXES))).toEqual({
+    expect(take(empty(BOX_COUNT_MAX)).boxes?.count).toBe(BOX_COUNT_MAX);
+    expect(refused(() => take(empty(BOX_COUNT_MAX + 1)))).toEqual({
       reason: 'INVALID_FIELD',
       message: `open.boxes length must be an integer from 0 to ${BOX_COUNT_MAX}, got ${BOX_COUNT_MAX + 1}`,
       field: 'open.boxes length',
     });
+  });
+
+  test('are taken in slices', () => {
+    const work = takeBoxes(openOf(...Array(20_000).fill([0x08, 7])), OPEN_BOXES);
+    let slices = 1;
+    while (work.next().done !== true) slices += 1;
+    // Two walks over 80,000 bytes.
+    expect(slices).toBeGreaterThan(2 * 2);
+  });
+
+  test.each([
+    [
+      'offsets',
+      field(2, Array(RANK_MAX + 1).fill(1)),
+      'open.boxes[0].offset has more than 64 numbers, the largest rank',
+    ],
+    [
+      'extents',
+      field(3, Array(RANK_MAX + 1).fill(1)),
+      'open.boxes[0].extent has more than 64 numbers, the largest rank',
+    ],
+    ['fields', Array(257).fill([0x28, 1]).flat(), 'open.boxes[0] has more than 256 fields'],
+  ])('with more %s than any tensor has dimensions are refused before they are all read', (_, bytes, message) => {
+    expect(refused(() => take(openOf(bytes)))).toMatchObject({ reason: 'INVALID_FIELD', message });
   });
 
   test('that are damaged are no message, wherever the damage is', () => {
@@ -185,7 +209,7 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
       open: { run: 'r', boxes: [{ tensor: 300, offset: [1, 2 ** 40], extent: [3, 4], replica_group: 9 }, {}] },
     });
     for (let length = 1; length < good.length; length++) {
-      const decoded = decode(good.subarray(0, length));
+      const decoded = decodedUpdate(good.subarray(0, length));
       expect(decoded, `${length} bytes`).toBeInstanceOf(ShadowkeepError);
     }
     for (const [bytes, text] of [
@@ -194,12 +218,10 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
       [[0x0f], /wire type 7/],
       [[0x08, ...Array(10).fill(0xff), 1], /has more than 10 bytes$/],
     ] as const) {
-      expect(() => takeBoxes(openOf([...bytes]), OPEN_BOXES), bytes.join()).toThrow(text);
+      expect(() => take(openOf([...bytes])), bytes.join()).toThrow(text);
     }
     // The box's last field goes on into the next one: what follows is not its own.
-    expect(() => takeBoxes(openOf([0x12, 3, 1], [0x08, 1]), OPEN_BOXES)).toThrow(
-      /^a field ends at byte 7, its box at byte 5$/,
-    );
+    expect(() => take(openOf([0x12, 3, 1], [0x08, 1]))).toThrow(/^a field ends at byte 7, its box at byte 5$/);
   });
 
   test(`never crash the decoder: a byte changed anywhere, seed ${SEED}`, () => {
@@ -217,7 +239,7 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
         const bytes = Buffer.from(good);
         bytes[at] = Math.floor(((random() + 1) / 2) * 256);
         // A request or the error of one; what is thrown would be a bug of the server.
-        const decoded = decode(bytes);
+        const decoded = decodedUpdate(bytes);
         if (!(decoded instanceof ShadowkeepError)) continue;
         expect(decoded.reason).toBe('INVALID_FIELD');
       }

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { ShadowkeepError, toEnd } from '../../src/common/index.js';
 import { decodeOpenRun, requestDecoder, shadowWeightsDefinition } from '../../src/wire/index.js';
+import { decodedUpdate } from './requests.js';
 
 const openRun = (bytes: Buffer): object => {
   try {
@@ -10,7 +11,6 @@ const openRun = (bytes: Buffer): object => {
   }
 };
 const getShadow = requestDecoder(shadowWeightsDefinition.GetShadow);
-const update = requestDecoder(shadowWeightsDefinition.Update);
 const addAverage = requestDecoder(shadowWeightsDefinition.AddAverage);
 const getRun = requestDecoder(shadowWeightsDefinition.GetRun);
 
@@ -46,7 +46,9 @@ test('valid requests are decoded as they were', () => {
   const bytes = shadowWeightsDefinition.OpenRun.requestSerialize(request as never);
   expect(openRun(bytes)).toEqual(shadowWeightsDefinition.OpenRun.requestDeserialize(bytes));
   expect(openRun(bytes)).toMatchObject(request);
-  expect(update(lengthDelimited(2, lengthDelimited(15, Buffer.alloc(300))))).toMatchObject({ chunk: { offset: 0 } });
+  expect(decodedUpdate(lengthDelimited(2, lengthDelimited(15, Buffer.alloc(300))))).toMatchObject({
+    chunk: { offset: 0 },
+  });
 });
 
 describe('what is over its bound is counted before an entry is decoded', () => {
@@ -73,7 +75,7 @@ describe('what is over its bound is counted before an entry is decoded', () => {
     ['boxes', getShadow, broken(8, 65_537), 'INVALID_FIELD', `boxes ${from0to(65_536, 65_537)}`],
     [
       'open.boxes',
-      update,
+      decodedUpdate,
       lengthDelimited(1, empty(4, 262_145)),
       'INVALID_FIELD',
       `open.boxes ${from0to(262_144, 262_145)}`,
@@ -106,11 +108,11 @@ test('the boxes of an opening are taken wherever it stands, and it stands there 
     Buffer.concat([open, unknown]),
     Buffer.concat([unknown, open, unknown]),
   ]) {
-    const decoded = update(bytes) as { open?: object; boxList?: { count: number; tensor: Uint32Array } };
+    const decoded = decodedUpdate(bytes) as { open?: object; boxList?: { count: number; tensor: Uint32Array } };
     expect(decoded.open).toMatchObject({ run: 'r', boxes: [] });
     expect([...decoded.boxList!.tensor]).toEqual([7]);
   }
-  expect(refusal(update(Buffer.concat([open, open])))).toEqual({
+  expect(refusal(decodedUpdate(Buffer.concat([open, open])))).toEqual({
     reason: 'INVALID_FIELD',
     message: 'open length must be an integer from 0 to 1, got 2',
   });
@@ -133,7 +135,7 @@ test.each([
   ],
   ['an end inside of a number', openRun, [0x20, 0x80], /the message ends inside of a number at byte 2$/],
   ['an end inside of a double', openRun, [0x79, 0, 0], /a field ends at byte 9, the message has 3$/],
-  ['a group', update, [0x0b, 0x0c], /UpdateRequest: wire type 3 at byte 1$/],
+  ['a group', decodedUpdate, [0x0b, 0x0c], /UpdateRequest: wire type 3 at byte 1$/],
   ['a wire type that is none', getShadow, [0x0f], /GetShadowRequest: wire type 7 at byte 1$/],
   ['a bad entry within the bounds', openRun, [...broken(2, 1)], /^message is no shadowkeep\.v1\.OpenRunRequest: /],
 ] as const)('%s is no message', (_, decode, bytes, text) => {

@@ -1,5 +1,11 @@
-import { type ErrorReason, ShadowkeepError } from '../../src/common/index.js';
-import { type DecodedGetShadow, requestDecoder, shadowWeightsDefinition } from '../../src/wire/index.js';
+import { type ErrorReason, ShadowkeepError, toEnd } from '../../src/common/index.js';
+import {
+  type DecodedGetShadow,
+  type DecodedUpdate,
+  OpeningBytes,
+  requestDecoder,
+  shadowWeightsDefinition,
+} from '../../src/wire/index.js';
 
 type Definition = typeof shadowWeightsDefinition;
 
@@ -17,6 +23,17 @@ export function arrivedRead(request: object): DecodedGetShadow {
   const decoded = requestDecoder(method)(method.requestSerialize(request));
   if (decoded instanceof ShadowkeepError) throw decoded;
   return decoded;
+}
+
+/** A message of an Update stream as a handler gets it, or what is wrong with its bytes. */
+export function decodedUpdate(bytes: Buffer): DecodedUpdate | ShadowkeepError {
+  try {
+    const decoded: unknown = requestDecoder(shadowWeightsDefinition.Update)(bytes);
+    return decoded instanceof OpeningBytes ? toEnd(decoded.decode()) : (decoded as DecodedUpdate | ShadowkeepError);
+  } catch (error) {
+    if (error instanceof ShadowkeepError) return error;
+    throw error;
+  }
 }
 
 /** An average as a handler gets it, complete unless `rest` says otherwise. */

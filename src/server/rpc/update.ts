@@ -3,6 +3,7 @@ import { ShadowkeepError } from '../../common/index.js';
 import type { CommitOutcome, Run, Writer } from '../../engine/index.js';
 import {
   type DecodedUpdate,
+  OpeningBytes,
   stepFields,
   type UpdateMessage,
   type UpdateOpened,
@@ -20,10 +21,12 @@ import type { StepTimer } from '../step-timer.js';
 import { StreamInput } from '../stream-input.js';
 import { writeMessage } from '../write-message.js';
 
-/** A request that cannot be decoded comes as its error. */
-export type UpdateCall = ServerDuplexStream<DecodedUpdate | ShadowkeepError, UpdateResponse>;
+/** A request that cannot be decoded comes as its error, an opening as its bytes: it is decoded in slices. */
+type UpdateInput = DecodedUpdate | OpeningBytes | ShadowkeepError;
 
-type Input = StreamInput<DecodedUpdate | ShadowkeepError>;
+export type UpdateCall = ServerDuplexStream<UpdateInput, UpdateResponse>;
+
+type Input = StreamInput<UpdateInput>;
 
 /**
  * One writer's stream: stages chunks, commits its part of a step when its commit arrives, acknowledges the step when it is
@@ -39,7 +42,7 @@ export async function update(service: Service, call: UpdateCall): Promise<void> 
   try {
     for await (const request of input) {
       if (request instanceof ShadowkeepError) throw request;
-      const message = validateUpdate(request);
+      const message = validateUpdate(request instanceof OpeningBytes ? await soon(request.decode()) : request);
       if (session !== undefined) {
         await session.take(message);
       } else if (message.kind === 'open') {
