@@ -59,6 +59,10 @@ class CuttingProxy:
         """Take nothing more and let nothing pass, as a network does that has broken without a word."""
         self._lets_pass.clear()
 
+    def go_on(self) -> None:
+        """Let pass again."""
+        self._lets_pass.set()
+
     def cut(self) -> None:
         """Reset all connections."""
         with self._lock:

@@ -11,22 +11,18 @@ import math
 import os
 import time
 from collections import deque
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import NamedTuple, NoReturn, Protocol
+from typing import NoReturn
 
 from . import ending, wire
 from .apart import apart
 from .backoff import PAUSE_SECONDS_MAX, Backoff, is_transient
-from .chunks import ArraySource, PlannedChunk, chunks_from, fill_chunk
+from .chunks import chunks_from, fill_chunk
 from .connection import Connection
-from .errors import (
-    DeadlineExceededError,
-    FailedPreconditionError,
-    ShadowkeepError,
-    UnavailableError,
-)
+from .errors import DeadlineExceededError, FailedPreconditionError, ShadowkeepError, UnavailableError
+from .healing import Healing
 from .progress import Progress
+from .pushed import Outages, PushedStep, steps_text
 from .stream import STALL_SECONDS_MAX, STALLED, UpdateStream
 from .tail import SentMessage
 from .takeover import standing
@@ -36,24 +32,6 @@ CLOSE_SECONDS_MAX = 1.0
 
 # Before the other processes' parts of a step are missed: what the slowest takes to send and the service to fold.
 PEERS_SECONDS_MIN = 10.0
-
-
-class PushedStep(NamedTuple):
-    """A step with all that is needed to send it, from any byte on."""
-
-    commit: wire.Commit
-    plan: Sequence[PlannedChunk]
-    array_of: ArraySource
-
-
-class Outages(Protocol):
-    """Hears of a service that stays away, and of one that came back without what it had acknowledged."""
-
-    def began(self, failure: ShadowkeepError) -> None:
-        """No attempt within the reconnect timeout went on; the step is tried again all the same."""
-
-    def went_back(self, before: int, now: int | None) -> None:
-        """The service had committed step `before` and has `now`, as after a crash: what lies between is lost."""
 
 
 class Link:
@@ -103,6 +81,7 @@ class Link:
         self._backoff: Backoff | None = None
         self._failure: ShadowkeepError | None = None
         self._lost_through: int | None = None
+        self._healing = Healing()
 
     def open(self) -> wire.UpdateOpened:
         """Open the first stream, if that has not been done, and return what the service said."""
@@ -127,15 +106,18 @@ class Link:
         self.open()
         offset: int | None = 0
         try:
-            while True:
-                try:
-                    if offset is not None:
-                        self._send(pushed, offset, kept=not until_acked)
-                    if until_acked:
-                        self._wait_answer(pushed.commit.step)
-                    return
-                except ShadowkeepError as failure:
-                    offset = self._reconnect(failure, pushed.commit, None)
+            self._call_off_healing()
+            with self._healing.hands:
+                self._healing.is_called_off = False
+                while True:
+                    try:
+                        if offset is not None:
+                            self._send(pushed, offset, kept=not until_acked)
+                        if until_acked:
+                            self._wait_answer(pushed.commit.step)
+                        return
+                    except ShadowkeepError as failure:
+                        offset = self._reconnect(failure, pushed.commit, None)
         except BaseException:
             if self._failure is None:
                 self.cancel(f"step {pushed.commit.step} of run {self.run!r} was broken off")
@@ -149,14 +131,17 @@ class Link:
     def wait_acked(self, timeout: float | None) -> None:
         """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
         until = None if timeout is None else time.monotonic() + timeout
-        while self._stream is not None and self._progress.pending:
-            self._raise_failure()
-            try:
-                self._current().wait_acked(_left(until))
-            except ShadowkeepError as failure:
-                if failure.reason == "WAIT_TIMEOUT":
-                    raise
-                self._reconnect(failure, None, until)
+        self._call_off_healing()
+        with self._healing.hands:
+            self._healing.is_called_off = False
+            while self._stream is not None and self._progress.pending:
+                self._raise_failure()
+                try:
+                    self._current().wait_acked(_left(until))
+                except ShadowkeepError as failure:
+                    if failure.reason == "WAIT_TIMEOUT":
+                        raise
+                    self._reconnect(failure, None, until)
 
     def close(self, timeout: float | None) -> None:
         """Wait until every pushed step is acknowledged, then end the stream in order."""
@@ -200,6 +185,22 @@ class Link:
             return None
         return f"{steps_text(steps)} of run {self.run!r} may be lost: {failure}"
 
+    def _heal(self, stream: UpdateStream, failure: ShadowkeepError) -> None:
+        """Go on with the steps of a stream that has broken, if nobody else does; in its thread."""
+
+        def is_needed() -> bool:
+            is_left_alone = self._stream is stream and self._failure is None and self.outages is None
+            return is_left_alone and len(self._progress.pending) > 0
+
+        self._healing.behind_the_caller(is_needed, lambda: self._reconnect(failure, None, None))
+
+    def _call_off_healing(self) -> None:
+        """Before a call takes the link into its hands, which a forked process could wait for in vain."""
+        self._check_own()
+        self._healing.is_called_off = True
+        if self._healing.is_under_way and self._stream is not None:
+            self._stream.cancel("a call goes on with the steps")
+
     def _send(self, pushed: PushedStep, offset: int, *, kept: bool) -> None:
         stream = self._current()
         step = pushed.commit.step
@@ -239,10 +240,11 @@ class Link:
     def _dial(self, *, takeover: bool, timeout: float) -> wire.UpdateOpened:
         """Open a stream; the one before has ended."""
         opening = replace(self._opening, takeover=takeover)
-        progress, seconds = self._progress, self._stall_seconds
-        stream = self._stream = apart(lambda: UpdateStream(self._connection.stub(), opening, progress, seconds))
+        rest = (self._progress, self._stall_seconds, self._heal)
+        stream = self._stream = apart(lambda: UpdateStream(self._connection.stub(), opening, *rest))
         try:
             self._raise_failure()
+            self._healing.check()
             opened = stream.wait_opened(timeout)
         except BaseException:
             stream.cancel("the stream was not opened")
@@ -279,6 +281,7 @@ class Link:
     def _pause(self, failure: ShadowkeepError, current: wire.Commit | None, until: float | None) -> None:
         """Wait before the next attempt; raise `failure` when there is none."""
         self._raise_failure()
+        self._healing.check()
         if until is not None and time.monotonic() >= until:
             raise DeadlineExceededError(f"steps are not acknowledged yet: {failure.message}", reason="WAIT_TIMEOUT")
         if not self._can_heal(failure):
@@ -289,8 +292,9 @@ class Link:
         if pause is None:
             pause = self._outlast(failure, current)
         with self._progress.lock:
-            self._progress.changed.wait_for(lambda: self._failure is not None, pause)
+            self._progress.changed.wait_for(lambda: self._failure is not None or self._healing.is_to_end, pause)
         self._raise_failure()
+        self._healing.check()
 
     def _can_heal(self, failure: ShadowkeepError) -> bool:
         # The others are late, too, when they have lost the same service.
@@ -364,15 +368,21 @@ class Link:
 
     def _give_up(self, failure: ShadowkeepError) -> NoReturn:
         self._failure = failure
-        ending.forget(self)
+        if not self._healing.is_under_way:
+            ending.forget(self)
         if self._stream is not None:
             self._stream.cancel(failure.message)
         raise failure.again()
 
-    def _raise_failure(self) -> None:
+    def _check_own(self) -> None:
         if not self.is_own:
             raise forked_error(self.run, self._pid)
+
+    def _raise_failure(self) -> None:
+        self._check_own()
         if self._failure is not None:
+            # Whoever gets it knows of it at the end of the process, too.
+            ending.forget(self)
             raise self._failure.again()
 
 
@@ -387,8 +397,3 @@ def forked_error(run: str, pid: int) -> RuntimeError:
 def _left(until: float | None) -> float | None:
     """Return the seconds until then, at least 0; None: without bound."""
     return None if until is None else max(0.0, until - time.monotonic())
-
-
-def steps_text(steps: Sequence[int]) -> str:
-    """Return rising steps as words."""
-    return f"step {steps[0]}" if len(steps) == 1 else f"{len(steps)} steps from {steps[0]} to {steps[-1]}"

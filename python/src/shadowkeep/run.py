@@ -13,9 +13,10 @@ from .chunks import space_source
 from .errors import FailedPreconditionError
 from .form import PartForms, StepForm
 from .layout import Layout
-from .link import Link, Outages, PushedStep
+from .link import Link
 from .not_copied import NotCopied
 from .progress import Progress
+from .pushed import Outages, PushedStep
 from .step import Arrays
 
 CHUNK_BYTES = 1 << 20
@@ -25,12 +26,12 @@ class Run(NotCopied):
     """A run that this process pushes steps to; made by `Client.open_run`. Use it from one thread at a time.
 
     The stream to the service is opened by `open_stream` or the first push. When its connection breaks, the push or
-    flush that finds it broken opens a new one and goes on where it ended: only those bytes are sent that the service
-    has not, of the step that is being pushed and of those before it, whose newest 64 MiB are kept for that. What cannot
-    be healed (another trainer took over, no connection for `reconnect_timeout`, a service that takes and says nothing
-    for five minutes, a step that was pushed before and of which more is missing) is raised by every later call; open
-    the run again to go on: steps that were not acknowledged have left no trace or are acknowledged when they are sent
-    again, never folded twice.
+    flush that finds it broken, or its own thread when none comes, opens a new one and goes on where it ended: only
+    those bytes are sent that the service has not, of the step that is being pushed and of those before it, whose newest
+    64 MiB are kept for that. What cannot be healed (another trainer took over, no connection for `reconnect_timeout`, a
+    service that takes and says nothing for five minutes, a step that was pushed before and of which more is missing) is
+    raised by every later call; open the run again to go on: steps that were not acknowledged have left no trace or are
+    acknowledged when they are sent again, never folded twice.
 
     A process that ends without `close` or `abandon` still sends what was pushed, for at most 30 s; what is not
     acknowledged by then is named on standard error. A process that was forked cannot use the run, and opens its own.

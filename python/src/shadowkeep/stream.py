@@ -44,16 +44,23 @@ class UpdateStream:
         opening: the first message.
         progress: takes the acknowledgements.
         stall_seconds: a wait without a bound of its own fails when nothing has moved for so long.
+        on_failure: called with the stream and its failure, if it fails, at the end of its own thread.
     """
 
     def __init__(
-        self, stub: Stub, opening: wire.UpdateOpen, progress: Progress, stall_seconds: float = STALL_SECONDS_MAX
+        self,
+        stub: Stub,
+        opening: wire.UpdateOpen,
+        progress: Progress,
+        stall_seconds: float = STALL_SECONDS_MAX,
+        on_failure: Callable[[UpdateStream, ShadowkeepError], None] = lambda *_: None,
     ) -> None:
         self._progress = progress
         self._lock = progress.lock
         self._changed = progress.changed
         self._stub = stub
         self._stall_seconds = stall_seconds
+        self._on_failure = on_failure
         self._moved_at = time.monotonic()
         self._queue = deque([wire.UpdateRequest(open=opening).encode()])
         self._opened: wire.UpdateOpened | None = None
@@ -141,6 +148,8 @@ class UpdateStream:
             self._end(self._stub.failure(error))
         else:
             self._end(None if self._half_closed else UnavailableError("the service ended the stream"))
+        if self._failure is not None:
+            self._on_failure(self, self._failure)
 
     def _take(self, response: wire.UpdateResponse) -> None:
         with self._lock:
