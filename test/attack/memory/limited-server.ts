@@ -1,16 +1,14 @@
 import { type ChildProcessWithoutNullStreams, spawn } from 'node:child_process';
-import { existsSync, readFileSync } from 'node:fs';
+import { existsSync } from 'node:fs';
 import { createInterface } from 'node:readline';
 import { fileURLToPath } from 'node:url';
 import { expect } from 'vitest';
-import { checkHealth, connect, type ShadowkeepClient } from '../../../src/client/index.js';
+import { connect, type ShadowkeepClient } from '../../../src/client/index.js';
 import { MemoryCgroup } from '../../support/memory-cgroup.js';
+import { HealthProber } from './health-prober.js';
 
 const MAIN = fileURLToPath(new URL('../../../dist/main.js', import.meta.url));
 const WRITERS = fileURLToPath(new URL('../../../bench/peers/writers.mjs', import.meta.url));
-
-/** No measure of speed: machines that run this are slow and shared. */
-const ANSWER_MS_MAX = 30_000;
 
 /** The sizes of large trainings and attacks, up to 4 GiB of memory, take minutes; otherwise they are scaled down. */
 export const IS_FULL_SIZE = process.env['SHADOWKEEP_FULL_SIZE'] !== undefined;
@@ -30,7 +28,7 @@ export class LimitedServer {
     this.target = target;
     this.port = Number(target.split(':').at(-1));
     this.client = connect(target);
-    this.#prober = new HealthProber(target);
+    this.#prober = new HealthProber(target, lines.child.pid!);
   }
 
   static async start(limitBytes: number, flags: readonly string[] = []): Promise<LimitedServer> {
@@ -42,13 +40,6 @@ export class LimitedServer {
     return new LimitedServer(cgroup, lines, listening);
   }
 
-  /** Bytes that it holds now. */
-  get residentBytes(): number {
-    return (
-      1024 * Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${this.#lines.child.pid}/status`, 'utf8'))?.[1])
-    );
-  }
-
   get log(): string {
     return this.#lines.errors;
   }
@@ -57,7 +48,7 @@ export class LimitedServer {
   async expectAlive(): Promise<void> {
     expect(this.cgroup.killCount, this.log).toBe(0);
     expect(this.#lines.child.exitCode ?? this.#lines.child.signalCode, this.log).toBeNull();
-    await this.#prober.expectAnswered();
+    await this.#prober.expectAnswered(expect.getState().currentTestName ?? '');
   }
 
   async stop(): Promise<void> {
@@ -65,50 +56,6 @@ export class LimitedServer {
     this.client.close();
     await this.#lines.end();
     this.cgroup.remove();
-  }
-}
-
-/** Asks for the service's health over and over, each time on a new connection. */
-class HealthProber {
-  readonly #target: string;
-  readonly latenciesMs: number[] = [];
-  #failure: unknown;
-  #isStopped = false;
-
-  constructor(target: string) {
-    this.#target = target;
-    void this.#probe();
-  }
-
-  async #probe(): Promise<void> {
-    while (!this.#isStopped) {
-      const beganMs = performance.now();
-      try {
-        await checkHealth(this.#target, { timeoutMs: ANSWER_MS_MAX });
-        this.latenciesMs.push(performance.now() - beganMs);
-      } catch (error) {
-        if (!this.#isStopped) this.#failure ??= error;
-        return;
-      }
-      await new Promise((resolve) => setTimeout(resolve, 20));
-    }
-  }
-
-  async expectAnswered(): Promise<void> {
-    const before = this.latenciesMs.length;
-    while (this.#failure === undefined && this.latenciesMs.length === before) {
-      await new Promise((resolve) => setTimeout(resolve, 10));
-    }
-    expect(this.#failure).toBeUndefined();
-    if (process.env['SHADOWKEEP_SHOW_FIGURES'] !== undefined) {
-      const sorted = [...this.latenciesMs].sort((a, b) => a - b);
-      const at = (share: number) => sorted[Math.floor(share * (sorted.length - 1))]?.toFixed(1);
-      console.log(`health: ${sorted.length} answers, p50 ${at(0.5)} ms, p99 ${at(0.99)} ms, max ${at(1)} ms`);
-    }
-  }
-
-  stop(): void {
-    this.#isStopped = true;
   }
 }
 
