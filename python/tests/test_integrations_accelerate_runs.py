@@ -153,3 +153,19 @@ def test_before_the_training_the_models_own_weights_are_evaluated(
     assert any("register() was not called yet" in message for message in caplog.messages)
     loop.ema.abandon()
     assert not loop.accelerator._save_model_state_pre_hook
+
+
+def test_a_checkpoint_is_refused_while_an_average_is_applied(client: Client, run_name: str, tmp_path: Path) -> None:
+    loop = Loop(client, run_name, tmp_path)
+    with loop.ema:
+        loop.ema.register()
+        loop.train(1, 3)
+        with loop.ema.average_parameters():
+            with pytest.raises(RuntimeError, match="while an average is applied"):
+                loop.accelerator.save_state(str(tmp_path / "inside"))
+            with loop.ema.raw_parameters():
+                loop.accelerator.save_state(str(tmp_path / "raw"))
+            assert close_to(loop.present(), loop.averages[3])
+        loop.train(4, 4)
+        loop.accelerator.load_state(str(tmp_path / "raw"))
+        assert torch.equal(loop.present(), loop.weights[3])

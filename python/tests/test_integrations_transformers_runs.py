@@ -17,6 +17,7 @@ transformers: Any = pytest.importorskip(
 pytest.importorskip("accelerate", reason="accelerate is not installed, Trainer needs it: its callback is not tested")
 
 from integration_support import close_to, pulled, textbook  # noqa: E402
+from safetensors.torch import load_file  # noqa: E402
 from test_integrations_transformers import DECAY, Regression, Trajectory, trainer  # noqa: E402
 
 from shadowkeep import Client, Retention  # noqa: E402
@@ -184,3 +185,21 @@ def test_the_raw_weights_survive_an_evaluation_in_half_precision(
     made.evaluate(dataset)
     assert torch.allclose(model.seen[-1], average, rtol=0.02, atol=0.01)
     assert model.layer.weight.dtype == torch.float32
+
+
+def test_what_is_saved_during_an_evaluation_has_the_raw_weights(client: Client, run_name: str, tmp_path: Path) -> None:
+    class Saving(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            made.save_model(str(tmp_path / f"saved-{state.global_step}"))
+            after.append(model.weights())
+
+    model, after = Regression(), list[Any]()
+    trajectory = Trajectory(model)
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY)
+    made = trainer(tmp_path, model, [trajectory, callback, Saving()], max_steps=4, eval_strategy="steps", eval_steps=2)
+    callback.evaluate_with_average(made)
+    made.train()
+    for step, seen in ((2, after[0]), (4, after[-1])):
+        saved = load_file(tmp_path / f"saved-{step}" / "model.safetensors")
+        assert torch.equal(saved["layer.weight"].double().flatten(), trajectory.weights[step][:12])
+        assert close_to(seen, textbook(trajectory.weights[: step + 1], DECAY))

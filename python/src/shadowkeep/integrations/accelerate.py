@@ -39,10 +39,10 @@ class AcceleratedEMA(EMA):
     Steps that the gradient scaler skipped are not folded. Each process pushes its part, under DDP and FSDP, and all
     apply the same step. DeepSpeed's ZeRO 3 is not supported.
 
-    `accelerator.save_state()` saves the run and its step, too. Each training has a run of its own: one that begins
-    where `run` has averages of another one gets `my-run-2` and so on, with a warning; after `accelerator.load_state()`
-    `register()` goes on in the checkpoint's run, at its step. With the option `resume`, or a step, the run is `run`,
-    and what it has already is treated as `EMA` says.
+    `accelerator.save_state()` saves the run and its step, too, and is refused while an average is applied. Each
+    training has a run of its own: one that begins where `run` has averages of another one gets `my-run-2` and so on,
+    with a warning; after `accelerator.load_state()` `register()` goes on in the checkpoint's run, at its step. With the
+    option `resume`, or a step, the run is `run`, and what it has already is treated as `EMA` says.
 
     After a `load_state()` averages are those of the checkpoint's step. Where the service does not hold it any more (the
     option `retain` keeps older ones), or there is no average yet, the block of `average_parameters()` has the model's
@@ -162,6 +162,11 @@ class AcceleratedEMA(EMA):
         return evaluated_unplaced() if self._place is None else evaluated_at(self._client, self._place)
 
     def _save_place(self, models: list[nn.Module], weights: list[dict[str, Any]], output_dir: str) -> None:
+        if self.applied:
+            raise RuntimeError(
+                "save_state() while an average is applied would save it as the raw weights: call it after restore(), "
+                "or in a block of raw_parameters()"
+            )
         place = present_place(self) if self._writer is not None else self._place
         if self._accelerator.is_main_process and place is not None:
             Path(output_dir, self._file_name).write_text(json.dumps(place.to_state()))

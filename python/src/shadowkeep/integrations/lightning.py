@@ -6,11 +6,11 @@ from collections.abc import Callable
 from typing import Any, TypeVar, Unpack
 
 from lightning.pytorch import LightningModule, Trainer
-from lightning.pytorch.callbacks import Callback
 from torch import nn
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
+from .lightning_saves import AveragingCallback
 from .lightning_steps import OptimizerSteps
 from .places import (
     Evaluated,
@@ -24,9 +24,11 @@ from .places import (
 from .ranks import decided_by_first
 
 T = TypeVar("T")
+# For the answers to what a fit had pushed when it failed; a person who pressed Ctrl-C does not wait for longer.
+FAILED_FLUSH_SECONDS_MAX = 10.0
 
 
-class ShadowkeepEMA(Callback):
+class ShadowkeepEMA(AveragingCallback):
     """Keeps averages of a LightningModule in a Shadowkeep service.
 
         trainer = Trainer(callbacks=[ShadowkeepEMA("127.0.0.1:50051", run="my-run", decay=0.999)])
@@ -39,7 +41,7 @@ class ShadowkeepEMA(Callback):
     Each fit has a run of its own: a training that begins where `run` has averages of another one gets `my-run-2` and so
     on, with a warning; one that restored a checkpoint goes on in the run that the checkpoint names. With the option
     `resume` the run is always `run`, and what it has already is treated as `EMA` says. Checkpoints contain the raw
-    weights. A `fast_dev_run` leaves no run behind.
+    weights, also those that are saved during a validation. A `fast_dev_run` leaves no run behind.
 
     Validation, test and prediction use the average of the step that the model's weights are of: the newest in and after
     a fit, exactly the checkpoint's with `ckpt_path`. Where the service does not hold it any more (the option `retain`
@@ -79,7 +81,6 @@ class ShadowkeepEMA(Callback):
         self._optimizer = optimizer
         self._options = options
         self._steps: OptimizerSteps | None = None
-        self._applied: EMA | None = None
         # What the checkpoint that was loaded for this call of the trainer says.
         self._loaded: Place | None = None
         self._known: KnownWeights | None = None
@@ -101,6 +102,7 @@ class ShadowkeepEMA(Callback):
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
         """Forget the checkpoint of an earlier call."""
+        super().setup(trainer, pl_module, stage)
         self._loaded = None
 
     def on_train_start(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -131,10 +133,14 @@ class ShadowkeepEMA(Callback):
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Put the raw weights back, and end the stream at once."""
         self._stop()
-        ema, self.ema = self.ema, None
+        ema = self.ema
         try:
             self._restore()
+            if ema is not None:
+                # Other callbacks save a checkpoint now.
+                self._known = KnownWeights(pl_module, present_place(ema, FAILED_FLUSH_SECONDS_MAX))
         finally:
+            self.ema = None
             if ema is not None:
                 ema.abandon()
 

@@ -92,13 +92,13 @@ def _are_others(before: list[tuple[tuple[int, ...], float]], now: list[tuple[tup
     )
 
 
-def present_place(ema: EMA) -> Place:
-    """Return where a training is, once the service has answered for what was pushed.
+def present_place(ema: EMA, timeout: float | None = None) -> Place:
+    """Return where a training is, once the service has answered for what was pushed, or after `timeout` seconds.
 
     A step that the service has refused, as for NaN, is not one that a restored trainer could be at.
     """
     try:
-        committed = ema.newest_step()
+        committed = ema.newest_step(timeout)
     except ShadowkeepError:
         # The next update says so.
         committed = None

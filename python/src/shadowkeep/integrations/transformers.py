@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
@@ -69,6 +69,7 @@ class ShadowkeepCallback(TrainerCallback):
         self._average = average
         self._options = options
         self._evaluating = False
+        self._ema_applied: EMA | None = None
         self._known: KnownWeights | None = None
 
     def evaluate_with_average(self, trainer: Trainer) -> None:
@@ -78,10 +79,13 @@ class ShadowkeepCallback(TrainerCallback):
         They use the average of the step that the model's weights are of: the newest in and after a training, exactly
         the best checkpoint's after `load_best_model_at_end`. Where the service does not hold it any more (the option
         `retain` keeps older ones) they use the loaded weights, with a warning; where there is no average yet, the
-        model's own.
+        model's own. `trainer.save_model` saves the raw weights during an evaluation, too; a call of the model's own
+        `save_pretrained` there saves what is in the model, the average.
         """
         for method in ("evaluate", "predict"):
             setattr(trainer, method, self._averaged(trainer, getattr(trainer, method)))
+        saving: Any = trainer
+        saving.save_model = self._saved_raw(trainer.save_model)
 
     def on_train_begin(
         self, args: TrainingArguments, state: TrainerState, control: TrainerControl, **kwargs: Any
@@ -138,6 +142,15 @@ class ShadowkeepCallback(TrainerCallback):
 
         return evaluate_average
 
+    def _saved_raw(self, save: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(save)
+        def save_raw(*args: Any, **kwargs: Any) -> Any:
+            ema = self._ema_applied
+            with nullcontext() if ema is None else ema.raw_parameters():
+                return save(*args, **kwargs)
+
+        return save_raw
+
     @contextmanager
     def _applied(self, trainer: Trainer) -> Iterator[None]:
         """Apply the average once around calls that call each other, as with several evaluation sets."""
@@ -152,10 +165,12 @@ class ShadowkeepCallback(TrainerCallback):
                 yield
                 return
             ema.apply_shadow(self._average, step=step)
+            self._ema_applied = ema
             with _kept_memory(ema.model):
                 yield
         finally:
             self._evaluating = False
+            self._ema_applied = None
             if ema is not None:
                 if ema.applied:
                     ema.restore()

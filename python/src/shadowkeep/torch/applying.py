@@ -75,6 +75,16 @@ class AppliesAverages(ABC):
         self._swap.restore()
 
     @contextmanager
+    def raw_parameters(self) -> Iterator[None]:
+        """Put the raw weights back for a `with` block, as to save them, and then the average that is applied."""
+        self._units.reshard()
+        with self._swap.raw():
+            try:
+                yield
+            finally:
+                self._units.reshard()
+
+    @contextmanager
     def average_parameters(
         self,
         average: str | None = None,

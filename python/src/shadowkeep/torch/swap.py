@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 
 from torch import nn
 
@@ -59,6 +60,20 @@ class WeightSwap:
                 copy_all(undo)
                 self._kept, self._before = was
                 raise
+
+    @contextmanager
+    def raw(self) -> Iterator[None]:
+        """Put the raw weights back for a `with` block, and the shadow again after it, if one is applied."""
+        if self._before is None:
+            yield
+            return
+        with plain_torch():
+            shadow = [raw_values(kept.raw) for kept in self._kept.values()]
+        self.restore()
+        try:
+            yield
+        finally:
+            self.apply(shadow)
 
     def restore(self) -> None:
         """Put the raw weights back; see `Before.put_back`. Raises RuntimeError when there are none."""
