@@ -1,12 +1,10 @@
-import type { Precision } from '../common/index.js';
 import type { AverageSpec } from './averages/index.js';
 import { NO_PROGRESS } from './averages/index.js';
 import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
 import type { PagePool } from './page-pool.js';
 import type { PageTable, PlaneShape, ShadowPlane } from './plane.js';
-import { allocateTable, countPages, pagesOf, wantsOf } from './tables.js';
-import { choiceOf, isFiltered } from './tensor-filter.js';
+import { allocateTable, allPages, countPages, pagesOf, wantsOf } from './tables.js';
 import type { Shadow, VersionContent } from './version.js';
 
 /** The empty shadow of an average. Throws MEMORY_EXHAUSTED. */
@@ -18,7 +16,7 @@ export function openShadow(
   addedAtStep: number | undefined,
 ): Shadow {
   const plane = shape.plane(spec.precision, layout.averagedLength);
-  const pages = pagesOf(plane, layout, choiceOf(layout.tensors, spec));
+  const pages = pagesOf(plane, layout, spec);
   return shadowOf(spec, plane, allocateTable(pool, plane, pages, 'shadows'), addedAtStep);
 }
 
@@ -39,15 +37,10 @@ export function openContent(
   what: string,
 ): VersionContent {
   const copiedPlane = shape.copiedPlane(layout.copiedLength);
-  const copiedPages = pagesOf(copiedPlane, layout, () => true);
-  // Of averages that take every tensor, by precision: counted once.
-  const whole = new Map<Precision, ReturnType<typeof pagesOf>>();
+  const copiedPages = allPages(copiedPlane);
   const shadows = averages.map((spec) => {
     const plane = shape.plane(spec.precision, layout.averagedLength);
-    const known = isFiltered(spec) ? undefined : whole.get(spec.precision);
-    const pages = known ?? pagesOf(plane, layout, choiceOf(layout.tensors, spec));
-    if (!isFiltered(spec)) whole.set(spec.precision, pages);
-    return { spec, plane, pages };
+    return { spec, plane, pages: pagesOf(plane, layout, spec) };
   });
   // Before anything is made.
   const pageCount = shadows.reduce(

@@ -1,11 +1,14 @@
-import { quote, RUN_COUNT_MAX, ShadowkeepError, toEnd } from '../common/index.js';
+import { DTYPE_BYTES, quote, RUN_COUNT_MAX, ShadowkeepError, toEnd } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
 import { type AverageSpec, checkSameAverages, firstDifference } from './averages/index.js';
 import { compareTensors, type Layout, placingTensors } from './layout.js';
 import { HeapLease, Ledger } from './ledger.js';
+import { pageBytesFor } from './plane.js';
 import { Run } from './run.js';
 import type { ReaderPatience, RunRequest } from './run-spec.js';
 import { countFrom } from './run-versions.js';
+import { findingPages } from './tables.js';
+import { isFiltered } from './tensor-filter.js';
 
 export interface OpenedRun {
   readonly run: Run;
@@ -84,10 +87,15 @@ export class RunTable {
    * Does the long part of `open`: compares a request with the run of its name, or places the tensors of a new one. Yields
    * between slices. Throws LAYOUT_MISMATCH.
    */
-  *prepare({ name, tensors }: RunRequest): Generator<void> {
+  *prepare({ name, tensors, averages }: RunRequest): Generator<void> {
     const run = this.#runs.get(name);
     if (run === undefined) {
-      if (!this.#placed.has(tensors)) this.#placed.set(tensors, yield* placingTensors(tensors));
+      const layout = this.#placed.get(tensors) ?? (yield* placingTensors(tensors));
+      this.#placed.set(tensors, layout);
+      const pageBytes = pageBytesFor(layout.averagedLength, layout.copiedLength);
+      for (const average of averages.filter(isFiltered)) {
+        yield* findingPages(pageBytes / DTYPE_BYTES[average.precision], layout, average);
+      }
     } else if (this.#proved.get(tensors)?.run !== run) {
       const order = yield* compareTensors(name, run.spec.tensors, tensors);
       this.#proved.set(tensors, { run, order });

@@ -17,7 +17,6 @@ import { homeOfPage, type PageTable, type Plane, PlaneShape, pageBytesFor } from
 import { allocateSnapshot, bytesOf, checkSnapshotBytes, SnapshotKeeper, type SnapshotPlan } from './post-hoc/index.js';
 import type { RunMemory, RunOptions, RunSpec, RunState } from './run-spec.js';
 import { countPages, pageCountOf, pagesOf, takeNext } from './tables.js';
-import { choiceOf } from './tensor-filter.js';
 import type { Shadow, Version } from './version.js';
 import { stepLengths } from './wire-plan.js';
 
@@ -156,7 +155,7 @@ export class RunVersions {
       checkSnapshotBytes(this.spec.snapshots, this.layout, [...shadows.map((shadow) => shadow.spec), spec]);
     }
     const plane = this.#shape.plane(spec.precision, this.layout.averagedLength);
-    const added = countPages(pagesOf(plane, this.layout, choiceOf(this.layout.tensors, spec)));
+    const added = countPages(pagesOf(plane, this.layout, spec));
     const staging = hasWriter ? 0 : Math.ceil(this.stepBytes / this.pool.pageBytes);
     this.pool.check(added + staging, `average ${quote(spec.name)} of ${this.#owner} with one step in flight`);
     const heapBytes = averageHeapBytes(spec, this.layout.tensors.length);

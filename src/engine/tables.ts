@@ -1,10 +1,10 @@
-import { assert } from '../common/index.js';
+import { assert, toEnd } from '../common/index.js';
 import { SKEW } from './arena.js';
 import type { AverageSpec } from './averages/index.js';
 import type { Layout, PlacedTensor, TensorSpec } from './layout.js';
 import type { Page, PagePool, PageWant } from './page-pool.js';
 import { homeOfPage, type PageTable, type Plane } from './plane.js';
-import { choiceOf } from './tensor-filter.js';
+import { choiceOf, isFiltered } from './tensor-filter.js';
 
 /** The tensors of a layout that an average takes. */
 export function tensorsOf<Tensor extends TensorSpec>(
@@ -20,40 +20,53 @@ export function copiedTensorsOf(layout: Layout): PlacedTensor[] {
   return layout.tensors.filter(({ policy }) => policy === 'COPY' || policy === 'COPY_ONCE');
 }
 
+/** Tensors that are looked at between two yields: under a millisecond. */
+const SLICE_TENSORS = 4_096;
+
 /** Pages of a plane from one to the one before the other. */
 interface PageRange {
   readonly from: number;
   to: number;
 }
 
+/** Of an average that leaves tensors out: on which pages those lie that it takes, which is long to find out. */
+const found = new WeakMap<
+  AverageSpec,
+  { readonly layout: Layout; readonly size: number; readonly pages: PageRange[] }
+>();
+
+/** All pages of a plane: tensors lie in it one behind the other. */
+export function allPages({ pageCount }: Plane): readonly PageRange[] {
+  return pageCount === 0 ? [] : [{ from: 0, to: pageCount }];
+}
+
 /**
- * The pages of `plane` on which the tensors lie that are taken, by their index in the layout: in ranges, because there may be
- * more pages than any list of them could hold.
+ * The pages of the plane of an average on which the tensors lie that it takes: in ranges, because there may be more pages than
+ * any list of them could hold.
  */
-export function pagesOf(
-  { dtype, pageElements }: Plane,
-  { tensors }: Layout,
-  isTaken: (index: number) => boolean,
-): readonly PageRange[] {
-  const ranges: PageRange[] = [];
-  let last: PageRange | undefined;
-  // In rising order: tensors that are sent once lie behind the other copied ones.
-  for (const policy of dtype === undefined ? (['COPY', 'COPY_ONCE'] as const) : (['AVERAGE'] as const)) {
-    for (let index = 0; index < tensors.length; index++) {
-      const tensor = tensors[index]!;
-      const length = dtype === undefined ? tensor.bytes : tensor.count;
-      if (tensor.policy !== policy || length === 0 || !isTaken(index)) continue;
-      const from = Math.floor(tensor.flat / pageElements);
-      const to = Math.ceil((tensor.flat + length) / pageElements);
-      if (last !== undefined && from <= last.to) {
-        last.to = to;
-        continue;
-      }
-      last = { from, to };
-      ranges.push(last);
-    }
+export function pagesOf(plane: Plane, layout: Layout, average: AverageSpec): readonly PageRange[] {
+  return isFiltered(average) ? toEnd(findingPages(plane.pageElements, layout, average)) : allPages(plane);
+}
+
+/** The same for pages of `size` elements and an average that leaves tensors out. Yields between slices. */
+export function* findingPages(size: number, layout: Layout, average: AverageSpec): Generator<void, PageRange[]> {
+  const known = found.get(average);
+  if (known?.layout === layout && known.size === size) return known.pages;
+  const { tensors } = layout;
+  const isTaken = choiceOf(tensors, average);
+  const pages: PageRange[] = [];
+  for (let index = 0; index < tensors.length; index++) {
+    if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
+    const { flat, count } = tensors[index]!;
+    if (!isTaken(index) || count === 0) continue;
+    const from = Math.floor(flat / size);
+    const to = Math.ceil((flat + count) / size);
+    const last = pages.at(-1);
+    if (last !== undefined && from <= last.to) last.to = to;
+    else pages.push({ from, to });
   }
-  return ranges;
+  found.set(average, { layout, size, pages });
+  return pages;
 }
 
 export function countPages(ranges: readonly PageRange[]): number {

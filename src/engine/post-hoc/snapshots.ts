@@ -4,7 +4,6 @@ import type { Layout } from '../layout.js';
 import type { PagePool } from '../page-pool.js';
 import type { PlaneShape } from '../plane.js';
 import { allocateTable, pageCountOf, pagesOf, tensorsOf } from '../tables.js';
-import { choiceOf } from '../tensor-filter.js';
 import { Snapshot } from './snapshot.js';
 
 /** How a run keeps snapshots of its power-function averages; the proto's Snapshots explains the fields. */
@@ -74,7 +73,7 @@ export function allocateSnapshot(
   step: number,
 ): Snapshot {
   const plane = shape.plane(dtype, layout.averagedLength);
-  const table = allocateTable(pool, plane, pagesOf(plane, layout, choiceOf(layout.tensors, spec)), 'a snapshot');
+  const table = allocateTable(pool, plane, pagesOf(plane, layout, spec), 'a snapshot');
   return new Snapshot(pool, { average: spec.name, gamma, step, time, plane, table });
 }
 

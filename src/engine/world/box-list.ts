@@ -1,6 +1,9 @@
 import { assert, crc32c } from '../../common/index.js';
 import type { TensorSpec } from '../layout.js';
 
+/** Boxes that are looked at between two yields: under a millisecond. */
+const SLICE_BOXES = 1 << 15;
+
 /** An N-dimensional rectangle of a tensor; both lists empty: the whole tensor. */
 export interface Box {
   /** Index into the layout's tensors. */
@@ -76,10 +79,13 @@ export class BoxList {
     return elements;
   }
 
-  /** How many of its boxes are in replica groups. */
-  get sharedCount(): number {
+  /** How many of its boxes are in replica groups. Yields between slices. */
+  *countShared(): Generator<void, number> {
     let count = 0;
-    for (const group of this.replicaGroup) if (group !== 0) count += 1;
+    for (let index = 0; index < this.count; index++) {
+      if (this.replicaGroup[index] !== 0) count += 1;
+      if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
+    }
     return count;
   }
 

@@ -199,7 +199,8 @@ export class World {
   /** Proves that boxes tile the tensors; which of them each writer leaves to others, by its number. */
   *#cover(lists: readonly BoxList[], take: (bytes: number) => void): Generator<void, Uint8Array[] | undefined> {
     const { tensors } = this.#layout;
-    const sharedCount = lists.reduce((sum, boxes) => sum + boxes.sharedCount, 0);
+    let sharedCount = 0;
+    for (const boxes of lists) sharedCount += yield* boxes.countShared();
     take(Replicas.bytesOf(sharedCount));
     const replicas = new Replicas(tensors, lists, sharedCount);
     const coverage = new Coverage(tensors, take);
