@@ -9,7 +9,10 @@ export function* sortedFalling(keys: Float64Array): Generator<void, Uint32Array>
   const { length } = keys;
   let from = new Uint32Array(length);
   let to = new Uint32Array(length);
-  for (let index = 0; index < length; index++) from[index] = index;
+  for (let index = 0; index < length; index++) {
+    from[index] = index;
+    if (index % SLICE_NUMBERS === SLICE_NUMBERS - 1) yield;
+  }
   for (let run = 1; run < length; run *= 2) {
     let left = 0;
     let right = 0;

@@ -191,7 +191,7 @@ export class World {
       const part = yield* Part.of(boxes, plan, this.#layout.tensors, (index) => leaves?.[index] !== 1);
       take(part.bytes);
       partBytes += part.bytes;
-      parts.push({ part, leftOut: leaves === undefined ? [] : indicesOf(leaves) });
+      parts.push({ part, leftOut: leaves === undefined ? [] : yield* indicesOf(leaves) });
     }
     return { plan, parts, partBytes };
   }
@@ -268,9 +268,12 @@ export class World {
   }
 }
 
-/** Where there is a 1. */
-function indicesOf(marks: Uint8Array): number[] {
+/** Where there is a 1. Yields between slices. */
+function* indicesOf(marks: Uint8Array): Generator<void, number[]> {
   const indices: number[] = [];
-  for (let index = 0; index < marks.length; index++) if (marks[index] === 1) indices.push(index);
+  for (let index = 0; index < marks.length; index++) {
+    if (marks[index] === 1) indices.push(index);
+    if (index % SLICE_WORK === SLICE_WORK - 1) yield;
+  }
   return indices;
 }
