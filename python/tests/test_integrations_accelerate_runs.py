@@ -12,17 +12,19 @@ import pytest
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: the integrations are not tested")
 accelerate: Any = pytest.importorskip("accelerate", reason="accelerate is not installed: its EMA is not tested")
 
+from cutting_proxy import CuttingProxy  # noqa: E402
 from integration_support import close_to  # noqa: E402
+from support import Server  # noqa: E402
 from test_integrations_accelerate import DECAY, make_model  # noqa: E402
 
-from shadowkeep import Client, FailedPreconditionError, NotFoundError, Retention  # noqa: E402
+from shadowkeep import Client, FailedPreconditionError, NotFoundError, Retention, ShadowkeepError  # noqa: E402
 from shadowkeep.integrations.accelerate import AcceleratedEMA  # noqa: E402
 
 
 class Loop:
     """A trainer that writes down its weights and its average after each step, and saves each step."""
 
-    def __init__(self, client: Client, run_name: str, directory: Path, **options: Any) -> None:
+    def __init__(self, client: Client | str, run_name: str, directory: Path, **options: Any) -> None:
         self.accelerator = accelerate.Accelerator(cpu=True)
         self.directory = directory
         model = make_model()
@@ -169,3 +171,47 @@ def test_a_checkpoint_is_refused_while_an_average_is_applied(client: Client, run
         loop.train(4, 4)
         loop.accelerator.load_state(str(tmp_path / "raw"))
         assert torch.equal(loop.present(), loop.weights[3])
+
+
+@pytest.mark.parametrize("on_failure", ["warn", "raise"])
+def test_an_outage_ends_no_training_that_is_to_outlast_it(
+    server: Server, run_name: str, tmp_path: Path, on_failure: Any
+) -> None:
+    with CuttingProxy(server.target) as proxy:
+        loop = Loop(proxy.target, run_name, tmp_path, reconnect_timeout=1.0, on_failure=on_failure)
+        loop.ema.register()
+        loop.train(1, 3)
+        proxy.refuse()
+        loop.ema.update()
+        if on_failure == "raise":
+            with pytest.raises(ShadowkeepError), loop.ema.average_parameters(timeout=30.0):
+                pass
+        else:
+            expected = pytest.warns(RuntimeWarning, match="cannot be read .* evaluated with the model's own weights")
+            with expected, loop.ema.average_parameters():
+                assert torch.equal(loop.present(), loop.weights[3])
+        assert not loop.ema.applied
+        loop.ema.abandon()
+
+
+@pytest.mark.parametrize("is_retained", [True, False])
+def test_steps_that_are_trained_again_are_evaluated_with_their_own_average(
+    client: Client, run_name: str, tmp_path: Path, is_retained: bool
+) -> None:
+    loop = Loop(client, run_name, tmp_path, retain=Retention(1, 16) if is_retained else None)
+    with loop.ema:
+        loop.ema.register()
+        loop.train(1, 6)
+        averages = dict(loop.averages)
+        with pytest.warns(RuntimeWarning, match="gone back to step 3"):
+            loop.load(3)
+        loop.train(4, 4)
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            with loop.ema.average_parameters():
+                assert close_to(loop.present(), averages[4] if is_retained else loop.weights[4])
+        said = [str(w.message) for w in caught if "does not hold the average of that step" in str(w.message)]
+        assert len(said) == (0 if is_retained else 1)
+        loop.train(5, 7)
+        with loop.ema.average_parameters():
+            assert not torch.equal(loop.present(), loop.weights[7])

@@ -16,11 +16,13 @@ transformers: Any = pytest.importorskip(
 )
 pytest.importorskip("accelerate", reason="accelerate is not installed, Trainer needs it: its callback is not tested")
 
+from cutting_proxy import CuttingProxy  # noqa: E402
 from integration_support import close_to, pulled, textbook  # noqa: E402
 from safetensors.torch import load_file  # noqa: E402
+from support import Server  # noqa: E402
 from test_integrations_transformers import DECAY, Regression, Trajectory, trainer  # noqa: E402
 
-from shadowkeep import Client, Retention  # noqa: E402
+from shadowkeep import Client, NotFoundError, Retention, ShadowkeepError  # noqa: E402
 from shadowkeep.integrations.transformers import ShadowkeepCallback  # noqa: E402
 
 STEPWISE: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
@@ -203,3 +205,54 @@ def test_what_is_saved_during_an_evaluation_has_the_raw_weights(client: Client, 
         saved = load_file(tmp_path / f"saved-{step}" / "model.safetensors")
         assert torch.equal(saved["layer.weight"].double().flatten(), trajectory.weights[step][:12])
         assert close_to(seen, textbook(trajectory.weights[: step + 1], DECAY))
+
+
+@pytest.mark.parametrize("on_failure", ["warn", "raise"])
+def test_an_outage_ends_no_training_that_is_to_outlast_it(
+    server: Server, run_name: str, tmp_path: Path, on_failure: Any
+) -> None:
+    class Cutting(transformers.TrainerCallback):  # type: ignore[misc]
+        def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            if state.global_step == 3:
+                proxy.refuse()
+
+    model = Regression()
+    trajectory = Trajectory(model)
+    with CuttingProxy(server.target) as proxy:
+        callback = ShadowkeepCallback(
+            proxy.target, run=run_name, decay=DECAY, reconnect_timeout=1.0, on_failure=on_failure
+        )
+        callbacks = [trajectory, callback, Cutting()]
+        made = trainer(tmp_path, model, callbacks, max_steps=3, eval_strategy="steps", eval_steps=3)
+        callback.evaluate_with_average(made)
+        if on_failure == "raise":
+            with pytest.raises(ShadowkeepError):
+                made.train()
+            callback.abandon()
+            return
+        for evaluate in (made.train, made.evaluate):
+            with pytest.warns(RuntimeWarning, match="the average cannot be read .* evaluated with the model's own"):
+                evaluate()
+            assert torch.equal(model.seen[-1], trajectory.weights[3])
+
+
+def test_steps_that_are_trained_again_are_evaluated_with_their_own_average(
+    client: Client, run_name: str, tmp_path: Path
+) -> None:
+    retain = Retention(1, 16)
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY, retain=retain)
+    evaluated: dict[str, Any] = {"eval_strategy": "steps", "eval_steps": 5}
+    _, _, weights = train(tmp_path, callback, max_steps=6, **STEPWISE, **evaluated)
+    again = ShadowkeepCallback(client, run=run_name, decay=DECAY, retain=retain)
+    with pytest.warns(RuntimeWarning, match="committed step 6, the trainer comes back from step 4"):
+        _, model, _ = train(tmp_path, again, str(tmp_path / "checkpoint-4"), max_steps=6, **STEPWISE, **evaluated)
+    assert close_to(model.seen[0], textbook(weights[:6], DECAY))
+
+
+def test_an_average_that_is_not_there_is_an_error_before_the_first_step(
+    client: Client, run_name: str, tmp_path: Path
+) -> None:
+    model = Regression()
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY, average="eam")
+    with pytest.raises(NotFoundError, match=r"AVERAGE_NOT_FOUND: .* 'eam' .* 'ema'"):
+        trainer(tmp_path, model, [callback], max_steps=1).train()

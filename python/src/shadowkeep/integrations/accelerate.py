@@ -16,7 +16,8 @@ from torch import nn
 from ..client import Client
 from ..errors import NotFoundError
 from ..torch import EMA, EMAOptions
-from .places import Evaluated, Place, evaluated_at, evaluated_unplaced, present_place, run_of_training
+from .evaluated import Evaluated, apply_together, evaluated_at, evaluated_despite, evaluated_unplaced
+from .places import Place, present_place, run_of_training
 from .ranks import decided_by_first
 
 if TYPE_CHECKING:
@@ -46,7 +47,8 @@ class AcceleratedEMA(EMA):
 
     After a `load_state()` averages are those of the checkpoint's step. Where the service does not hold it any more (the
     option `retain` keeps older ones), or there is no average yet, the block of `average_parameters()` has the model's
-    own weights and says so, and `apply_shadow()` raises.
+    own weights and says so, and `apply_shadow()` raises. So it is while the service is away; with
+    `on_failure="raise"` both raise then.
 
     Args:
         accelerator: the one that prepared the model.
@@ -68,6 +70,7 @@ class AcceleratedEMA(EMA):
         super().__init__(model, target, run=run, **options)
         self._accelerator = accelerator
         self._name = run
+        self._options = options
         self._keeps_name = "resume" in options
         self._file_name = f"shadowkeep-{run}.json"
         # Whether the model's weights are those of a checkpoint, and where they are; None: it does not say it.
@@ -119,6 +122,8 @@ class AcceleratedEMA(EMA):
         """
         if step is not None or min_step is not None or not self._is_loaded:
             self._registered()
+            if step is None and min_step is None and self.is_repeating:
+                step = self.step
             super().apply_shadow(average, step=step, min_step=min_step, timeout=timeout)
             return
         evaluated = self._decide(self._evaluated)
@@ -146,17 +151,26 @@ class AcceleratedEMA(EMA):
         timeout: float = 60.0,
     ) -> Iterator[None]:
         """As `EMA.average_parameters`; the model keeps its own weights where there is no average of them."""
-        if step is None and min_step is None and (self._is_loaded or self._writer is None):
-            evaluated = self._decide(self._evaluated)
-            if self._accelerator.is_main_process:
-                evaluated.say()
-            if evaluated.place is None:
+        if step is not None or min_step is not None or self.applied:
+            with super().average_parameters(average, step=step, min_step=min_step, timeout=timeout):
                 yield
-                return
-        with super().average_parameters(average, step=step, min_step=min_step, timeout=timeout):
+            return
+        own: Evaluated | None = None
+        if self._is_loaded or self._writer is None or self.is_repeating:
+            own = self._decide(lambda: evaluated_despite(self._options, self._evaluated))
+        if own is None or own.place is not None:
+            own = apply_together(self, self._options, lambda: self.apply_shadow(average, timeout=timeout)) or own
+        if own is not None and self._accelerator.is_main_process:
+            own.say()
+        try:
             yield
+        finally:
+            if self.applied:
+                self.restore()
 
     def _evaluated(self) -> Evaluated:
+        if self.is_repeating and not self._is_loaded:
+            return evaluated_at(self._client, Place(self.run, self.step))
         if not self._is_loaded:
             return Evaluated(None, "register() was not called yet: the model's own weights are evaluated", True)
         return evaluated_unplaced() if self._place is None else evaluated_at(self._client, self._place)

@@ -10,17 +10,11 @@ from torch import nn
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
+from .evaluated import Evaluated, apply_together, evaluated_anywhere, evaluated_at, evaluated_despite
+from .known_weights import KnownWeights
 from .lightning_saves import AveragingCallback
 from .lightning_steps import OptimizerSteps
-from .places import (
-    Evaluated,
-    KnownWeights,
-    Place,
-    client_of,
-    evaluated_anywhere,
-    present_place,
-    run_of_training,
-)
+from .places import Place, check_average, client_of, present_place, reusable, run_of_training
 from .ranks import decided_by_first
 
 T = TypeVar("T")
@@ -46,6 +40,7 @@ class ShadowkeepEMA(AveragingCallback):
     Validation, test and prediction use the average of the step that the model's weights are of: the newest in and after
     a fit, exactly the checkpoint's with `ckpt_path`. Where the service does not hold it any more (the option `retain`
     keeps older ones) they use the loaded weights, with a warning; where there is no average yet, the model's own.
+    While the service is away they use the model's own weights, with a warning; with `on_failure="raise"` they fail.
 
     Of several processes each pushes its part, with DDPStrategy, FSDPStrategy and ModelParallelStrategy.
 
@@ -79,7 +74,7 @@ class ShadowkeepEMA(AveragingCallback):
         self._swap = swap
         self._average = average
         self._optimizer = optimizer
-        self._options = options
+        self._options = reusable(options)
         self._steps: OptimizerSteps | None = None
         # What the checkpoint that was loaded for this call of the trainer says.
         self._loaded: Place | None = None
@@ -113,8 +108,12 @@ class ShadowkeepEMA(AveragingCallback):
         restored = known.place if trainer.global_step > 0 and known is not None else None
         self.run = self._decide(trainer, lambda client: self._run_of(client, trainer, restored))
         ema = EMA(_wrapped(trainer, pl_module), self._target, run=self.run, **self._options)
+        try:
+            ema.register(trainer.global_step if restored is None else restored.step)
+        except BaseException:
+            ema.abandon()
+            raise
         self.ema = ema
-        ema.register(trainer.global_step if restored is None else restored.step)
         self._steps = OptimizerSteps(trainer, lambda skipped: self._update(trainer, skipped), self._optimizer)
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
@@ -179,7 +178,9 @@ class ShadowkeepEMA(AveragingCallback):
     def _run_of(self, client: Client, trainer: Trainer, restored: Place | None) -> str:
         if _is_trial(trainer):
             return run_of_training(client, f"{self._name}-fast-dev-run", None, keeps_name=False)
-        return run_of_training(client, self._name, restored, keeps_name="resume" in self._options)
+        run = run_of_training(client, self._name, restored, keeps_name="resume" in self._options)
+        check_average(client, run, self._average if self._swap else None, self._options)
+        return run
 
     def _update(self, trainer: Trainer, skipped: bool) -> None:
         # Lightning counts the step when it is over; raw optimizers' steps it does not count.
@@ -194,23 +195,34 @@ class ShadowkeepEMA(AveragingCallback):
     def _apply(self, trainer: Trainer, pl_module: LightningModule) -> None:
         if not self._swap:
             return
-        ema = self.ema
-        if ema is not None:
-            ema.apply_shadow(self._average)
-            self._applied = ema
-            return
-        self._note_checkpoint(trainer, pl_module)
-        evaluated = self._decide(trainer, lambda client: self._evaluated(client, pl_module))
-        if trainer.is_global_zero:
-            evaluated.say()
-        if evaluated.place is None:
-            return
-        run, step = evaluated.place
-        ema = EMA(_wrapped(trainer, pl_module), self._target, run=run, replica=True, **self._options)
-        self._applied = ema
-        ema.apply_shadow(self._average, step=step)
+        ema, step = self.ema, None
+        if ema is None or ema.is_repeating:
+            evaluated = self._evaluated(trainer, pl_module)
+            if trainer.is_global_zero:
+                evaluated.say()
+            if evaluated.place is None:
+                return
+            run, step = evaluated.place
+            ema = ema or EMA(_wrapped(trainer, pl_module), self._target, run=run, replica=True, **self._options)
+        self._applied = applied = ema
+        own = apply_together(applied, self._options, lambda: applied.apply_shadow(self._average, step=step))
+        if own is not None:
+            self._restore()
+            if trainer.is_global_zero:
+                own.say()
 
-    def _evaluated(self, client: Client, pl_module: LightningModule) -> Evaluated:
+    def _evaluated(self, trainer: Trainer, pl_module: LightningModule) -> Evaluated:
+        if self.ema is None:
+            self._note_checkpoint(trainer, pl_module)
+
+        def evaluate(client: Client) -> Evaluated:
+            return evaluated_despite(self._options, lambda: self._evaluated_by(client, pl_module))
+
+        return self._decide(trainer, evaluate)
+
+    def _evaluated_by(self, client: Client, pl_module: LightningModule) -> Evaluated:
+        if self.ema is not None:
+            return evaluated_at(client, Place(self.ema.run, self.ema.step))
         known = self._known_of(pl_module)
         return evaluated_anywhere(client, self.run) if known is None else known.evaluated(client, pl_module)
 
@@ -235,7 +247,7 @@ class ShadowkeepEMA(AveragingCallback):
 
     def _decide(self, trainer: Trainer, decide: Callable[[Client], T]) -> T:
         def with_client() -> T:
-            with client_of(self._target) as client:
+            with client_of(self._target, self._options) as client:
                 return decide(client)
 
         return decided_by_first(with_client, trainer.is_global_zero, trainer.strategy.broadcast)

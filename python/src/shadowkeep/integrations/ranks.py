@@ -36,10 +36,23 @@ def decided_by_first(decide: Callable[[], T], is_first: bool, broadcast: Broadca
     return decided
 
 
+def gathered_objects(value: T) -> list[T]:
+    """Return every process's value, where torch.distributed is initialised."""
+    if not _is_one_of_many():
+        return [value]
+    values: list[Any] = [None] * dist.get_world_size()
+    dist.all_gather_object(values, value)
+    return values
+
+
 def broadcast_object(value: Any) -> Any:
     """Return the first process's value, where torch.distributed is initialised."""
-    if not (dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1):
+    if not _is_one_of_many():
         return value
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def _is_one_of_many() -> bool:
+    return bool(dist.is_available() and dist.is_initialized() and dist.get_world_size() > 1)

@@ -13,15 +13,9 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .places import (
-    Evaluated,
-    KnownWeights,
-    Place,
-    client_of,
-    evaluated_anywhere,
-    present_place,
-    run_of_training,
-)
+from .evaluated import Evaluated, apply_together, evaluated_anywhere, evaluated_at, evaluated_despite
+from .known_weights import KnownWeights
+from .places import Place, check_average, client_of, present_place, reusable, run_of_training
 from .ranks import broadcast_object, decided_by_first
 
 T = TypeVar("T")
@@ -67,7 +61,7 @@ class ShadowkeepCallback(TrainerCallback):
         self._target = target
         self._name = run
         self._average = average
-        self._options = options
+        self._options = reusable(options)
         self._evaluating = False
         self._ema_applied: EMA | None = None
         self._known: KnownWeights | None = None
@@ -80,7 +74,8 @@ class ShadowkeepCallback(TrainerCallback):
         the best checkpoint's after `load_best_model_at_end`. Where the service does not hold it any more (the option
         `retain` keeps older ones) they use the loaded weights, with a warning; where there is no average yet, the
         model's own. `trainer.save_model` saves the raw weights during an evaluation, too; a call of the model's own
-        `save_pretrained` there saves what is in the model, the average.
+        `save_pretrained` there saves what is in the model, the average. While the service is away they use the model's
+        own weights, with a warning, and with `on_failure="raise"` they fail.
         """
         for method in ("evaluate", "predict"):
             setattr(trainer, method, self._averaged(trainer, getattr(trainer, method)))
@@ -93,11 +88,7 @@ class ShadowkeepCallback(TrainerCallback):
         """Open the run."""
         self.abandon()
         restored = Place.from_state(_states(state).get(self._key)) if state.global_step > 0 else None
-        keeps_name = "resume" in self._options
-        self.run = self._decide(
-            state.is_world_process_zero,
-            lambda client: run_of_training(client, self._name, restored, keeps_name=keeps_name),
-        )
+        self.run = self._decide(state.is_world_process_zero, lambda client: self._run_of(client, restored))
         self.ema = EMA(kwargs["model"], self._target, run=self.run, **self._options)
         self.ema.register(state.global_step if restored is None else restored.step)
 
@@ -160,36 +151,62 @@ class ShadowkeepCallback(TrainerCallback):
         self._evaluating = True
         ema: EMA | None = None
         try:
-            ema, step = (self.ema, None) if self.ema is not None else self._evaluator(trainer)
-            if ema is None:
-                yield
-                return
-            ema.apply_shadow(self._average, step=step)
+            ema = self._apply(trainer)
             self._ema_applied = ema
-            with _kept_memory(ema.model):
+            with nullcontext() if ema is None else _kept_memory(ema.model):
                 yield
         finally:
             self._evaluating = False
             self._ema_applied = None
             if ema is not None:
-                if ema.applied:
-                    ema.restore()
-                if ema is not self.ema:
-                    ema.close()
+                self._end(ema)
 
-    def _evaluator(self, trainer: Trainer) -> tuple[EMA | None, int | None]:
-        """Return what reads the average outside of a training, and its step; none: the model's own weights are used."""
-        model = _model_of(trainer)
+    def _apply(self, trainer: Trainer) -> EMA | None:
+        """Return what has applied the average; none: the model's own weights are used."""
+        ema, step = self.ema, None
         is_first = trainer.is_world_process_zero()
-        evaluated = self._decide(is_first, lambda client: self._evaluated(client, model))
+        if ema is None or ema.is_repeating:
+            model = _model_of(trainer)
+            evaluated = self._decide(
+                is_first,
+                lambda client: evaluated_despite(self._options, lambda: self._evaluated(client, model)),
+            )
+            if is_first:
+                evaluated.say()
+            if evaluated.place is None:
+                return None
+            run, step = evaluated.place
+            ema = ema or EMA(model, self._target, run=run, replica=True, **self._options)
+        applying = ema
+        try:
+            own = apply_together(applying, self._options, lambda: applying.apply_shadow(self._average, step=step))
+        except BaseException:
+            self._end(applying)
+            raise
+        if own is None:
+            return applying
+        self._end(applying)
         if is_first:
-            evaluated.say()
-        if evaluated.place is None:
-            return None, None
-        run, step = evaluated.place
-        return EMA(model, self._target, run=run, replica=True, **self._options), step
+            own.say()
+        return None
+
+    def _end(self, ema: EMA) -> None:
+        """Put the raw weights back after an evaluation."""
+        try:
+            if ema.applied:
+                ema.restore()
+        finally:
+            if ema is not self.ema:
+                ema.close()
+
+    def _run_of(self, client: Client, restored: Place | None) -> str:
+        run = run_of_training(client, self._name, restored, keeps_name="resume" in self._options)
+        check_average(client, run, self._average, self._options)
+        return run
 
     def _evaluated(self, client: Client, model: nn.Module) -> Evaluated:
+        if self.ema is not None:
+            return evaluated_at(client, Place(self.ema.run, self.ema.step))
         if self._known is None or not self._known.are_of(model):
             return evaluated_anywhere(client, self.run)
         return self._known.evaluated(client, model)
@@ -215,7 +232,7 @@ class ShadowkeepCallback(TrainerCallback):
 
     def _decide(self, is_first: bool, decide: Callable[[Client], T]) -> T:
         def with_client() -> T:
-            with client_of(self._target) as client:
+            with client_of(self._target, self._options) as client:
                 return decide(client)
 
         return decided_by_first(with_client, is_first, broadcast_object)

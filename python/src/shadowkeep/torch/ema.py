@@ -210,6 +210,11 @@ class EMA(AppliesAverages, NotCopied):
         """How many updates are in no average, because the service was away or has lost them (`on_failure="warn"`)."""
         return (self._final_counts if self._writer is None else _counts(self._writer))[2]
 
+    @property
+    def is_repeating(self) -> bool:
+        """Whether the trainer repeats steps that the run had when it resumed: the newest average is of a later step."""
+        return self.step < self._resumed_step
+
     def register(self, step: int | None = None) -> None:
         """Open the run and push the weights as they are now; averages that start from them do so.
 

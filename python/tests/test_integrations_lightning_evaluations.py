@@ -1,0 +1,97 @@
+"""What Lightning's evaluations use while the service is away, and while steps are trained again."""
+
+from __future__ import annotations
+
+import time
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+torch: Any = pytest.importorskip("torch", reason="torch is not installed: the integrations are not tested")
+lightning: Any = pytest.importorskip(
+    "lightning.pytorch", reason="lightning is not installed: its callback is not tested"
+)
+
+from cutting_proxy import CuttingProxy  # noqa: E402
+from integration_support import close_to, textbook  # noqa: E402
+from support import Server  # noqa: E402
+from test_integrations_lightning import DECAY, Regression, loader  # noqa: E402
+from test_integrations_lightning_runs import checkpoint, evaluate, quiet, with_checkpoints  # noqa: E402
+
+from shadowkeep import Client, NotFoundError, Retention, ShadowkeepError, averages  # noqa: E402
+from shadowkeep.integrations.lightning import ShadowkeepEMA  # noqa: E402
+from shadowkeep.torch.options import OnFailure  # noqa: E402
+
+
+class Cutting(Regression):
+    """Loses the way to the service after its last step."""
+
+    proxy: CuttingProxy
+
+    def on_train_batch_end(self, outputs: Any, batch: Any, batch_idx: int) -> None:
+        super().on_train_batch_end(outputs, batch, batch_idx)
+        if len(self.trajectory) == 4:
+            self.proxy.refuse()
+
+
+@pytest.mark.parametrize("on_failure", ["warn", "raise"])
+def test_an_outage_ends_no_fit_that_is_to_outlast_it(
+    server: Server, run_name: str, tmp_path: Path, on_failure: OnFailure
+) -> None:
+    model = Cutting()
+    with CuttingProxy(server.target) as model.proxy:
+        callback = ShadowkeepEMA(
+            model.proxy.target, run=run_name, decay=DECAY, reconnect_timeout=1.0, on_failure=on_failure
+        )
+        fitted = quiet(tmp_path, callback, max_epochs=1)
+        if on_failure == "raise":
+            with pytest.raises(ShadowkeepError):
+                fitted.fit(model, loader(3), loader(1))
+            assert torch.equal(model.weights(), model.trajectory[-1])
+            return
+        with pytest.warns(RuntimeWarning, match="the average cannot be read .* evaluated with the model's own weights"):
+            fitted.fit(model, loader(3), loader(1))
+        assert torch.equal(model.seen["validation"][-1], model.trajectory[-1])
+        begin = time.monotonic()
+        with pytest.warns(RuntimeWarning, match="the average cannot be read .* evaluated with the model's own weights"):
+            assert torch.equal(evaluate(fitted, model, "validate"), model.trajectory[-1])
+        assert time.monotonic() - begin < 45.0, "as long as reconnect_timeout says, not as long as its default"
+
+
+@pytest.mark.parametrize("is_retained", [True, False])
+def test_steps_that_are_trained_again_are_evaluated_with_their_own_average(
+    client: Client, run_name: str, tmp_path: Path, is_retained: bool
+) -> None:
+    retain = Retention(1, 16) if is_retained else None
+    first = Regression()
+    with_checkpoints(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY, retain=retain)).fit(first, loader(6))
+    second = Regression()
+    again = quiet(
+        tmp_path,
+        ShadowkeepEMA(client, run=run_name, decay=DECAY, retain=retain),
+        max_epochs=1,
+        val_check_interval=1,
+    )
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        again.fit(second, loader(6), loader(1), ckpt_path=checkpoint(tmp_path, 3))
+    said = [str(w.message) for w in caught if "does not hold the average of that step" in str(w.message)]
+    assert len(said) == (0 if is_retained else 2)
+    assert len(second.seen["validation"]) == 3
+    for step, seen in zip((4, 5, 6), second.seen["validation"], strict=True):
+        average = textbook(first.trajectory[: step + 1], DECAY)
+        assert close_to(seen, average if is_retained or step == 6 else second.trajectory[step - 3])
+
+
+def test_an_average_that_is_not_there_is_an_error_before_the_first_step(
+    client: Client, run_name: str, tmp_path: Path
+) -> None:
+    several = (entry for entry in [averages.torch_ema(decay=DECAY, name="one"), averages.torch_swa(name="two")])
+    model = Regression()
+    callback = ShadowkeepEMA(client, run=run_name, averages=several, average="tow")
+    with pytest.raises(NotFoundError, match=r"AVERAGE_NOT_FOUND: .* 'tow' .* 'one', 'two'"):
+        quiet(tmp_path, callback, max_epochs=1).fit(model, loader(2))
+    assert len(model.trajectory) == 1
+    assert run_name not in [run.run for run in client.list_runs()]
