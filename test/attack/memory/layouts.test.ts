@@ -82,7 +82,7 @@ describe.skipIf(WHY_NOT !== undefined)(
         expect(statuses.at(-1), attacker.messages.at(-1)).toBe(status.OK);
         if (process.env['SHADOWKEEP_SHOW_FIGURES'] !== undefined) console.log(`${runs.length} of ${LAYOUT_COUNT} made`);
       },
-      1_200_000,
+      3_600_000,
     );
   },
 );
