@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -43,6 +44,9 @@ class AppliesAverages(ABC):
         The model is left as it was when anything fails. A second call refreshes the shadow, or loads another average,
         and keeps the first call's raw weights; editing the weights in between changes neither of them.
 
+        A model has the average of one EMA at a time: another one, whose model has tensors of this one's, is refused
+        here, in `register()` and in `update()`, until this one is restored. One EMA takes several averages.
+
         Where several processes push all of them call it, and get the same step: each reads what it holds. Processes
         that only evaluate, each with a part of the model, agree on a `step` first.
 
@@ -53,14 +57,15 @@ class AppliesAverages(ABC):
             timeout: seconds to wait for that.
 
         Raises:
-            RuntimeError: the model has other tensors than were registered; the message names them.
+            RuntimeError: the model has other tensors than were registered, which the message names; or another EMA's
+                average is in it.
         """
         newest, together = self._newest_together(timeout)
         if step is None and min_step is None:
             step, min_step = (newest, None) if together else (None, newest)
         self._units.reshard()
         self._check_model()
-        self._swap.apply(self._reader.read(average, step, min_step, timeout))
+        self._swap.apply(self._reader.read(average, step, min_step, timeout), self._reader.title(average))
 
     def restore(self) -> None:
         """Put the raw weights back into the parameters and buffers that had them, and these into their places.
@@ -95,15 +100,23 @@ class AppliesAverages(ABC):
     ) -> Iterator[None]:
         """Apply an average for a `with` block: `apply_shadow(...)`, try, finally `restore()`.
 
-        In another such block the weights are left to the outer one, with the average that was applied last.
+        In another such block of this EMA the weights are left to the outer one, with the average that was applied last.
+        An interrupt (Ctrl-C) at any point, also of applying and restoring, ends with the raw weights in the model.
         """
         was_applied = self._swap.applied
-        self.apply_shadow(average, step=step, min_step=min_step, timeout=timeout)
         try:
+            self.apply_shadow(average, step=step, min_step=min_step, timeout=timeout)
             yield
         finally:
-            if not was_applied and self._swap.applied:
-                self.restore()
+            # At the end of the process nobody needs the weights any more, and torch may be gone. What is called here
+            # is called inside of `try`: an interrupt may come with any call.
+            try:
+                if not was_applied and not sys.is_finalizing() and self._swap.applied:
+                    self.restore()
+            except BaseException:
+                if not was_applied and self._swap.applied:
+                    self.restore()
+                raise
 
     @abstractmethod
     def _newest_together(self, timeout: float) -> tuple[int | None, bool]:

@@ -241,6 +241,7 @@ class EMA(AppliesAverages, NotCopied):
         self._units = ShardedUnits(self.model)
         self._units.reshard()
         pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies, self._names)
+        self._swap.check_raw(pushed.tensors, f"register() of run {self.run!r}")
         averages = self._averages
         if averages is None:
             decay = DECAY_DEFAULT if self._decay is None else self._decay
@@ -271,7 +272,8 @@ class EMA(AppliesAverages, NotCopied):
 
         Raises:
             RuntimeError: the model has other tensors than were registered, which the message names; what was replaced
-                under its name is followed. Or a frozen parameter is trained or written, or a shadow is applied.
+                under its name is followed. Or a frozen parameter is trained or written, or a shadow is applied, by this
+                EMA or another one of these tensors.
             TypeError, ValueError: `step` is no integer, or not above the last one and below 2^53.
             ShadowkeepError: an earlier step has failed, with `on_failure="raise"`.
         """
@@ -281,6 +283,7 @@ class EMA(AppliesAverages, NotCopied):
             self.step = step_number("step", self.step + 1 if step is None else step)
             return False
         writer = self._registered()
+        self._swap.check_raw(writer.tensors, f"update() of run {self.run!r}")
         following = step_number("step", self.step + 1 if step is None else step)
         if self._last_step is not None and following <= self._last_step:
             raise ValueError(f"step must be larger than the last one, {self._last_step}, got {following}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Collection, Sequence
 from typing import NamedTuple
 
@@ -69,11 +68,13 @@ class Before:
         self._structure = Structure(model)
         self._known = set(self._by_name())
 
-    def put_back(self, kept: Collection[Kept]) -> None:
+    def put_back(self, kept: Collection[Kept]) -> str | None:
         """Write the raw values into the tensors that they were taken from, in the places where these stood.
 
         What else stands there now leaves. Where a module is gone, the tensor of that name and shape gets the values.
-        A RuntimeWarning says what has no place any more, and what came new.
+
+        Returns:
+            What has no place any more, and what came new; None: there is nothing to say.
         """
         notes: dict[str, list[str]] = {}
         if not self._structure.is_same():
@@ -85,9 +86,8 @@ class Before:
             for tensor in {id(original): original for _, original in each.places}.values():
                 if each.write(tensor):
                     notes.setdefault("were converted, and have their raw dtype and shape again", []).append(named.name)
-        if notes:
-            text = "; ".join(f"{_shown(names)} {what}" for what, names in notes.items())
-            warnings.warn(f"the model changed while a shadow was applied: {text}", RuntimeWarning, stacklevel=4)
+        text = "; ".join(f"{_shown(names)} {what}" for what, names in notes.items())
+        return f"the model changed while a shadow was applied: {text}" if text else None
 
     def _settle(self, kept: Collection[Kept], notes: dict[str, list[str]]) -> None:
         """Put the tensors back into their places."""

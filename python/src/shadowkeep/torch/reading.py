@@ -52,6 +52,11 @@ class AverageReader:
         self._model = model
         self._names = names
 
+    def title(self, average: str | None) -> str:
+        """Return which average that is (None: the first one), in words."""
+        name = average or (self.averages[0].name if self.averages else None)
+        return f"the average of run {self.run!r}" if name is None else f"average {name!r} of run {self.run!r}"
+
     def read(self, average: str | None, step: int | None, min_step: int | None, timeout: float) -> list[Fill]:
         """Return the values of an average (None: the first one) for what is here of the model's tensors.
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 
 from ..errors import ShadowkeepError
 from ..run import Run
@@ -10,6 +11,7 @@ from ..wire import Bytes1D
 from .background import BackgroundSender
 from .frozen import FrozenTensors
 from .losses import Losses, is_tolerable
+from .names import NamedTensor
 from .share import Share
 from .snapshot import Snapshot, whole_step
 
@@ -38,6 +40,11 @@ class Writer:
             run.abandon()
             raise
         self._sender = BackgroundSender(run.name, run.abandon)
+
+    @property
+    def tensors(self) -> Iterator[NamedTensor]:
+        """The model's tensors whose values are read at each step."""
+        return (named for named in self._share.pushed.tensors if named.policy != "COPY_ONCE")
 
     @property
     def busy(self) -> bool:
