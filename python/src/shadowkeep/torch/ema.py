@@ -71,7 +71,8 @@ class EMA(AppliesAverages, NotCopied):
             to its own dtype. Sharded ones are DTensors.
         scaler: the gradient scaler. A step for which its scale fell was skipped by the optimizer and is not folded:
             call `update()` once after each `scaler.update()`. It reads the scale, for which a GPU is waited for.
-        replica: True: others push these weights, from here nothing is pushed, averages can be applied. One that only
+        replica: True: others push these weights, from here nothing is pushed, averages can be applied. What the run
+            has is applied, whatever is frozen here, but for what `policies` and `buffers` ignore. One that only
             evaluates need not call `register()`. False: this process pushes alone. None: all of `world` push.
         non_finite: what is done with infinities and NaN in averaged tensors, as in `Client.open_run`: the step changes
             nothing and is counted (REJECT_STEP), those tensors keep their averages (SKIP_TENSOR), or ACCEPT.
@@ -182,7 +183,8 @@ class EMA(AppliesAverages, NotCopied):
         self._writer: Writer | None = None
         self._last_step: int | None = None
         self._resumed_step = -1
-        super().__init__(AverageReader(self._client, run, model, names), WeightSwap(model, names), ShardedUnits(model))
+        reader = AverageReader(self._client, run, model, names, self._buffers, policies)
+        super().__init__(reader, WeightSwap(model, names), ShardedUnits(model))
         self._reader.averages = self._averages or ()
 
     @property
@@ -239,6 +241,9 @@ class EMA(AppliesAverages, NotCopied):
             raise RuntimeError("register() was called before")
         step = None if step is None else step_number("step", step)
         self._units = ShardedUnits(self.model)
+        self.step = step or 0
+        if self.replica:
+            return
         self._units.reshard()
         pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies, self._names)
         self._swap.check_raw(pushed.tensors, f"register() of run {self.run!r}")
@@ -249,9 +254,6 @@ class EMA(AppliesAverages, NotCopied):
             averages = [Average.ema("ema", decay=decay, start="INITIAL", precision=precision)]
         self._reader.averages = averages
         self._reader.policies = {named.name: named.policy for named in pushed.tensors}
-        self.step = step or 0
-        if self.replica:
-            return
         self._writer, self.step = self._opening.open(pushed, averages, step)
         self._scale = None if self._scaler is None else ScaleWatch(self._scaler)
         committed = self._writer.run.committed_step

@@ -16,8 +16,8 @@ from ..layout import PolicyName, name_matcher
 from ..shadow import Shadow
 from ..wire import Policy
 from .dtypes import read_dtype
-from .load import Fill, check_names, check_shape, fill_all, fills_of, local_pieces, shadow_views
-from .names import NamedTensor, named_tensors
+from .load import Fill, check_names, check_shape, fills_of, local_pieces, shadow_views
+from .names import BuffersPolicy, NamedTensor, named_tensors
 from .readable import problem_of
 from .regions import Piece
 from .wrappers import Names
@@ -37,20 +37,40 @@ class _Rule(Protocol):
 class AverageReader:
     """Reads a run's averages for one model: of a sharded one only what is in this process's memory.
 
+    Args:
+        client: for reading.
+        run: the run's name.
+        model: what the averages are read for.
+        names: as in `EMA`.
+        buffers: as in `EMA`.
+        left_out: policies as in `EMA`. What is ignored is left out where this process does not send.
+
     Attributes:
         run: the run's name.
         averages: the run's averages as far as they are known here, the first one is the default.
         policies: the policy of each tensor that the trainer sends. None: this process does not know them, so everything
-            is read, and must be there.
+            that the run has is read, and each must have what the other has.
     """
 
-    def __init__(self, client: Client, run: str, model: nn.Module, names: Names | None = None) -> None:
+    def __init__(
+        self,
+        client: Client,
+        run: str,
+        model: nn.Module,
+        names: Names | None,
+        buffers: BuffersPolicy,
+        left_out: Mapping[str, PolicyName] | None,
+    ) -> None:
         self.averages: Sequence[Average] = ()
         self.policies: Mapping[str, PolicyName] | None = None
         self._client = client
         self.run = run
         self._model = model
         self._names = names
+        self._buffers: BuffersPolicy = "ignore" if buffers == "ignore" else "copy"
+        self._left_out: dict[str, PolicyName] = {
+            pattern: "IGNORE" if policy == "IGNORE" else "COPY" for pattern, policy in (left_out or {}).items()
+        }
 
     def title(self, average: str | None) -> str:
         """Return which average that is (None: the first one), in words."""
@@ -67,6 +87,8 @@ class AverageReader:
             timeout: seconds to wait for it.
         """
         tensors = self._wanted()
+        if self.policies is None:
+            self._check_run(tensors)
         rule = next((rule for rule in self.averages if average in (None, rule.name)), None)
         name = average if rule is None else rule.name
         read = partial(self._client.get_shadow, self.run, name, step=step, min_step=min_step, timeout=timeout)
@@ -74,15 +96,13 @@ class AverageReader:
         if any([piece.extent for piece in pieces] != [named.shape] for named, pieces in held):
             return self._read_held(partial(read, dtype=read_dtype(tensors)), tensors, held, name)
         shadow = read(dtype=read_dtype(tensors), names=self._included(tensors, rule))
-        return fill_all(shadow, tensors) if self.policies is None else fills_of(shadow, tensors)
+        return fills_of(shadow, tensors)
 
     def _read_held(
         self, read: Callable[..., Shadow], tensors: Sequence[NamedTensor], held: Sequence[_Held], average: str | None
     ) -> list[Fill]:
         """Read just the boxes of a sharded model that are here; which ones the run has, it is asked for."""
         shapes = self._shapes(average)
-        if self.policies is None:
-            check_names(self.run, list(shapes), tensors)
         theirs = {named.name: name for named in tensors for name in reversed(named.names) if name in shapes}
         for named in tensors:
             if named.name in theirs:
@@ -95,6 +115,14 @@ class AverageReader:
         for (named, piece), source in zip(present, shadow_views(shadow), strict=True):
             fills[named.name].values.append((piece, source))
         return list(fills.values())
+
+    def _check_run(self, tensors: Sequence[NamedTensor]) -> None:
+        """Look whether the run has these parameters, and the model what the run has. Raises LAYOUT_MISMATCH."""
+        everything = named_tensors(self._model, "copy", names=self._names)
+        left_out = {name for named in everything for name in named.names}
+        left_out -= {name for named in tensors for name in named.names}
+        held = [tensor.name for tensor in self._client.get_run(self.run).tensors if tensor.policy != Policy.IGNORE]
+        check_names(self.run, [name for name in held if name not in left_out], tensors)
 
     def _shapes(self, average: str | None) -> dict[str, Sequence[int]]:
         """Return the shapes of the tensors that an average (None: the only one) has."""
@@ -109,9 +137,11 @@ class AverageReader:
 
     def _wanted(self) -> list[NamedTensor]:
         """Return the tensors that an average may change; the model has those already that are sent once."""
-        tensors = named_tensors(self._model, "copy", names=self._names)
         if self.policies is None:
-            return tensors
+            return named_tensors(
+                self._model, self._buffers, policies=self._left_out, names=self._names, any_pattern=True
+            )
+        tensors = named_tensors(self._model, "copy", names=self._names)
         named_policies = [(named, self._policy(named)) for named in tensors]
         return [replace(named, policy=policy) for named, policy in named_policies if policy not in (None, "COPY_ONCE")]
 
