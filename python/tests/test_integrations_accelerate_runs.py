@@ -215,3 +215,31 @@ def test_steps_that_are_trained_again_are_evaluated_with_their_own_average(
         loop.train(5, 7)
         with loop.ema.average_parameters():
             assert not torch.equal(loop.present(), loop.weights[7])
+
+
+def test_a_checkpoint_does_not_meet_another_run_of_its_name(client: Client, run_name: str, tmp_path: Path) -> None:
+    retain = Retention(1, 16)
+    first = Loop(client, run_name, tmp_path, retain=retain)
+    with first.ema:
+        first.ema.register()
+        first.train(1, 3)
+    client.delete_run(run_name)
+    other = Loop(client, run_name, tmp_path / "other", retain=retain)
+    with other.ema:
+        other.ema.register()
+        other.train(1, 6)
+        place = f"shadowkeep-{run_name}.json"
+        (tmp_path / "other" / "3" / place).write_text((tmp_path / "3" / place).read_text())
+        with pytest.warns(RuntimeWarning, match="weights of another run"):
+            other.load(3)
+    again = Loop(client, run_name, tmp_path, retain=retain)
+    again.load(3)
+    own = pytest.warns(RuntimeWarning, match=f"step 3 of another run {run_name!r} than the service has")
+    with own, again.ema.average_parameters():
+        assert torch.equal(again.present(), first.weights[3])
+    with again.ema:
+        with pytest.warns(RuntimeWarning, match=f"run {run_name!r} is another one than that of the checkpoint"):
+            again.ema.register()
+        assert again.ema.run == f"{run_name}-2"
+        assert again.train(4, 4) == [True]
+    assert client.get_run(run_name).committed_step == 6

@@ -95,3 +95,38 @@ def test_an_average_that_is_not_there_is_an_error_before_the_first_step(
         quiet(tmp_path, callback, max_epochs=1).fit(model, loader(2))
     assert len(model.trajectory) == 1
     assert run_name not in [run.run for run in client.list_runs()]
+
+
+@pytest.mark.parametrize("is_known", [True, False])
+def test_a_checkpoint_does_not_meet_another_run_of_its_name(
+    client: Client, run_name: str, tmp_path: Path, is_known: bool
+) -> None:
+    retain = Retention(1, 16)
+    first = Regression()
+    fitted = with_checkpoints(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY, retain=retain))
+    fitted.fit(first, loader(4))
+    path = Path(checkpoint(tmp_path, 4))
+    if not is_known:
+        saved = torch.load(path, weights_only=True)
+        for state in saved["callbacks"].values():
+            state.pop("first_generation", None)
+        torch.save(saved, path)
+    client.delete_run(run_name)
+    other = Regression()
+    torch.nn.init.ones_(other.layer.weight)
+    quiet(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY, retain=retain), max_epochs=1).fit(other, loader(4))
+    theirs = client.get_shadow(run_name).tensors["layer.weight"]
+    callback = ShadowkeepEMA(client, run=run_name, decay=DECAY, retain=retain)
+    again = quiet(tmp_path, callback, max_epochs=2)
+    model = Regression()
+    if not is_known:
+        # What an older version has saved is taken at its word.
+        assert close_to(theirs.ravel(), evaluate(again, model, "test", ckpt_path=str(path))[:12])
+        return
+    with pytest.warns(RuntimeWarning, match=f"step 4 of another run {run_name!r} than the service has"):
+        assert torch.equal(evaluate(again, model, "test", ckpt_path=str(path)), first.trajectory[-1])
+    with pytest.warns(RuntimeWarning, match=f"run {run_name!r} is another one than that of the checkpoint"):
+        again.fit(Regression(), loader(4), ckpt_path=str(path))
+    assert callback.run == f"{run_name}-2"
+    assert client.get_run(run_name).committed_step == 4
+    assert client.get_run(callback.run).states[0].num_updates == 4

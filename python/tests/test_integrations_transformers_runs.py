@@ -62,7 +62,11 @@ def test_a_restored_training_goes_on_in_its_checkpoints_run(client: Client, run_
     train(tmp_path / "other", ShadowkeepCallback(client, run=run_name, decay=DECAY), max_steps=2)
     first = train(tmp_path, ShadowkeepCallback(client, run=run_name, decay=DECAY), max_steps=6, **STEPWISE)
     state = json.loads((tmp_path / "checkpoint-4" / "trainer_state.json").read_text())
-    assert state["stateful_callbacks"][f"shadowkeep:{run_name}"] == {"run": f"{run_name}-2", "step": 4}
+    assert state["stateful_callbacks"][f"shadowkeep:{run_name}"] == {
+        "run": f"{run_name}-2",
+        "step": 4,
+        "first_generation": client.get_run(f"{run_name}-2").first_generation,
+    }
     callback = ShadowkeepCallback(client, run=run_name, decay=DECAY)
     with pytest.warns(RuntimeWarning, match="committed step 6, the trainer comes back from step 4"):
         train(
@@ -256,3 +260,20 @@ def test_an_average_that_is_not_there_is_an_error_before_the_first_step(
     callback = ShadowkeepCallback(client, run=run_name, decay=DECAY, average="eam")
     with pytest.raises(NotFoundError, match=r"AVERAGE_NOT_FOUND: .* 'eam' .* 'ema'"):
         trainer(tmp_path, model, [callback], max_steps=1).train()
+
+
+def test_a_checkpoint_does_not_meet_another_run_of_its_name(client: Client, run_name: str, tmp_path: Path) -> None:
+    retain = Retention(1, 16)
+    callback = ShadowkeepCallback(client, run=run_name, decay=DECAY, retain=retain)
+    made, model, weights = train(tmp_path, callback, max_steps=4, **STEPWISE)
+    client.delete_run(run_name)
+    other = ShadowkeepCallback(client, run=run_name, decay=DECAY, retain=retain)
+    train(tmp_path / "other", other, max_steps=4)
+    with pytest.warns(RuntimeWarning, match=f"step 4 of another run {run_name!r} than the service has"):
+        made.evaluate()
+    assert torch.equal(model.seen[-1], weights[-1])
+    again = ShadowkeepCallback(client, run=run_name, decay=DECAY, retain=retain)
+    with pytest.warns(RuntimeWarning, match=f"run {run_name!r} is another one than that of the checkpoint"):
+        train(tmp_path, again, str(tmp_path / "checkpoint-4"), max_steps=6, **STEPWISE)
+    assert again.run == f"{run_name}-2"
+    assert client.get_run(run_name).committed_step == 4

@@ -37,6 +37,7 @@ export function toRunInfo(run: Run__Output): RunInfo {
   return {
     run: run.run,
     generation: run.generation,
+    firstGeneration: run.first_generation,
     committedStep: run.committed_step,
     durableStep: run.durable_step,
     tensors: run.tensors.map(toTensorSpec),

@@ -21,6 +21,7 @@ export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Pro
   const declared = stepLayout(options);
   const opened = await calls.openRun(toRequest(options));
   const { run, generation, created, writers, limits, retained_steps: retainedSteps } = opened;
+  const { first_generation: firstGeneration } = opened;
   const writer = options.writer ?? 0;
   const open = {
     run,
@@ -55,7 +56,7 @@ export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Pro
     throw failure;
   }
   return new RunHandle(
-    { run, generation, created, writers, writer, retainedSteps, stepBytes, firstStepBytes },
+    { run, generation, firstGeneration, created, writers, writer, retainedSteps, stepBytes, firstStepBytes },
     sender,
     layout,
   );

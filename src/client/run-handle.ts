@@ -9,6 +9,7 @@ import type { PendingStep, StepPart } from './types.js';
 export interface OpenedRun {
   run: string;
   generation: number;
+  firstGeneration: number | undefined;
   created: boolean;
   writers: number;
   writer: number;
@@ -28,6 +29,8 @@ export class RunHandle {
   readonly run: string;
   /** Fencing token of this trainer. */
   readonly generation: number;
+  /** The generation that created the run, which no other run has; undefined: the service did not keep it. */
+  readonly firstGeneration: number | undefined;
   /** Whether opening it created the run. */
   readonly created: boolean;
   /** Number of writers of this generation, and which of them this one is, from 0. */
@@ -53,6 +56,7 @@ export class RunHandle {
     this.#layout = layout;
     this.run = opened.run;
     this.generation = opened.generation;
+    this.firstGeneration = opened.firstGeneration;
     this.created = opened.created;
     this.writers = opened.writers;
     this.writer = opened.writer;

@@ -48,6 +48,8 @@ export interface RunMemory {
 export interface RunInfo {
   run: string;
   generation: number;
+  /** The generation that created the run, which no other run has; undefined: the service did not keep it. */
+  firstGeneration: number | undefined;
   committedStep: number | undefined;
   durableStep: number | undefined;
   /** Empty in a listing. */

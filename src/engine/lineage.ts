@@ -6,6 +6,8 @@ const INCARNATION_COUNT_MAX = 1_024;
 /** What is kept of a lineage. */
 export interface LineageState {
   readonly generation: number;
+  /** The one that created the run; a lineage that was kept by an older server has none. */
+  readonly firstGeneration?: number;
   /** Of the present generation. */
   readonly writers: number;
   readonly incarnations: readonly (readonly [string, number])[];
@@ -20,6 +22,7 @@ export class Lineage {
   readonly #run: string;
   readonly #issue: () => number;
   #generation = 0;
+  #firstGeneration: number | undefined;
   #writers = 1;
   readonly #incarnations = new Map<string, number>();
 
@@ -32,17 +35,23 @@ export class Lineage {
     return this.#generation;
   }
 
+  /** The one that created the run: no other run has it. Undefined: none has yet, or it was not kept. */
+  get firstGeneration(): number | undefined {
+    return this.#firstGeneration;
+  }
+
   /** How many processes push in the present generation. */
   get writers(): number {
     return this.#writers;
   }
 
   get state(): LineageState {
-    return { generation: this.#generation, writers: this.#writers, incarnations: [...this.#incarnations] };
+    return this.#state(this.#generation, this.#firstGeneration, this.#writers, [...this.#incarnations]);
   }
 
   restore(state: LineageState): void {
     this.#generation = state.generation;
+    this.#firstGeneration = state.firstGeneration;
     this.#writers = state.writers;
     this.#incarnations.clear();
     for (const [incarnation, generation] of state.incarnations) this.#incarnations.set(incarnation, generation);
@@ -67,7 +76,8 @@ export class Lineage {
     const generation = Math.max(this.#issue(), this.#generation + 1);
     const known = [...this.#incarnations].slice(1 - INCARNATION_COUNT_MAX);
     const incarnations = incarnation === '' ? known : [...known, [incarnation, generation] as const];
-    return { generation, writers: writers === 0 ? this.#writers : writers, incarnations };
+    const first = this.#generation === 0 ? generation : this.#firstGeneration;
+    return this.#state(generation, first, writers === 0 ? this.#writers : writers, incarnations);
   }
 
   /** Throws unless `generation` is the newest one. */
@@ -82,6 +92,15 @@ export class Lineage {
     const open = this.#generation === 0 ? 'none is open' : `${this.#generation} is open`;
     const problem = `run ${run} has no generation ${generation}, ${open}: it is of another run of that name, or of another server`;
     throw new ShadowkeepError('GENERATION_UNKNOWN', problem, { metadata });
+  }
+
+  #state(
+    generation: number,
+    firstGeneration: number | undefined,
+    writers: number,
+    incarnations: LineageState['incarnations'],
+  ): LineageState {
+    return { generation, ...(firstGeneration === undefined ? {} : { firstGeneration }), writers, incarnations };
   }
 
   #otherWriters(writers: number): ShadowkeepError {

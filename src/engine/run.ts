@@ -94,6 +94,11 @@ export class Run {
     return this.#lineage.generation;
   }
 
+  /** The one that created the run; undefined: it was not kept. */
+  get firstGeneration(): number | undefined {
+    return this.#lineage.firstGeneration;
+  }
+
   /** How many processes push in the present generation. */
   get writerCount(): number {
     return this.#lineage.writers;

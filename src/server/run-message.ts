@@ -28,6 +28,7 @@ export function runMessage(service: Service, run: Run, firstTensor: number | und
     generation: run.generation,
     ...stepFields(run.committedStep, activity.durableStep),
     run_id: run.id,
+    ...(run.firstGeneration === undefined ? {} : { first_generation: run.firstGeneration }),
     tensors: isListing ? [] : tensorMessages(run.layout.tensors, checkedFirst(run, firstTensor)),
     averages: run.averages.map(isListing ? listedAverage : averageMessage),
     states: averageStateMessages(run.head),

@@ -52,6 +52,20 @@ describe('a lineage', () => {
     expect(attach(copy, 'c', 0)).toBe(3);
   });
 
+  test('keeps the generation that created the run; one that was kept without it stays without', () => {
+    const lineage = newLineage();
+    expect(lineage.firstGeneration).toBeUndefined();
+    for (const life of ['', 'a', 'b']) attach(lineage, life, 0);
+    const copy = newLineage();
+    copy.restore(JSON.parse(JSON.stringify(lineage.state)));
+    attach(copy, 'c', 0);
+    expect([lineage.firstGeneration, copy.firstGeneration, copy.generation]).toEqual([1, 1, 4]);
+    const older = newLineage();
+    older.restore({ generation: 1, writers: 1, incarnations: [['a', 1]] });
+    attach(older, 'b', 0);
+    expect([older.firstGeneration, 'firstGeneration' in older.state]).toEqual([undefined, false]);
+  });
+
   test('names of lives that are names of other things are lives', () => {
     const lineage = newLineage();
     expect(

@@ -3,7 +3,7 @@ import type { RunningServer } from '../../src/server/index.js';
 import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
 import { NaiveEma, openCrew, partOf, shards, TENSORS, type TestBox, type ValueOf } from './crew.js';
 import { expectError, pictureOf } from './expect-error.js';
-import { ask, eventually, openRun, rawClient, SMALL, serve } from './harness.js';
+import { ask, eventually, openRun, rawClient, SMALL, serve, serveReal } from './harness.js';
 import { newDataDir, openLife, pushAll, RETAIN, valuesOf, type WireDType } from './lives.js';
 import { read } from './read.js';
 import { Upload } from './upload.js';
@@ -133,6 +133,28 @@ describe('a trainer that comes back with other writers', () => {
     expect(await openLife(client, ''), 'of no life').toMatchObject({ generation: first.generation, writers: 2 });
     expect(await pushAll(crew, parts, 3, valuesOf(3))).toBe('COMMITTED');
   });
+});
+
+test('the generation that created a run is told by all answers, over restarts, and by no other run of its name', async () => {
+  const dataDir = await newDataDir();
+  const first = await serveReal({ dataDir });
+  const created = await openLife(rawClient(first), 'a');
+  expect(created.first_generation).toBe(created.generation);
+  await first.stop();
+  const second = await serveReal({ dataDir });
+  const client = rawClient(second);
+  const again = await openLife(client, 'b');
+  expect(again.generation).toBeGreaterThan(Number(created.generation));
+  expect(again.first_generation).toBe(created.first_generation);
+  await second.stop();
+  const third = rawClient(await serveReal({ dataDir }));
+  expect(await ask(third, 'GetRun')).toMatchObject({ first_generation: created.first_generation });
+  const { runs } = await ask(third, 'ListRuns', {});
+  expect(runs).toMatchObject([{ first_generation: created.first_generation }]);
+  await ask(third, 'DeleteRun');
+  const other = await openLife(third, 'c');
+  expect(other.first_generation).toBe(other.generation);
+  expect(other.first_generation).not.toBe(created.first_generation);
 });
 
 describe('a step that a later life sends again', () => {

@@ -39,6 +39,8 @@ class Run(NotCopied):
     Attributes:
         name: the run's name.
         generation: fencing token of this life of the trainer.
+        first_generation: the generation that created the run, which no other run has. None: the service did not keep
+            it.
         created: whether this call created the run.
         layout: the tensors of the whole run.
         writers: processes of this trainer that push.
@@ -61,6 +63,7 @@ class Run(NotCopied):
     ) -> None:
         self.name = opened.run
         self.generation = opened.generation
+        self.first_generation = opened.first_generation
         self.created = opened.created
         self.layout = layout
         self.writers = opened.writers

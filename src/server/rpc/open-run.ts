@@ -79,6 +79,7 @@ async function attach(service: Service, { spec, trainer }: OpenRun, knownOrder: 
     first_step_bytes: run.firstStepBytes,
     writers: run.writerCount,
     retained_steps: run.retainedSteps,
+    ...(run.firstGeneration === undefined ? {} : { first_generation: run.firstGeneration }),
     tensor_order: order === undefined ? [] : [...order],
   } satisfies OpenRunResponse;
   return { run, order, answer };

@@ -11,6 +11,8 @@ describe('OpenRun', () => {
     expect(await openRun(client)).toEqual({
       run: 'r',
       generation: 1,
+      _first_generation: 'first_generation',
+      first_generation: 1,
       created: true,
       limits: { chunk_bytes: 1_048_576, chunk_bytes_max: 4_190_208, step_timeout_ms: 1_234, reconnect_grace_ms: 5_678 },
       step_bytes: 64,

@@ -91,9 +91,9 @@ class AcceleratedEMA(EMA):
                 RuntimeWarning,
                 stacklevel=2,
             )
+        keeps_name = self._keeps_name or step is not None
         if restored is not None:
             step = restored.step
-        keeps_name = self._keeps_name or step is not None
         run = self._decide(lambda: run_of_training(self._client, self._name, restored, keeps_name=keeps_name))
         self._opening = replace(self._opening, run=run)
         self._reader.run = run
@@ -170,7 +170,7 @@ class AcceleratedEMA(EMA):
 
     def _evaluated(self) -> Evaluated:
         if self.is_repeating and not self._is_loaded:
-            return evaluated_at(self._client, Place(self.run, self.step))
+            return evaluated_at(self._client, Place(self.run, self.step, self.first_generation))
         if not self._is_loaded:
             return Evaluated(None, "register() was not called yet: the model's own weights are evaluated", True)
         return evaluated_unplaced() if self._place is None else evaluated_at(self._client, self._place)
@@ -197,8 +197,8 @@ class AcceleratedEMA(EMA):
     def _go_back(self) -> None:
         """The trainer repeats steps: those that the run has are not pushed again."""
         present = present_place(self)
-        if self._place is None or self._place.run != self.run:
-            place = "another run" if self._place is None else f"run {self._place.run!r}"
+        if self._place is None or not self._place.may_be_in(present.run, present.first_generation):
+            place = "another run" if self._place is None else f"another run, {self._place.run!r}"
             warnings.warn(
                 f"load_state() has loaded weights of {place}; the next update() averages them with step {present.step} "
                 f"of run {self.run!r}: for a run of their own make a new AcceleratedEMA",

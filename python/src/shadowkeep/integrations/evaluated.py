@@ -43,11 +43,17 @@ class Evaluated(NamedTuple):
 
 def evaluated_at(client: Client, place: Place) -> Evaluated:
     """Return the average of exactly the step of which the weights are, else the weights themselves."""
-    run, step = place
+    run, step = place.run, place.step
     try:
         info = client.get_run(run)
     except NotFoundError:
         return Evaluated(None, f"the service has no run {run!r} (any more): {OWN_WEIGHTS}")
+    if not place.may_be_in(run, info.first_generation):
+        return Evaluated(
+            None,
+            f"these are the weights of step {step} of another run {run!r} than the service has, which was deleted or "
+            f"lost: {OWN_WEIGHTS}",
+        )
     held = [*info.retained_steps, *([] if info.committed_step is None else [info.committed_step])]
     if step in held:
         return Evaluated(place, f"evaluated with the average of step {step} of run {run!r}", True)

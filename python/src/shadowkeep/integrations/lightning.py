@@ -202,7 +202,7 @@ class ShadowkeepEMA(AveragingCallback):
                 evaluated.say()
             if evaluated.place is None:
                 return
-            run, step = evaluated.place
+            run, step = evaluated.place.run, evaluated.place.step
             ema = ema or EMA(_wrapped(trainer, pl_module), self._target, run=run, replica=True, **self._options)
         self._applied = applied = ema
         own = apply_together(applied, self._options, lambda: applied.apply_shadow(self._average, step=step))
@@ -222,7 +222,7 @@ class ShadowkeepEMA(AveragingCallback):
 
     def _evaluated_by(self, client: Client, pl_module: LightningModule) -> Evaluated:
         if self.ema is not None:
-            return evaluated_at(client, Place(self.ema.run, self.ema.step))
+            return evaluated_at(client, Place(self.ema.run, self.ema.step, self.ema.first_generation))
         known = self._known_of(pl_module)
         return evaluated_anywhere(client, self.run) if known is None else known.evaluated(client, pl_module)
 

@@ -24,21 +24,33 @@ AVERAGE_NAME_DEFAULT = "ema"
 
 
 class Place(NamedTuple):
-    """A step of a run."""
+    """A step of a run.
+
+    Attributes:
+        run: its name.
+        step: the step.
+        first_generation: tells the run from others of its name. None: it is not known.
+    """
 
     run: str
     step: int
+    first_generation: int | None = None
 
     @classmethod
     def from_state(cls, state: Any) -> Self | None:
         """Return the place that a checkpoint tells of; None: it tells of none."""
         if not isinstance(state, dict) or not state.get("run") or not isinstance(state.get("step"), int):
             return None
-        return cls(str(state["run"]), state["step"])
+        first = state.get("first_generation")
+        return cls(str(state["run"]), state["step"], first if isinstance(first, int) else None)
 
     def to_state(self) -> dict[str, Any]:
         """Return what a checkpoint keeps, as JSON takes it."""
         return self._asdict()
+
+    def may_be_in(self, run: str, first_generation: int | None) -> bool:
+        """Whether it is in this run, and not in another one that had its name; True where that is not known."""
+        return run == self.run and len({self.first_generation, first_generation} - {None}) < 2
 
 
 def present_place(ema: EMA, timeout: float | None = None) -> Place:
@@ -51,7 +63,7 @@ def present_place(ema: EMA, timeout: float | None = None) -> Place:
     except ShadowkeepError:
         # The next update says so.
         committed = None
-    return Place(ema.run, ema.step if committed is None else min(ema.step, committed))
+    return Place(ema.run, ema.step if committed is None else min(ema.step, committed), ema.first_generation)
 
 
 def run_of_training(client: Client, name: str, restored: Place | None, *, keeps_name: bool) -> str:
@@ -64,7 +76,12 @@ def run_of_training(client: Client, name: str, restored: Place | None, *, keeps_
         keeps_name: `name` is the run, whatever it has; what becomes of it then says the option `resume`.
     """
     if restored is not None:
-        return restored.run
+        if _is_there(client, restored):
+            return restored.run
+        warn(
+            f"run {restored.run!r} is another one than that of the checkpoint, which was deleted or lost: the averages "
+            f"of this training begin anew with the weights of step {restored.step}"
+        )
     if keeps_name:
         return name
     taken = {run.run for run in client.list_runs() if run.committed_step is not None or run.writers_connected > 0}
@@ -80,6 +97,14 @@ def run_of_training(client: Client, name: str, restored: Place | None, *, keeps_
             "`resume` makes it go on in the run all the same"
         )
     return chosen
+
+
+def _is_there(client: Client, restored: Place) -> bool:
+    """Whether a training may go on in the run that its checkpoint names; one that is not there begins anew."""
+    try:
+        return restored.may_be_in(restored.run, client.get_run(restored.run).first_generation)
+    except NotFoundError:
+        return True
 
 
 def reusable(options: EMAOptions) -> EMAOptions:

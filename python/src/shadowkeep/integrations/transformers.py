@@ -175,7 +175,7 @@ class ShadowkeepCallback(TrainerCallback):
                 evaluated.say()
             if evaluated.place is None:
                 return None
-            run, step = evaluated.place
+            run, step = evaluated.place.run, evaluated.place.step
             ema = ema or EMA(model, self._target, run=run, replica=True, **self._options)
         applying = ema
         try:
@@ -206,7 +206,7 @@ class ShadowkeepCallback(TrainerCallback):
 
     def _evaluated(self, client: Client, model: nn.Module) -> Evaluated:
         if self.ema is not None:
-            return evaluated_at(client, Place(self.ema.run, self.ema.step))
+            return evaluated_at(client, Place(self.ema.run, self.ema.step, self.ema.first_generation))
         if self._known is None or not self._known.are_of(model):
             return evaluated_anywhere(client, self.run)
         return self._known.evaluated(client, model)
@@ -221,7 +221,7 @@ class ShadowkeepCallback(TrainerCallback):
         ema = self.ema
         if ema is not None:
             is_awaited = control.should_save or control.should_evaluate
-            place = present_place(ema) if is_awaited else Place(ema.run, ema.step)
+            place = present_place(ema) if is_awaited else Place(ema.run, ema.step, ema.first_generation)
             _states(state)[self._key] = place.to_state()
 
     def _place_of(self, checkpoint: str) -> Place | None:

@@ -213,6 +213,11 @@ class EMA(AppliesAverages, NotCopied):
         return (self._final_counts if self._writer is None else _counts(self._writer))[2]
 
     @property
+    def first_generation(self) -> int | None:
+        """The generation that created the run, which no other of its name has. None: not registered, or not kept."""
+        return None if self._writer is None else self._writer.run.first_generation
+
+    @property
     def is_repeating(self) -> bool:
         """Whether the trainer repeats steps that the run had when it resumed: the newest average is of a later step."""
         return self.step < self._resumed_step

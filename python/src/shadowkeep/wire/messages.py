@@ -50,6 +50,7 @@ class OpenRunResponse(Message):
     first_step_bytes: int = field(8, "uint64")
     writers: int = field(9, "uint64")
     retained_steps: list[int] = field(10, "uint64", repeated=True)
+    first_generation: int | None = field(11, "uint64", optional=True)
     tensor_order: list[int] = field(21, "uint64", repeated=True)
 
 

@@ -166,6 +166,7 @@ class RunInfo(Message):
     retained_steps: list[int] = field(27, "uint64", repeated=True)
     retain: Retention | None = field(28, "message", Retention)
     run_id: int = field(31, "uint64")
+    first_generation: int | None = field(32, "uint64", optional=True)
 
 
 @dataclass(slots=True)
