@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -83,8 +84,58 @@ def test_a_gradient_scaler_that_skips(client: Client, run_name: str, fused: bool
 
 
 def test_a_disabled_scaler_skips_nothing() -> None:
-    watch = ScaleWatch(torch.amp.GradScaler("cpu", enabled=False))
+    watch = ScaleWatch(torch.amp.GradScaler("cpu", enabled=False), list)
     assert [watch.skipped(), watch.skipped()] == [False, False]
+    watch.close()
+
+
+def load_lower_scale(scaler: Any) -> None:
+    scaler.load_state_dict({**scaler.state_dict(), "scale": 16.0})
+
+
+def set_lower_scale(scaler: Any) -> None:
+    scaler.update(new_scale=16.0)
+
+
+@pytest.mark.parametrize("fused", [False, True])
+@pytest.mark.parametrize("lower", [load_lower_scale, set_lower_scale])
+def test_a_scale_that_is_lowered_by_hand_skips_nothing(
+    client: Client, run_name: str, lower: Callable[[Any], None], fused: bool
+) -> None:
+    model = make_model()
+    optimizer = torch.optim.Adam(model.parameters(), lr=0.1, fused=fused)
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with EMA(model, client, run=run_name, decay=0.5, scaler=scaler) as ema:
+        ema.register()
+        for _ in range(2):
+            scaler.scale(model(torch.ones(1, 4)).sum()).backward()
+            scaler.step(optimizer)
+            lower(scaler)
+            assert ema.update()
+            if lower is load_lower_scale:
+                scaler.update()
+        assert ema.skipped_steps == 0
+
+
+@pytest.mark.parametrize("fused", [False, True])
+def test_a_scaler_of_two_optimizers_skips_for_each(client: Client, run_name: str, fused: bool) -> None:
+    models = [make_model(), make_model()]
+    optimizers = [torch.optim.Adam(model.parameters(), lr=0.1, fused=fused) for model in models]
+    scaler = torch.amp.GradScaler("cpu", init_scale=1024.0)
+    with EMA(models[0], client, run=run_name, decay=0.5, scaler=scaler) as ema:
+        ema.register()
+        pushed = []
+        for bad in ((), (1,), (0,), (0, 1), (1,)):
+            for number, model in enumerate(models):
+                optimizers[number].zero_grad()
+                loss = model(torch.ones(1, 4)).sum() * (float("inf") if number in bad else 1.0)
+                scaler.scale(loss).backward()
+            for optimizer in optimizers:
+                scaler.step(optimizer)
+            scaler.update()
+            pushed.append(ema.update())
+        assert pushed == [True, True, False, False, True]
+        assert ema.skipped_steps == 2
 
 
 def test_a_model_that_begins_with_nan_is_refused(client: Client, run_name: str) -> None:

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from types import TracebackType
 from typing import Self
 
+import torch
 from torch import nn
 
 from ..averages import Average
@@ -69,8 +70,9 @@ class EMA(AppliesAverages, NotCopied):
         weights: tensors to push in place of the model's parameters of the same names, as a mapping or a callable
             that returns one at each update: the optimizer's float32 master weights. The model gets the average cast
             to its own dtype. Sharded ones are DTensors.
-        scaler: the gradient scaler. A step for which its scale fell was skipped by the optimizer and is not folded:
-            call `update()` once after each `scaler.update()`. It reads the scale, for which a GPU is waited for.
+        scaler: the gradient scaler. A step for which its scale fell, and no optimizer of these weights has stepped, was
+            skipped and is not folded: call `update()` once after each `scaler.update()`. Of optimizers that are none
+            of torch.optim the scale alone says it. It reads the scale, for which a GPU is waited for.
         replica: True: others push these weights, from here nothing is pushed, averages can be applied. What the run
             has is applied, whatever is frozen here, but for what `policies` and `buffers` ignore. One that only
             evaluates need not call `register()`. False: this process pushes alone. None: all of `world` push.
@@ -260,7 +262,7 @@ class EMA(AppliesAverages, NotCopied):
         self._reader.averages = averages
         self._reader.policies = {named.name: named.policy for named in pushed.tensors}
         self._writer, self.step = self._opening.open(pushed, averages, step)
-        self._scale = None if self._scaler is None else ScaleWatch(self._scaler)
+        self._scale = None if self._scaler is None else ScaleWatch(self._scaler, self._trained)
         committed = self._writer.run.committed_step
         if committed is not None:
             self._resumed_step = committed
@@ -355,7 +357,14 @@ class EMA(AppliesAverages, NotCopied):
     def __repr__(self) -> str:
         return f"<EMA of run {self.run!r}>"
 
+    def _trained(self) -> Iterator[torch.Tensor]:
+        yield from self.model.parameters()
+        if isinstance(self._weights, Mapping):
+            yield from self._weights.values()
+
     def _release(self) -> None:
+        if self._scale is not None:
+            self._scale.close()
         if self._writer is not None:
             self._final_counts = _counts(self._writer)
         self._writer = None
