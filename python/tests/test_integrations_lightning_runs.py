@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -197,6 +198,47 @@ def test_weights_that_were_loaded_by_hand_are_evaluated_as_they_are(
         assert close_to(evaluate(fitted, model, "test"), model.trajectory[2])
 
 
+class Normed(Regression):
+    def __init__(self) -> None:
+        super().__init__()
+        self.norm = torch.nn.BatchNorm1d(6)
+        self.register_buffer("table", torch.zeros(64, 1024))
+
+    def training_step(self, batch: Any, batch_idx: int) -> Any:
+        return self.layer(self.norm(batch[0])).square().mean()
+
+
+def one_number(model: Normed) -> None:
+    model.table[40, 333] = 1.0
+
+
+CHANGES: dict[str, Callable[[Normed], Any]] = {
+    "other signs": lambda model: model.layer.weight.data.neg_(),
+    "another order": lambda model: model.layer.weight.data.copy_(model.layer.weight.detach().flip(0)),
+    "other statistics": lambda model: model.norm.running_mean.fill_(7.0),
+    "another count": lambda model: model.norm.num_batches_tracked.add_(1),
+    "one number of many": one_number,
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_weights_that_were_changed_by_hand_are_evaluated_as_they_are(
+    client: Client, run_name: str, tmp_path: Path, change: str
+) -> None:
+    model = Normed()
+    fitted = quiet(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY), max_epochs=1)
+    fitted.fit(model, loader(3))
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", message=".*shadowkeep")
+        for _ in range(2):
+            assert close_to(evaluate(fitted, model, "test"), textbook(model.trajectory, DECAY))
+    with torch.no_grad():
+        CHANGES[change](model)
+    own = model.weights()
+    with pytest.warns(RuntimeWarning, match="were changed since they were trained or restored"):
+        assert torch.equal(evaluate(fitted, model, "test"), own)
+
+
 @pytest.mark.parametrize("kind", EVALUATIONS)
 def test_before_the_first_fit_the_models_own_weights_are_evaluated(
     client: Client, run_name: str, tmp_path: Path, kind: str, caplog: pytest.LogCaptureFixture
@@ -211,14 +253,14 @@ def test_before_the_first_fit_the_models_own_weights_are_evaluated(
     assert close_to(evaluate(fitted, model, kind), textbook(model.trajectory, DECAY))
 
 
-def test_a_model_of_which_nothing_is_known_says_what_it_is_evaluated_with(
-    client: Client, run_name: str, tmp_path: Path
-) -> None:
+def test_a_model_of_which_nothing_is_known_is_evaluated_as_it_is(client: Client, run_name: str, tmp_path: Path) -> None:
     model = Regression()
-    quiet(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY), max_epochs=1).fit(model, loader(3))
-    with pytest.warns(RuntimeWarning, match=f"average of step 3 of run '{run_name}', the newest"):
-        seen = evaluate(quiet(tmp_path, ShadowkeepEMA(client, run=run_name)), Regression(), "test")
-    assert close_to(seen, textbook(model.trajectory, DECAY))
+    fitted = with_checkpoints(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY))
+    fitted.fit(model, loader(3))
+    loaded = Regression.load_from_checkpoint(checkpoint(tmp_path, 2))
+    for trained in (fitted, quiet(tmp_path, ShadowkeepEMA(client, run=run_name))):
+        with pytest.warns(RuntimeWarning, match="neither trained nor restored here: evaluated with the model's own"):
+            assert torch.equal(evaluate(trained, loaded, "test"), model.trajectory[2])
 
 
 def test_a_trial_leaves_no_run(client: Client, run_name: str, tmp_path: Path) -> None:

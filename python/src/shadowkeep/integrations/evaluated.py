@@ -65,8 +65,8 @@ def evaluated_at(client: Client, place: Place) -> Evaluated:
     )
 
 
-def evaluated_anywhere(client: Client, name: str) -> Evaluated:
-    """Return the newest average of a run, for weights of which nothing is known; their own where there is none yet."""
+def evaluated_unknown(client: Client, name: str) -> Evaluated:
+    """Return the own weights of a model of which nothing is known: it may be another one's, or of another step."""
     try:
         committed = client.get_run(name).committed_step
     except NotFoundError:
@@ -74,9 +74,9 @@ def evaluated_anywhere(client: Client, name: str) -> Evaluated:
     if committed is None:
         return Evaluated(None, f"run {name!r} has no average yet: {OWN_WEIGHTS}", True)
     return Evaluated(
-        Place(name, committed),
-        f"evaluated with the average of step {committed} of run {name!r}, the newest: this model was neither trained "
-        "nor restored here, and its own weights are not used",
+        None,
+        f"this model was neither trained nor restored here: {OWN_WEIGHTS}. `load_shadow(client.get_shadow({name!r}), "
+        "model)` of shadowkeep.torch loads one",
     )
 
 

@@ -10,7 +10,7 @@ from torch import nn
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .evaluated import Evaluated, apply_together, evaluated_anywhere, evaluated_at, evaluated_despite
+from .evaluated import Evaluated, apply_together, evaluated_at, evaluated_despite, evaluated_unknown
 from .known_weights import KnownWeights
 from .lightning_saves import AveragingCallback
 from .lightning_steps import OptimizerSteps
@@ -122,7 +122,7 @@ class ShadowkeepEMA(AveragingCallback):
         ema = self.ema
         if ema is None:
             return
-        self._known = KnownWeights(pl_module, present_place(ema))
+        self._known = KnownWeights(pl_module, present_place(ema), self._options)
         self.ema = None
         ema.close()
         if _is_trial(trainer):
@@ -137,7 +137,7 @@ class ShadowkeepEMA(AveragingCallback):
             self._restore()
             if ema is not None:
                 # Other callbacks save a checkpoint now.
-                self._known = KnownWeights(pl_module, present_place(ema, FAILED_FLUSH_SECONDS_MAX))
+                self._known = KnownWeights(pl_module, present_place(ema, FAILED_FLUSH_SECONDS_MAX), self._options)
         finally:
             self.ema = None
             if ema is not None:
@@ -224,7 +224,7 @@ class ShadowkeepEMA(AveragingCallback):
         if self.ema is not None:
             return evaluated_at(client, Place(self.ema.run, self.ema.step, self.ema.first_generation))
         known = self._known_of(pl_module)
-        return evaluated_anywhere(client, self.run) if known is None else known.evaluated(client, pl_module)
+        return evaluated_unknown(client, self.run) if known is None else known.evaluated(client, pl_module)
 
     def _restore(self) -> None:
         ema, self._applied = self._applied, None
@@ -240,7 +240,7 @@ class ShadowkeepEMA(AveragingCallback):
     def _note_checkpoint(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The weights of a checkpoint that was just loaded are where it says."""
         if trainer.ckpt_path is not None:
-            self._known = KnownWeights(pl_module, self._loaded)
+            self._known = KnownWeights(pl_module, self._loaded, self._options)
 
     def _known_of(self, pl_module: LightningModule) -> KnownWeights | None:
         return self._known if self._known is not None and self._known.are_of(pl_module) else None

@@ -13,7 +13,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .evaluated import Evaluated, apply_together, evaluated_anywhere, evaluated_at, evaluated_despite
+from .evaluated import Evaluated, apply_together, evaluated_at, evaluated_despite, evaluated_unknown
 from .known_weights import KnownWeights
 from .places import Place, check_average, client_of, present_place, reusable, run_of_training
 from .ranks import broadcast_object, decided_by_first
@@ -115,7 +115,7 @@ class ShadowkeepCallback(TrainerCallback):
         place: Place | None = present_place(ema)
         if args.load_best_model_at_end and state.best_model_checkpoint is not None:
             place = self._place_of(state.best_model_checkpoint)
-        self._known = KnownWeights(ema.model, place)
+        self._known = KnownWeights(ema.model, place, self._options)
         self.ema = None
         ema.close()
 
@@ -208,7 +208,7 @@ class ShadowkeepCallback(TrainerCallback):
         if self.ema is not None:
             return evaluated_at(client, Place(self.ema.run, self.ema.step, self.ema.first_generation))
         if self._known is None or not self._known.are_of(model):
-            return evaluated_anywhere(client, self.run)
+            return evaluated_unknown(client, self.run)
         return self._known.evaluated(client, model)
 
     @property
