@@ -13,6 +13,7 @@ torch: Any = pytest.importorskip("torch", reason="torch is not installed: the EM
 import shadowkeep  # noqa: E402
 from shadowkeep import Client  # noqa: E402
 from shadowkeep.torch import EMA, World  # noqa: E402
+from shadowkeep.torch.background import BackgroundSender  # noqa: E402
 
 DECAY = 0.9
 RESUMES = ("step", "continue", "rewind", "refuse")
@@ -226,3 +227,67 @@ def test_a_step_that_the_optimizer_skipped_before_the_checkpoint_is_no_gap(clien
         warnings.simplefilter("error")
         resumed.register(4)
         assert resumed.update()
+
+
+def resumes_without_a_word(client: Client, run_name: str, model: Any, step: int) -> None:
+    with warnings.catch_warnings(), EMA(model, client, run=run_name, decay=DECAY) as resumed:
+        warnings.simplefilter("error")
+        resumed.register(step)
+        assert resumed.update()
+        assert resumed.step == step + 1
+
+
+@pytest.mark.parametrize("closes", [False, True], ids=["flushed", "closed"])
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_step_that_was_rejected_before_the_checkpoint_is_no_gap(client: Client, run_name: str, closes: bool) -> None:
+    ema = EMA(make_model(), client, run=run_name, decay=DECAY)
+    ema.register()
+    train(ema, 1, 3)
+    fill(ema.model, float("nan"))
+    ema.update()
+    if not closes:
+        ema.flush()
+        ema.abandon()
+    ema.close()
+    assert (ema.step, ema.rejected_steps, ema.skipped_steps) == (4, 1, 0)
+    assert client.get_run(run_name).states[0].num_updates == 3
+    resumes_without_a_word(client, run_name, make_model(), ema.step)
+
+
+def test_a_step_that_was_dropped_before_the_checkpoint_is_no_gap(client: Client, run_name: str) -> None:
+    model = torch.nn.Linear(1_000, 4_000)
+    with EMA(model, client, run=run_name, decay=DECAY, on_busy="skip") as ema:
+        ema.register()
+        for _ in range(1_000):
+            if not ema.update():
+                break
+        assert ema.dropped_steps == 1
+    resumes_without_a_word(client, run_name, model, ema.step)
+
+
+def test_a_step_that_was_refused_is_not_counted(client: Client, run_name: str, monkeypatch: Any) -> None:
+    model = make_model()
+    with EMA(model, client, run=run_name, decay=DECAY) as ema:
+        ema.register()
+        train(ema, 1, 2)
+        model.extra = torch.nn.Parameter(torch.zeros(1))
+        with pytest.raises(RuntimeError, match="extra"):
+            ema.update()
+        del model.extra
+        assert ema.step == 2
+        start = BackgroundSender.start
+
+        def interrupted(sender: BackgroundSender, *args: Any) -> None:
+            start(sender, *args)
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(BackgroundSender, "start", interrupted)
+            with pytest.raises(KeyboardInterrupt):
+                ema.update()
+        # It is on its way.
+        assert ema.step == 3
+        with pytest.raises(ValueError, match="larger than the last one, 3"):
+            ema.update(3)
+        assert ema.update()
+    resumes_without_a_word(client, run_name, make_model(), 4)

@@ -24,6 +24,9 @@ class BackgroundSender:
     Args:
         run: the run's name, for errors.
         abandon: ends the step that is being sent.
+
+    Attributes:
+        newest_step: the last one that was given to it.
     """
 
     def __init__(self, run: str, abandon: Callable[[], None]) -> None:
@@ -32,6 +35,7 @@ class BackgroundSender:
         # Held by its own `with`, as in `Progress`.
         self._lock = threading.RLock()
         self._changed = threading.Condition(self._lock)
+        self.newest_step: int | None = None
         self._step: int | None = None
         self._send: Callable[[], None] | None = None
         self._closed = False
@@ -91,7 +95,7 @@ class BackgroundSender:
         with self._lock:
             self._raise_failure()
             assert self._step is None
-            self._step, self._send = step, send
+            self._step, self._send, self.newest_step = step, send, step
             self._changed.notify_all()
 
     def report_outage(self, failure: ShadowkeepError) -> None:

@@ -107,7 +107,7 @@ class EMA(AppliesAverages, NotCopied):
 
     Attributes:
         replica: whether only other processes push.
-        step: the last step that `update()` counted.
+        step: the last step that `update()` counted, for the checkpoint. One for which it raised is not counted.
         skipped_steps: how many updates were of steps that the optimizer had skipped.
     """
 
@@ -297,30 +297,25 @@ class EMA(AppliesAverages, NotCopied):
         if self._last_step is not None and following <= self._last_step:
             raise ValueError(f"step must be larger than the last one, {self._last_step}, got {following}")
         scale_fell = self._scale is not None and self._scale.skipped()
-        self.step = following
-        if following <= self._resumed_step:
-            self._last_step = following
-            return False
-        must_not_wait = self._opening.on_busy == "skip" and writer.busy
-        if skipped or scale_fell:
-            self.skipped_steps += 1
-            if not must_not_wait:
-                writer.skip(following)
+        before, self.step = self.step, following
+        try:
+            return self._push(writer, following, skipped or scale_fell)
+        except BaseException:
+            # An interrupt may come when it is on its way already.
+            if writer.newest_step == following:
                 self._last_step = following
-            return False
-        if must_not_wait:
-            self._busy_drops += 1
-            logger.warning("step %d of run %r was dropped: the one before is still leaving", following, self.run)
-            return False
-        self._units.reshard()
-        pushed = writer.push(following)
-        self._last_step = following
-        return pushed
+            else:
+                self.step = before
+            raise
 
     def flush(self, timeout: float | None = None) -> None:
-        """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
+        """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds.
+
+        Where one process pushes, the service then knows of the steps up to `step` that those which were dropped or
+        rejected are over: `step` is what a training that is restored from a checkpoint of now registers with.
+        """
         if not self.replica:
-            self._registered().flush(timeout)
+            self._registered().flush(timeout, self.step)
 
     def newest_step(self, timeout: float | None = None) -> int | None:
         """Flush, and return the newest step that the service has committed; None before the first."""
@@ -330,10 +325,10 @@ class EMA(AppliesAverages, NotCopied):
         return self._registered().run.committed_step
 
     def close(self) -> None:
-        """Wait until every pushed step is acknowledged and end the stream. Raises what an earlier step failed with."""
+        """As `flush`, and end the stream. Raises what an earlier step failed with."""
         try:
             if self._writer is not None:
-                self._writer.close()
+                self._writer.close(self.step)
         finally:
             self._release()
 
@@ -356,6 +351,27 @@ class EMA(AppliesAverages, NotCopied):
 
     def __repr__(self) -> str:
         return f"<EMA of run {self.run!r}>"
+
+    def _push(self, writer: Writer, step: int, skipped: bool) -> bool:
+        """Do with the weights what `update` says; of the trainer's step it is known that it comes next."""
+        if step <= self._resumed_step:
+            self._last_step = step
+            return False
+        must_not_wait = self._opening.on_busy == "skip" and writer.busy
+        if skipped:
+            self.skipped_steps += 1
+            if not must_not_wait:
+                writer.skip(step)
+                self._last_step = step
+            return False
+        if must_not_wait:
+            self._busy_drops += 1
+            logger.warning("step %d of run %r was dropped: the one before is still leaving", step, self.run)
+            return False
+        self._units.reshard()
+        pushed = writer.push(step)
+        self._last_step = step
+        return pushed
 
     def _trained(self) -> Iterator[torch.Tensor]:
         yield from self.model.parameters()

@@ -52,6 +52,11 @@ class Writer:
         return self._sender.busy
 
     @property
+    def newest_step(self) -> int | None:
+        """The newest step that was handed over to be sent, whatever became of it."""
+        return self._sender.newest_step
+
+    @property
     def lost_steps(self) -> int:
         """How many steps are in no average, because the service was away."""
         return 0 if self._losses is None else self._losses.count
@@ -104,18 +109,24 @@ class Writer:
         if self._can_send(step, frozen=False):
             self._sender.start(step, lambda: self._sent(step, skipped=True))
 
-    def flush(self, timeout: float | None = None) -> None:
-        """Wait until everything is acknowledged; during an outage raise it."""
+    def flush(self, timeout: float | None, through: int) -> None:
+        """Wait until everything is acknowledged, and nothing is open up to `through`; during an outage raise it."""
         self._sender.wait_idle(timeout)
         self.run.flush(timeout)
+        committed = self.run.committed_step
+        # Of several processes not all may be here.
+        if self.run.writers == 1 and committed is not None and committed < through:
+            # The last ones were dropped, rejected or lost: a run that stood before them would refuse its trainer.
+            self.skip(through)
+            self._sender.wait_idle(timeout)
 
-    def close(self) -> None:
-        """Wait until everything is acknowledged and end the stream; a forked process has nothing to end."""
+    def close(self, through: int) -> None:
+        """As `flush`, and end the stream; a forked process has nothing to end."""
         if not self._sender.is_own:
             return
         try:
             try:
-                self._sender.wait_idle()
+                self.flush(None, through)
                 self.run.close()
                 self._frozen.check_all()
             except ShadowkeepError as failure:
