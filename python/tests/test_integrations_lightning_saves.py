@@ -84,3 +84,53 @@ def test_a_checkpoint_of_a_fit_that_failed_goes_on_in_its_run(
     assert callback.run == run_name
     expected = textbook(first.trajectory + second.trajectory[1:], DECAY)
     assert close_to(pulled(client, run_name), expected)
+
+
+class Projecting(Regression):
+    """Keeps its weights small, after each step."""
+
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        with torch.no_grad():
+            self.layer.weight.clamp_(-0.1, 0.1)
+
+
+class SavingFirst(lightning.Callback):  # type: ignore[misc]
+    """Saves each step, before the callback of the averages has its turn."""
+
+    def __init__(self, directory: Path) -> None:
+        self.directory = directory
+
+    def on_train_batch_end(self, trainer: Any, *_: Any) -> None:
+        trainer.save_checkpoint(self.directory / f"{trainer.global_step}.ckpt")
+
+
+def test_the_weights_that_a_module_makes_of_a_step_are_averaged(client: Client, run_name: str, tmp_path: Path) -> None:
+    model = Projecting()
+    callback = ShadowkeepEMA(client, run=run_name, decay=DECAY)
+    fitted = quiet(tmp_path, callback, max_epochs=2)
+    fitted.callbacks.insert(0, SavingFirst(tmp_path))
+    fitted.fit(model, loader(3))
+    run = client.get_run(run_name)
+    assert (run.committed_step, run.states[0].num_updates) == (6, 6)
+    assert close_to(pulled(client, run_name), textbook(model.trajectory, DECAY))
+    for step in (1, 4):
+        saved = torch.load(tmp_path / f"{step}.ckpt", weights_only=True)["callbacks"][callback.state_key]
+        assert saved["step"] == step
+        assert torch.equal(saved_weights(tmp_path / f"{step}.ckpt"), model.trajectory[step])
+
+
+class FailingAfterItsStep(Regression):
+    def optimizer_step(self, *args: Any, **kwargs: Any) -> None:
+        super().optimizer_step(*args, **kwargs)
+        if self.global_step == 3:
+            self.after = self.weights()
+            raise ArithmeticError("as if")
+
+
+def test_the_last_step_before_an_exception_is_averaged(client: Client, run_name: str, tmp_path: Path) -> None:
+    model = FailingAfterItsStep()
+    with pytest.raises(ArithmeticError):
+        quiet(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY), max_epochs=1).fit(model, loader(5))
+    assert len(model.trajectory) == 4
+    assert close_to(pulled(client, run_name), textbook([*model.trajectory, model.after], DECAY))

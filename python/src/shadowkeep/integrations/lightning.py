@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from typing import Any, TypeVar, Unpack
 
 from lightning.pytorch import LightningModule, Trainer
@@ -30,7 +31,9 @@ class ShadowkeepEMA(AveragingCallback):
     One update is pushed per optimizer step, under the number that `trainer.global_step` has after it: one for many
     accumulated batches, several for a batch of manual optimization. With several optimizers each one's step is an
     update, unless `optimizer` picks one (of a GAN: the generator's). Steps that a gradient scaler skipped are not
-    folded.
+    folded. The weights are those at the end of the step's batch, after the module's `optimizer_step`; what the module
+    does to them in its own `on_train_batch_end` comes later (as for Lightning's WeightAveraging), so put a projection
+    into `optimizer_step`, or into a callback before this one.
 
     Each fit has a run of its own: a training that begins where `run` has averages of another one gets `my-run-2` and so
     on, with a warning; one that restored a checkpoint goes on in the run that the checkpoint names. With the option
@@ -87,6 +90,7 @@ class ShadowkeepEMA(AveragingCallback):
 
     def state_dict(self) -> dict[str, Any]:
         """Return the run and its step, for a checkpoint. Waits for the service's answer to what was pushed."""
+        self._settle()
         known = None if self._known is None else self._known.place
         place = known if self.ema is None else present_place(self.ema)
         return {} if place is None else place.to_state()
@@ -114,10 +118,17 @@ class ShadowkeepEMA(AveragingCallback):
             ema.abandon()
             raise
         self.ema = ema
-        self._steps = OptimizerSteps(trainer, lambda skipped: self._update(trainer, skipped), self._optimizer)
+        self._steps = OptimizerSteps(trainer, self._update, self._optimizer)
+
+    def on_train_batch_end(
+        self, trainer: Trainer, pl_module: LightningModule, outputs: Any, batch: Any, batch_idx: int
+    ) -> None:
+        """Push the weights of the batch's last step."""
+        self._settle()
 
     def on_train_end(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """Wait until everything is acknowledged."""
+        self._settle()
         self._stop()
         ema = self.ema
         if ema is None:
@@ -131,14 +142,17 @@ class ShadowkeepEMA(AveragingCallback):
 
     def on_exception(self, trainer: Trainer, pl_module: LightningModule, exception: BaseException) -> None:
         """Put the raw weights back, and end the stream at once."""
-        self._stop()
         ema = self.ema
         try:
             self._restore()
+            # What has ended the fit is told, not what that may lead to.
+            with suppress(Exception):
+                self._settle()
             if ema is not None:
                 # Other callbacks save a checkpoint now.
                 self._known = KnownWeights(pl_module, present_place(ema, FAILED_FLUSH_SECONDS_MAX), self._options)
         finally:
+            self._stop()
             self.ema = None
             if ema is not None:
                 ema.abandon()
@@ -182,10 +196,14 @@ class ShadowkeepEMA(AveragingCallback):
         check_average(client, run, self._average if self._swap else None, self._options)
         return run
 
-    def _update(self, trainer: Trainer, skipped: bool) -> None:
-        # Lightning counts the step when it is over; raw optimizers' steps it does not count.
+    def _update(self, steps_before: int, skipped: bool) -> None:
         if self.ema is not None:
-            self.ema.update(max(trainer.global_step, self.ema.step) + 1, skipped=skipped)
+            self.ema.update(max(steps_before, self.ema.step) + 1, skipped=skipped)
+
+    def _settle(self) -> None:
+        """Push the weights of the step that was made last."""
+        if self._steps is not None:
+            self._steps.settle()
 
     def _stop(self) -> None:
         steps, self._steps = self._steps, None
