@@ -176,12 +176,11 @@ def test_a_service_that_comes_back_without_the_run(run_name: str) -> None:
             with pytest.warns(RuntimeWarning, match="steps are lost until"):
                 update_until(ema, lambda _: ema.lost_steps == 1)
             proxy.refuse(False)
-            with pytest.warns(RuntimeWarning, match="nothing is sent any more: (RUN_NOT_FOUND|GENERATION_UNKNOWN)"):
+            with pytest.warns(RuntimeWarning, match="any more: RUN_NOT_FOUND.*3 updates .*gone, too. To go on"):
                 update_until(ema, lambda _: ema._writer is not None and ema._writer._losses._end_is_known)  # type: ignore[union-attr]
             with pytest.raises(shadowkeep.ShadowkeepError):
                 ema.flush()
-            assert ema.lost_steps >= ema.step - 3
-            with pytest.warns(RuntimeWarning, match="steps are in no average"):
+            with pytest.warns(RuntimeWarning, match=rf"{ema.step} steps are in no average: 1 to {ema.step}$"):
                 ema.close()
 
 
@@ -216,7 +215,7 @@ def test_the_count_of_what_was_lost() -> None:
     losses = Losses("r")
     failure = shadowkeep.UnavailableError("away")
     for step in (1, 2, 3):
-        losses.acknowledge(step, 1, skipped=step == 2)
+        losses.acknowledge(step, skipped=step == 2)
     for step in (4, 5, 5, 9):
         losses.add(step, failure, final=False)
     losses.went_back(3, 1)

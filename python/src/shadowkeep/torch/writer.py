@@ -192,7 +192,7 @@ class Writer:
         if self.run.late_steps == late:
             self._sender.end_outage()
         if self.run.dropped_steps == dropped:
-            self._losses.acknowledge(step, self.run.durable_step, skipped=skipped)
+            self._losses.acknowledge(step, skipped=skipped)
 
     def _push_snapshot(self, step: int) -> None:
         self._snapshot.wait()
