@@ -243,3 +243,16 @@ def test_a_checkpoint_does_not_meet_another_run_of_its_name(client: Client, run_
         assert again.ema.run == f"{run_name}-2"
         assert again.train(4, 4) == [True]
     assert client.get_run(run_name).committed_step == 6
+
+
+def test_a_checkpoint_is_evaluated_without_what_the_run_ignores(client: Client, run_name: str, tmp_path: Path) -> None:
+    part: dict[str, Any] = {"policies": {"bias": "IGNORE"}, "retain": Retention(1, 16)}
+    loop = Loop(client, run_name, tmp_path, **part)
+    with loop.ema:
+        loop.ema.register()
+        loop.train(1, 3)
+    other = Loop(client, run_name, tmp_path, **part)
+    other.load(3)
+    with other.ema.average_parameters():
+        assert close_to(other.present(), loop.averages[3])
+        assert torch.equal(other.model.bias, loop.model.bias)

@@ -20,7 +20,7 @@ from support import Server  # noqa: E402
 from test_integrations_lightning import DECAY, Regression, loader  # noqa: E402
 from test_integrations_lightning_runs import checkpoint, evaluate, quiet, with_checkpoints  # noqa: E402
 
-from shadowkeep import Client, NotFoundError, Retention, ShadowkeepError, averages  # noqa: E402
+from shadowkeep import Average, Client, NotFoundError, Retention, ShadowkeepError, averages  # noqa: E402
 from shadowkeep.integrations.lightning import ShadowkeepEMA  # noqa: E402
 from shadowkeep.torch.options import OnFailure  # noqa: E402
 
@@ -130,3 +130,29 @@ def test_a_checkpoint_does_not_meet_another_run_of_its_name(
     assert callback.run == f"{run_name}-2"
     assert client.get_run(run_name).committed_step == 4
     assert client.get_run(callback.run).states[0].num_updates == 4
+
+
+PARTS: dict[str, dict[str, Any]] = {
+    "a tensor is ignored": {"decay": DECAY, "policies": {"layer.bias": "IGNORE"}},
+    "an average of a part": {"averages": Average.ema("a", decay=DECAY, start="INITIAL", include=["layer.weight"])},
+}
+
+
+@pytest.mark.parametrize("part", PARTS)
+def test_an_evaluation_after_the_fit_is_as_the_last_one_in_it(
+    client: Client, run_name: str, tmp_path: Path, part: str
+) -> None:
+    model = Regression()
+    fitted = quiet(tmp_path, ShadowkeepEMA(client, run=run_name, **PARTS[part]), max_epochs=1)
+    fitted.fit(model, loader(3), loader(1))
+    inside = model.seen["validation"][-1]
+    assert not torch.equal(inside, model.trajectory[-1])
+    assert torch.equal(inside[12:], model.trajectory[-1][12:])
+    assert torch.equal(evaluate(fitted, model, "validate"), inside)
+
+
+def test_of_several_callbacks_one_evaluates(client: Client, run_name: str, tmp_path: Path) -> None:
+    fitted = quiet(tmp_path, ShadowkeepEMA(client, run=run_name, decay=DECAY), max_epochs=1)
+    fitted.callbacks.append(ShadowkeepEMA(client, run=f"{run_name}-b", decay=0.5))
+    with pytest.raises(ValueError, match="give all but one swap=False"):
+        fitted.fit(Regression(), loader(3), loader(1))

@@ -22,7 +22,7 @@ from safetensors.torch import load_file  # noqa: E402
 from support import Server  # noqa: E402
 from test_integrations_transformers import DECAY, Regression, Trajectory, trainer  # noqa: E402
 
-from shadowkeep import Client, NotFoundError, Retention, ShadowkeepError  # noqa: E402
+from shadowkeep import Average, Client, NotFoundError, Retention, ShadowkeepError  # noqa: E402
 from shadowkeep.integrations.transformers import ShadowkeepCallback  # noqa: E402
 
 STEPWISE: dict[str, Any] = {"save_strategy": "steps", "save_steps": 1, "lr_scheduler_type": "constant"}
@@ -277,3 +277,27 @@ def test_a_checkpoint_does_not_meet_another_run_of_its_name(client: Client, run_
         train(tmp_path, again, str(tmp_path / "checkpoint-4"), max_steps=6, **STEPWISE)
     assert again.run == f"{run_name}-2"
     assert client.get_run(run_name).committed_step == 4
+
+
+def test_an_evaluation_after_the_training_is_as_the_last_one_in_it(
+    client: Client, run_name: str, tmp_path: Path
+) -> None:
+    parts: tuple[dict[str, Any], ...] = (
+        {"decay": DECAY, "policies": {"layer.bias": "IGNORE"}},
+        {"averages": Average.ema("a", decay=DECAY, start="INITIAL", include=["layer.weight"])},
+    )
+    for number, part in enumerate(parts):
+        callback = ShadowkeepCallback(client, run=f"{run_name}-{number}", **part)
+        made, model, weights = train(tmp_path, callback, max_steps=2, eval_strategy="steps", eval_steps=2)
+        inside = model.seen[-1]
+        assert not torch.equal(inside, weights[-1])
+        made.evaluate()
+        assert torch.equal(model.seen[-1], inside)
+
+
+def test_of_several_callbacks_one_evaluates(client: Client, run_name: str, tmp_path: Path) -> None:
+    callbacks = [ShadowkeepCallback(client, run=f"{run_name}-{decay}", decay=decay) for decay in (0.5, 0.9)]
+    made = trainer(tmp_path, Regression(), callbacks, max_steps=1)
+    callbacks[0].evaluate_with_average(made)
+    with pytest.raises(ValueError, match=f"the callback of run '{run_name}-0.5' uses its own"):
+        callbacks[1].evaluate_with_average(made)

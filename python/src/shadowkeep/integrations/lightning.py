@@ -50,7 +50,8 @@ class ShadowkeepEMA(AveragingCallback):
     Args:
         target: "HOST:PORT" of the service, or a client.
         run: the run's name.
-        swap: validate, test and predict with the average; not in the sanity check before training.
+        swap: validate, test and predict with the average; not in the sanity check before training. Of several
+            callbacks one may.
         average: the one to evaluate with; None: the first.
         optimizer: index of the optimizer whose steps count; None: every one's.
         options: the keyword arguments of `shadowkeep.torch.EMA`.
@@ -100,7 +101,14 @@ class ShadowkeepEMA(AveragingCallback):
         self._loaded = Place.from_state(state_dict)
 
     def setup(self, trainer: Trainer, pl_module: LightningModule, stage: str) -> None:
-        """Forget the checkpoint of an earlier call."""
+        """Forget the checkpoint of an earlier call. Raises ValueError for several callbacks that swap."""
+        callbacks: list[Any] = trainer.callbacks  # type: ignore[attr-defined]
+        swapping = [entry.run for entry in callbacks if isinstance(entry, ShadowkeepEMA) and entry._swap]
+        if len(swapping) > 1:
+            raise ValueError(
+                f"a model has one average at a time, and the callbacks of runs {', '.join(map(repr, swapping))} would "
+                "all evaluate it with theirs: give all but one swap=False"
+            )
         super().setup(trainer, pl_module, stage)
         self._loaded = None
 

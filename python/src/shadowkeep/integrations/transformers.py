@@ -7,6 +7,7 @@ from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar, Unpack
+from weakref import WeakSet
 
 from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
@@ -63,6 +64,7 @@ class ShadowkeepCallback(TrainerCallback):
         self._average = average
         self._options = reusable(options)
         self._evaluating = False
+        self._evaluated_trainers = WeakSet[Trainer]()
         self._ema_applied: EMA | None = None
         self._known: KnownWeights | None = None
 
@@ -77,6 +79,13 @@ class ShadowkeepCallback(TrainerCallback):
         `save_pretrained` there saves what is in the model, the average. While the service is away they use the model's
         own weights, with a warning, and with `on_failure="raise"` they fail.
         """
+        others = [entry for entry in trainer.callback_handler.callbacks if isinstance(entry, ShadowkeepCallback)]
+        for other in others:
+            if other is not self and trainer in other._evaluated_trainers:
+                raise ValueError(
+                    f"a model has one average at a time, and the callback of run {other.run!r} uses its own"
+                )
+        self._evaluated_trainers.add(trainer)
         for method in ("evaluate", "predict"):
             setattr(trainer, method, self._averaged(trainer, getattr(trainer, method)))
         saving: Any = trainer
