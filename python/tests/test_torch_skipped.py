@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
@@ -164,3 +165,55 @@ def test_a_rejected_step_changes_nothing_and_is_said(client: Client, run_name: s
         with ema.average_parameters():
             assert (model.weight == 4).all()
     assert ema.rejected_steps == 1
+
+
+def test_the_rejected_steps_are_named_at_the_end(client: Client, run_name: str) -> None:
+    model = make_model()
+    with warnings.catch_warnings(record=True) as caught, EMA(model, client, run=run_name, decay=0.5) as ema:
+        warnings.simplefilter("always")
+        ema.register()
+        for step in range(1, 8):
+            fill(model, float("nan") if step in (2, 3, 6) else 1.0)
+            ema.update()
+        ema.close()
+    first, last = [str(warning.message) for warning in caught]
+    assert first.startswith(f"run '{run_name}', step 2: ")
+    assert last.endswith("3 steps were rejected for infinities or NaN and are in no average: 2 to 3, 6")
+
+
+def test_warnings_that_are_errors_are_raised_where_the_trainer_is(client: Client, run_name: str) -> None:
+    model = make_model()
+    ema = EMA(model, client, run=run_name, decay=0.5)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        ema.register()
+        fill(model, float("nan"))
+        ema.update()
+        with pytest.raises(RuntimeWarning, match="weight"):
+            ema.flush()
+        fill(model, 8)
+        assert ema.update()
+        ema.close()
+    assert client.get_shadow(run_name).tensors["weight"][0, 0] == 4
+
+
+@pytest.mark.parametrize(("wire_dtype", "narrow"), [("F16", True), (None, False)])
+def test_values_that_only_their_wire_dtype_makes_infinite(
+    client: Client, run_name: str, wire_dtype: Any, narrow: bool
+) -> None:
+    model = make_model()
+    ema = EMA(model, client, run=run_name, wire_dtype=wire_dtype)
+    ema.register()
+    fill(model, 1e6 if narrow else float("inf"))
+    ema.update()
+    with pytest.warns(RuntimeWarning, match="weight") as caught:
+        ema.close()
+    assert ("as it travels, in F16: above 65504" in str(caught[0].message)) == narrow
+    fill(model, 1e6)
+    again = EMA(model, client, run=f"{run_name}-again", wire_dtype=wire_dtype)
+    if narrow:
+        with pytest.warns(RuntimeWarning), pytest.raises(RuntimeError, match=r"cannot begin.*'weight'.*in F16"):
+            again.register()
+    else:
+        again.register()
+    again.abandon()

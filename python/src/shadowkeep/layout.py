@@ -20,6 +20,9 @@ from .wire import DType, Policy, PolicyRule, Tensor
 
 ALIGNMENT_BYTES = 64
 
+# Of the dtypes whose range another floating-point dtype exceeds.
+_LARGEST = {DType.F16: "65504", DType.BF16: "3.4e38", DType.F32: "3.4e38"}
+
 PolicyName = Literal["AVERAGE", "COPY", "IGNORE", "COPY_ONCE"]
 
 
@@ -106,6 +109,18 @@ class Layout:
         self.tensors = tuple(places[tensor.name] for tensor in declared)
         self.sent = tuple(tensor for tensor in places.values() if tensor.policy != Policy.IGNORE)
         self.each_step = tuple(tensor for tensor in self.sent if tensor.policy != once)
+
+    @property
+    def narrowing(self) -> str:
+        """What to add where values are not finite: "", or that they travel in a dtype of less range than their own."""
+        for tensor in self.tensors:
+            largest = _LARGEST.get(tensor.wire_dtype)
+            if largest is not None and _LARGEST.get(tensor.dtype) != largest:
+                return (
+                    f" (as it travels, in {tensor.wire_dtype.name}: above {largest} there are infinities only, and "
+                    "finite values may become some; choose another wire_dtype)"
+                )
+        return ""
 
     def to_messages(self) -> list[Tensor]:
         """Return the layout as it travels, without the policies by pattern."""

@@ -183,6 +183,8 @@ class Run(NotCopied):
             initial: the weights before the first update.
             until_acked: return when the step is acknowledged, so that it can be sent again if the connection breaks
                 after its last byte; `space` must not change until then.
+
+        What the service has said of it is a warning at the next `tell`, for a thread of its own may push.
         """
         step = step_number("step", step)
         forms = self._opened_forms()
@@ -192,12 +194,21 @@ class Run(NotCopied):
             raise ValueError(f"space has {space.nbytes} bytes, a step of run {self.name!r} has {wanted}")
         commit = wire.Commit(step, form.size, initial)
         self._link.push(PushedStep(commit, form.space_plan, space_source(space)), until_acked=until_acked)
-        self._warn()
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
         self._link.wait_acked(timeout)
-        self._warn()
+        self.tell()
+
+    def tell(self) -> None:
+        """Warn of the first thing that the service has said of its kind; called in the trainer's own thread."""
+        complaint, drop = self._progress.complaint, self._progress.drop
+        if complaint is not None:
+            complaint += self.layout.narrowing
+        for kind, text in (("complaint", complaint), ("drop", drop)):
+            if text is not None and self._warns[kind]:
+                self._warns[kind] = False
+                warnings.warn(f"run {self.name!r}, {text}", RuntimeWarning, stacklevel=4)
 
     def outlast(self, outages: Outages) -> None:
         """From now on a push goes on trying while the service stays away, and says so to `outages`."""
@@ -210,7 +221,7 @@ class Run(NotCopied):
         self._closed = True
         try:
             self._link.close(timeout)
-            self._warn()
+            self.tell()
         except BaseException:
             self._link.cancel("the run was closed before its steps were acknowledged")
             raise
@@ -239,7 +250,7 @@ class Run(NotCopied):
         form = self._form_of(arrays)
         commit = wire.Commit(step, form.size, initial)
         self._link.push(PushedStep(commit, form.plan, form.checker.source(arrays)))
-        self._warn()
+        self.tell()
 
     def _form_of(self, arrays: Arrays) -> StepForm:
         """Without the tensors that are sent once, when the service is known to have them."""
@@ -274,13 +285,6 @@ class Run(NotCopied):
                 f"{ours[1]}",
                 reason="LAYOUT_MISMATCH",
             )
-
-    def _warn(self) -> None:
-        """Pass on the first thing that the service said of its kind, in the trainer's own thread."""
-        for kind, text in (("complaint", self._progress.complaint), ("drop", self._progress.drop)):
-            if text is not None and self._warns[kind]:
-                self._warns[kind] = False
-                warnings.warn(f"run {self.name!r}, {text}", RuntimeWarning, stacklevel=4)
 
 
 def _no_arrays(index: int) -> NoReturn:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from array import array
 from collections.abc import Iterator
 
 from ..errors import ShadowkeepError
@@ -10,7 +11,7 @@ from ..run import Run
 from ..wire import Bytes1D
 from .background import BackgroundSender
 from .frozen import FrozenTensors
-from .losses import Losses, is_tolerable
+from .losses import Losses, is_tolerable, listed
 from .names import NamedTensor
 from .share import Share
 from .snapshot import Snapshot, whole_step
@@ -33,6 +34,8 @@ class Writer:
         self._share = share
         self._frozen = frozen
         self._losses = losses
+        # Eight bytes a step: the weights of a training that has diverged are rejected to its end.
+        self._rejected = array("q")
         try:
             run.open_stream()
             self._snapshot = Snapshot(share, run.part)
@@ -73,6 +76,7 @@ class Writer:
             self._frozen.verify()
         else:
             self.run.push_space(step, self._first_space(), initial=True, until_acked=True)
+            self.run.tell()
             if self.run.committed_step is None:
                 raise RuntimeError(self._not_finite())
         self._frozen.begin()
@@ -164,6 +168,7 @@ class Writer:
         finally:
             if self._losses is not None:
                 self._losses.tell()
+            self.run.tell()
         return True
 
     def _first_space(self) -> Bytes1D:
@@ -176,7 +181,7 @@ class Writer:
 
     def _sent(self, step: int, *, skipped: bool) -> None:
         """Runs in the sender's thread."""
-        dropped, late = self.run.dropped_steps, self.run.late_steps
+        dropped, late, rejected = self.run.dropped_steps, self.run.late_steps, self.run.rejected_steps
         try:
             if skipped:
                 self.run.skip(step, until_acked=True)
@@ -186,13 +191,16 @@ class Writer:
             if self._losses is not None and is_tolerable(failure):
                 self._losses.add(step, failure, final=True)
             raise
+        is_rejected = self.run.rejected_steps > rejected
+        if is_rejected:
+            self._rejected.append(step)
         if self._losses is None:
             return
         # As long as a part is missing of each step the outage of the process that has it goes on.
         if self.run.late_steps == late:
             self._sender.end_outage()
         if self.run.dropped_steps == dropped:
-            self._losses.acknowledge(step, skipped=skipped)
+            self._losses.acknowledge(step, skipped=skipped or is_rejected)
 
     def _push_snapshot(self, step: int) -> None:
         self._snapshot.wait()
@@ -204,8 +212,9 @@ class Writer:
         names = self._share.not_finite(self.run.layout)
         where = ", ".join(map(repr, names)) or "another process's part of the weights"
         return (
-            f"run {self.run.name!r} cannot begin: there are infinities or NaN in {where}. What holds them on purpose "
-            'is kept as it is with policies={NAME: "COPY"}, or averaged with non_finite="ACCEPT"'
+            f"run {self.run.name!r} cannot begin: there are infinities or NaN in {where}{self.run.layout.narrowing}. "
+            'What holds them on purpose is kept as it is with policies={NAME: "COPY"}, or averaged with '
+            'non_finite="ACCEPT"'
         )
 
     def _lose_unsent(self) -> None:
@@ -214,6 +223,14 @@ class Writer:
             self._losses.add(self._sender.step, None, final=True)
 
     def _tell_the_end(self) -> None:
+        # Of the first one it was said when it came.
+        if len(self._rejected) > 1:
+            warnings.warn(
+                f"run {self.run.name!r}: {len(self._rejected)} steps were rejected for infinities or NaN and are in "
+                f"no average: {listed(self._rejected)}",
+                RuntimeWarning,
+                stacklevel=4,
+            )
         if self._losses is None:
             return
         self._losses.tell()
