@@ -239,7 +239,8 @@ class EMA(AppliesAverages, NotCopied):
                 has fewer steps than the trainer; TRAINER_BEHIND with `resume="refuse"`. LAYOUT_MISMATCH or
                 AVERAGES_MISMATCH, when the run exists with others.
             NotFoundError: there is no version to rewind to.
-            DeadlineExceededError: WRITERS_MISSING: another process has not come.
+            DeadlineExceededError: WRITERS_MISSING: another process has not come within the service's `--step-timeout`
+                (5 min), as where only rank 0 has made the EMA.
             RuntimeError: the run has other frozen weights; those that are sent once are read back and compared.
             ValueError, TypeError: a tensor cannot be sent from here, as a DTensor that is Partial, or one that is
                 sparse, quantized or without values; the message names it and what to do. `step` is no integer.

@@ -9,6 +9,7 @@ from functools import partial
 from ..averages import Average
 from ..client import Client, NonFiniteName
 from ..dtypes import FloatName, float_dtype
+from ..errors import DeadlineExceededError
 from ..layout import Layout
 from ..retention import Retention
 from ..snapshots import Snapshots
@@ -73,7 +74,18 @@ class RunOpening:
         if world.rank == 0:
             rule.warn(committed)
         losses = Losses(self.run) if self.on_failure == "warn" else None
-        writer = Writer(run, share, FrozenTensors(self.client, self.run, averages[0].name, share), losses)
+        try:
+            writer = Writer(run, share, FrozenTensors(self.client, self.run, averages[0].name, share), losses)
+        except DeadlineExceededError as late:
+            if late.reason != "WRITERS_MISSING":
+                raise
+            raise DeadlineExceededError(
+                f"{late.message}. Each of the {world.size} processes has to make the EMA and call register(), not the "
+                "first one alone; of one that pushes for all it is EMA(..., replica=False), of those that only apply "
+                "averages replica=True",
+                reason=late.reason,
+                metadata=late.metadata,
+            ) from None
         try:
             if rule.repeats_beginning(committed):
                 writer.repeat(0, rule.other_beginning())
