@@ -276,7 +276,9 @@ def test_a_range_of_elements_is_few_boxes(rng: np.random.Generator) -> None:
 def test_a_process_that_comes_alone_is_told_what_to_do(run_name: str) -> None:
     with Server("--step-timeout", "1s") as impatient:
         ema = EMA(torch.nn.Linear(8, 4), impatient.target, run=run_name, world=World(0, 2, "alone"))
-        with pytest.raises(shadowkeep.DeadlineExceededError, match="Each of the 2 processes .*replica=False") as caught:
+        with pytest.raises(
+            shadowkeep.DeadlineExceededError, match=r"Each of the 2 processes .*replica=False"
+        ) as caught:
             ema.register()
         assert caught.value.reason == "WRITERS_MISSING"
         ema.abandon()
