@@ -85,7 +85,7 @@ def test_a_gradient_scaler_that_skips(client: Client, run_name: str, fused: bool
 
 
 def test_a_disabled_scaler_skips_nothing() -> None:
-    watch = ScaleWatch(torch.amp.GradScaler("cpu", enabled=False), list)
+    watch = ScaleWatch(torch.amp.GradScaler("cpu", enabled=False), make_model(), None)
     assert [watch.skipped(), watch.skipped()] == [False, False]
     watch.close()
 

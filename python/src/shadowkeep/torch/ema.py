@@ -3,14 +3,12 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from types import TracebackType
 from typing import Self
 
-import torch
 from torch import nn
 
-from ..averages import Average
 from ..averages.checks import step_number
 from ..client import RECONNECT_SECONDS_DEFAULT, Client, NonFiniteName, connect
 from ..dtypes import FloatName
@@ -19,10 +17,9 @@ from ..not_copied import NotCopied
 from ..retention import Retention
 from ..snapshots import Snapshots
 from .applying import AppliesAverages
-from .dtypes import average_precision
 from .names import BuffersPolicy, FrozenPolicy
 from .opening import RunOpening
-from .options import DECAY_DEFAULT, Averages, OnBusy, OnFailure, Resume, buffers_of, flat_averages, one_of
+from .options import Averages, OnBusy, OnFailure, Resume, buffers_of, default_average, flat_averages, one_of
 from .reading import AverageReader
 from .scale import LossScaler, ScaleWatch
 from .swap import WeightSwap
@@ -255,15 +252,11 @@ class EMA(AppliesAverages, NotCopied):
         self._units.reshard()
         pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies, self._names)
         self._swap.check_raw(pushed.tensors, f"register() of run {self.run!r}")
-        averages = self._averages
-        if averages is None:
-            decay = DECAY_DEFAULT if self._decay is None else self._decay
-            precision = average_precision(pushed.specs().values())
-            averages = [Average.ema("ema", decay=decay, start="INITIAL", precision=precision)]
+        averages = self._averages or [default_average(self._decay, pushed.specs().values())]
         self._reader.averages = averages
         self._reader.policies = {named.name: named.policy for named in pushed.tensors}
         self._writer, self.step = self._opening.open(pushed, averages, step)
-        self._scale = None if self._scaler is None else ScaleWatch(self._scaler, self._trained)
+        self._scale = None if self._scaler is None else ScaleWatch(self._scaler, self.model, self._weights)
         committed = self._writer.run.committed_step
         if committed is not None:
             self._resumed_step = committed
@@ -373,11 +366,6 @@ class EMA(AppliesAverages, NotCopied):
         pushed = writer.push(step)
         self._last_step = step
         return pushed
-
-    def _trained(self) -> Iterator[torch.Tensor]:
-        yield from self.model.parameters()
-        if isinstance(self._weights, Mapping):
-            yield from self._weights.values()
 
     def _release(self) -> None:
         if self._scale is not None:

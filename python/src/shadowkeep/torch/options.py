@@ -9,9 +9,10 @@ from typing import Literal, TypedDict
 from ..averages import Average
 from ..client import NonFiniteName
 from ..dtypes import FloatName
-from ..layout import PolicyName
+from ..layout import PolicyName, TensorSpec
 from ..retention import Retention
 from ..snapshots import Snapshots
+from .dtypes import average_precision
 from .names import BuffersPolicy, FrozenPolicy
 from .weights import Weights
 from .world import World
@@ -60,6 +61,12 @@ def flat_averages(averages: Averages) -> list[Average]:
     if not flat:
         raise ValueError("averages is empty: a run has 1 to 16")
     return flat
+
+
+def default_average(decay: float | None, specs: Iterable[TensorSpec]) -> Average:
+    """Return the average of a run for which none is given: the textbook class's."""
+    decay = DECAY_DEFAULT if decay is None else decay
+    return Average.ema("ema", decay=decay, start="INITIAL", precision=average_precision(specs))
 
 
 def buffers_of(averages: Sequence[Average]) -> BuffersPolicy:

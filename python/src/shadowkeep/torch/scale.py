@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Mapping
 from typing import Any, Protocol
 from weakref import WeakKeyDictionary, ref
 
 import torch
+from torch import nn
 from torch.optim import Optimizer
 from torch.optim.optimizer import register_optimizer_step_post_hook
+
+from .weights import Weights
 
 
 class LossScaler(Protocol):
@@ -29,13 +32,15 @@ class ScaleWatch:
 
     Args:
         scaler: the scaler.
-        trained: returns the tensors whose optimizers count.
+        model: the optimizers of its parameters count.
+        weights: as in `EMA`; where they are a mapping, the optimizers of these, too.
     """
 
-    def __init__(self, scaler: LossScaler, trained: Callable[[], Iterable[torch.Tensor]]) -> None:
+    def __init__(self, scaler: LossScaler, model: nn.Module, weights: Weights | None) -> None:
         self._scaler = scaler
         self._scale = scaler.get_scale()
-        self._trained = trained
+        self._model = model
+        self._weights = weights
         self._is_own: WeakKeyDictionary[Optimizer, bool] = WeakKeyDictionary()
         self._has_stepped = False
         # The least that fused optimizers were told: 0 when one of their steps was taken. Not read before it is needed.
@@ -64,7 +69,8 @@ class ScaleWatch:
 
     def _note(self, optimizer: Optimizer) -> None:
         if optimizer not in self._is_own:
-            trained = {id(tensor) for tensor in self._trained()}
+            given = self._weights.values() if isinstance(self._weights, Mapping) else ()
+            trained = {id(tensor) for tensor in (*self._model.parameters(), *given)}
             parameters = (parameter for group in optimizer.param_groups for parameter in group["params"])
             self._is_own[optimizer] = any(id(parameter) in trained for parameter in parameters)
         if not self._is_own[optimizer]:
