@@ -5,12 +5,15 @@ Prints a line for each process: its rank, the run, whether it was evaluated with
 
 from __future__ import annotations
 
+import os
 import sys
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
+from cutting_proxy import CuttingProxy
 
 DECAY = 0.5
 
@@ -77,13 +80,24 @@ def fit_lightning(target: str, run: str, directory: Path) -> tuple[int, str, flo
     return trainer.global_rank, callback.run, module.net.seen[-1]
 
 
-def fit_transformers(target: str, run: str, directory: Path) -> tuple[int, str, float]:
+def fit_cut_off(target: str, run: str, directory: Path) -> tuple[int, str, float]:
+    """As `fit_transformers`; the second process has lost its way to the service when the model is evaluated."""
+    with CuttingProxy(target) as proxy:
+        is_cut = os.environ["RANK"] == "1"
+        return fit_transformers(proxy.target if is_cut else target, run, directory, proxy.refuse if is_cut else None)
+
+
+def fit_transformers(
+    target: str, run: str, directory: Path, before_evaluation: Callable[[], None] | None = None
+) -> tuple[int, str, float]:
     import transformers
 
     from shadowkeep.integrations.transformers import ShadowkeepCallback
 
     net = Net()
-    callback = ShadowkeepCallback(target, run=run, decay=DECAY)
+    callback = ShadowkeepCallback(
+        target, run=run, decay=DECAY, reconnect_timeout=60.0 if before_evaluation is None else 1.0
+    )
     args = transformers.TrainingArguments(
         str(directory),
         use_cpu=True,
@@ -97,13 +111,15 @@ def fit_transformers(target: str, run: str, directory: Path) -> tuple[int, str, 
     trainer = transformers.Trainer(net, args, train_dataset=rows(), eval_dataset=rows()[:4], callbacks=[callback])
     callback.evaluate_with_average(trainer)
     trainer.train()
+    if before_evaluation is not None:
+        before_evaluation()
     trainer.evaluate()
     return trainer.args.process_index, callback.run, net.seen[-1]
 
 
 if __name__ == "__main__":
     warnings.simplefilter("ignore")
-    fit = {"lightning": fit_lightning, "transformers": fit_transformers}[sys.argv[4]]
+    fit = {"lightning": fit_lightning, "transformers": fit_transformers, "cut-off": fit_cut_off}[sys.argv[4]]
     rank, name, seen = fit(sys.argv[1], sys.argv[2], Path(sys.argv[3]))
     # In one piece: both write to one pipe.
     sys.stdout.write(f"{rank} {name} {seen:.6f}\n")
