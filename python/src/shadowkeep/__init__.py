@@ -12,6 +12,7 @@ Averages by the names of the libraries that people come from: `shadowkeep.averag
 `shadowkeep.torch.EMA`.
 """
 
+from . import _polling as _polling
 from . import averages
 from .averages import Average
 from .boxes import Box
