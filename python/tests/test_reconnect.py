@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,6 +16,7 @@ from support import F32, Server
 import shadowkeep
 from shadowkeep import Average, Client, wire
 from shadowkeep.backoff import PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, Backoff, is_transient
+from shadowkeep.checksums import find_checksum
 from shadowkeep.errors import from_status
 from shadowkeep.progress import Progress
 from shadowkeep.stream import UpdateStream
@@ -327,6 +329,20 @@ def test_the_step_that_is_being_pushed(opened: wire.UpdateOpened, pending: list[
     for queued in ([], [current]):
         found = standing(opened, queued, Tail(), current)
         assert ([commit.step for commit in found.pending], found.offset, found.lost) == (pending, offset, None)
+
+
+@pytest.mark.parametrize("checksum", [None, find_checksum(True)], ids=["plain", "crc"])
+def test_a_chunk_of_which_a_part_has_arrived_is_cut(checksum: Any) -> None:
+    tail = Tail()
+    data = bytes(range(64))
+    for offset in (0, 32):
+        message = wire.chunk_message(7, offset, [data[offset : offset + 32]], 32, checksum)
+        tail.add(SentMessage(7, offset, message))
+    tail.add(SentMessage(7, 64, b"commit"))
+    cut, *others = tail.rest(7, 16, checksum) or []
+    assert cut == wire.chunk_message(7, 16, [data[16:32]], 16, checksum)
+    assert others == tail.rest(7, 32, checksum)
+    assert tail.rest(7, 48, checksum) == [wire.chunk_message(7, 48, [data[48:]], 16, checksum), b"commit"]
 
 
 def test_the_tail_is_bounded_and_lets_go() -> None:

@@ -330,7 +330,7 @@ class Link:
                         )
                     )
             progress.committed_step, progress.durable_step = opened.committed_step, opened.durable_step
-            stands = standing(opened, progress.pending, progress.tail, current)
+            stands = standing(opened, progress.pending, progress.tail, current, self._checksum)
             if stands.lost is not None:
                 self._give_up(
                     UnavailableError(

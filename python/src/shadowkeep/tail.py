@@ -9,6 +9,8 @@ from __future__ import annotations
 from collections import deque
 from typing import NamedTuple
 
+from . import wire
+
 # What can be on its way: the stream's queue and the service's (16 MiB each), both transports' windows and buffers.
 TAIL_BYTES = 64 << 20
 
@@ -45,7 +47,20 @@ class Tail:
         while self._messages and self._messages[-1].step == step:
             self._bytes -= len(self._messages.pop().message)
 
-    def rest(self, step: int, received: int) -> list[bytes] | None:
+    def rest(self, step: int, received: int, checksum: wire.Checksum | None = None) -> list[bytes] | None:
         """Return the messages of a step after its first `received` bytes; None when they are not all kept."""
-        rest = [sent for sent in self._messages if sent.step == step and sent.offset >= received]
-        return [sent.message for sent in rest] if rest and rest[0].offset == received else None
+        sent = [kept for kept in self._messages if kept.step == step]
+        rest = [kept for kept in sent if kept.offset >= received]
+        if not rest or rest[0].offset == received:
+            return [kept.message for kept in rest] or None
+        begun = _after(sent[-len(rest) - 1], received, checksum) if len(sent) > len(rest) else None
+        return None if begun is None else [begun, *(kept.message for kept in rest)]
+
+
+def _after(sent: SentMessage, received: int, checksum: wire.Checksum | None) -> bytes | None:
+    """Return what a chunk has after the step's first `received` bytes: its stream ended while the service took it."""
+    chunk = wire.UpdateRequest.decode(sent.message).chunk
+    if chunk is None:
+        return None
+    data = bytes(memoryview(chunk.data)[received - chunk.offset :])
+    return wire.chunk_message(chunk.step, received, [data], len(data), checksum)

@@ -26,7 +26,11 @@ class Standing(NamedTuple):
 
 
 def standing(
-    opened: wire.UpdateOpened, pending: Iterable[wire.Commit], tail: Tail, current: wire.Commit | None = None
+    opened: wire.UpdateOpened,
+    pending: Iterable[wire.Commit],
+    tail: Tail,
+    current: wire.Commit | None = None,
+    checksum: wire.Checksum | None = None,
 ) -> Standing:
     """Compare what was sent with what the service says that it has.
 
@@ -35,6 +39,7 @@ def standing(
         pending: commits that were queued and are not acknowledged.
         tail: the newest messages of those steps.
         current: the step that is being pushed, which can be sent again; it may be the last of `pending`.
+        checksum: crc32c of a chunk of which the service has a part; None: it has none.
     """
     kept: list[wire.Commit] = []
     messages: list[bytes] = []
@@ -42,7 +47,7 @@ def standing(
         if commit is current or _is_committed(opened, commit.step):
             continue
         if not _is_whole(opened, commit.step):
-            rest = tail.rest(commit.step, _received(opened, commit.step))
+            rest = tail.rest(commit.step, _received(opened, commit.step), checksum)
             if rest is None:
                 return Standing(kept, messages, commit, None)
             messages += rest
