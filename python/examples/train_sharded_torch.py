@@ -75,6 +75,8 @@ def main() -> None:
     model = make_model()
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     first = load(model, options.checkpoints)
+    if dist.get_rank() == 0 and first > 0:
+        print(f"goes on from step {first} of {options.checkpoints}, {max(0, options.steps - first)} steps to train")
     retain = Retention(every_steps=CHECKPOINT_STEPS, count_max=4)
     with EMA(model, options.target, run=options.name, decay=0.95, resume="rewind", retain=retain) as ema:
         ema.register(first)

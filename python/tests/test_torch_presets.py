@@ -101,6 +101,13 @@ def test_presets_that_differ_are_said_unless_the_option_is_given(client: Client,
         EMA(make(), client, run=run_name, averages=rules, buffers="average")
 
 
+def test_nothing_is_said_of_buffers_that_a_model_has_not() -> None:
+    rules = [averages.timm_v3(decay=0.9), averages.textbook(decay=0.9)]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        EMA(nn.Linear(4, 4), "127.0.0.1:50051", run="r", averages=rules).abandon()
+
+
 @pytest.mark.parametrize("step", [1.5, "1", True, torch.tensor(1.0), torch.tensor([1, 2]), torch.tensor(True)])
 def test_steps_that_are_no_integers_are_refused_by_the_call(client: Client, run_name: str, step: Any) -> None:
     with EMA(make(), client, run=run_name) as ema:

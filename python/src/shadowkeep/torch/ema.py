@@ -155,7 +155,7 @@ class EMA(AppliesAverages, NotCopied):
         self._client = connect(target, reconnect_timeout=reconnect_timeout) if isinstance(target, str) else target
         self._decay = decay
         self._averages = None if averages is None else flat_averages(averages)
-        self._buffers = buffers_of(self._averages or ()) if buffers is None else buffers
+        self._buffers = buffers_of(self._averages or (), model) if buffers is None else buffers
         self._frozen = frozen
         self._policies = policies
         self._names = names

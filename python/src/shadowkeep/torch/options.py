@@ -6,6 +6,8 @@ import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Literal, TypedDict
 
+from torch import nn
+
 from ..averages import Average
 from ..client import NonFiniteName
 from ..dtypes import FloatName
@@ -69,10 +71,13 @@ def default_average(decay: float | None, specs: Iterable[TensorSpec]) -> Average
     return Average.ema("ema", decay=decay, start="INITIAL", precision=average_precision(specs))
 
 
-def buffers_of(averages: Sequence[Average]) -> BuffersPolicy:
-    """Return what averages say becomes of buffers; a RuntimeWarning where they differ, as a run does one for all."""
+def buffers_of(averages: Sequence[Average], model: nn.Module) -> BuffersPolicy:
+    """Return what averages say becomes of buffers; a RuntimeWarning where they differ, as a run does one for all.
+
+    Nothing is said where the model has no floating-point buffers.
+    """
     said = {average.buffers: average.name for average in averages if average.buffers is not None}
-    if len(said) == 2:
+    if len(said) == 2 and any(buffer.is_floating_point() for buffer in model.buffers()):
         warnings.warn(
             f"average {said['average']!r} stands for a peer that averages floating-point buffers, {said['copy']!r} for "
             'one that copies them, and a run does one: they are copied. Say which with buffers="copy" or "average"',
