@@ -304,7 +304,7 @@ def test_a_writer_that_is_ahead_comes_back(server: Server, client: Client, run_n
             return client.get_run(run_name).writer_states[0].step
 
         wait_for(try_flush, lambda step: step == 3)
-        # How much is sent twice depends on how far a busy service had come; test_reconnect.py counts it in larger steps.
+        # How much is sent twice depends on how far a busy service had come; test_reconnect.py counts it.
         assert proxy.sent - before >= step_bytes
         before = proxy.sent
         proxy.cut()
