@@ -126,6 +126,16 @@ def apply_together(ema: EMA, options: EMAOptions, apply: Callable[[], None]) -> 
     return _unread(problems[0][0])
 
 
+def end_evaluation(ema: EMA, training: EMA | None) -> None:
+    """Put the raw weights back after an evaluation with `ema`, which is closed unless it is the training's."""
+    try:
+        if ema.applied:
+            ema.restore()
+    finally:
+        if ema is not training:
+            ema.close()
+
+
 def _is_outlasted(options: EMAOptions, failure: Exception) -> bool:
     """Whether it is the service that failed, not the request, and the training is to outlast that."""
     if options.get("on_failure", "warn") != "warn" or not isinstance(failure, ShadowkeepError):

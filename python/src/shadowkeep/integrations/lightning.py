@@ -11,7 +11,7 @@ from torch import nn
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .evaluated import Evaluated, apply_together, evaluated_at, evaluated_despite, evaluated_unknown
+from .evaluated import Evaluated, apply_together, end_evaluation, evaluated_at, evaluated_despite, evaluated_unknown
 from .known_weights import KnownWeights
 from .lightning_saves import AveragingCallback
 from .lightning_steps import OptimizerSteps
@@ -254,14 +254,8 @@ class ShadowkeepEMA(AveragingCallback):
 
     def _restore(self) -> None:
         ema, self._applied = self._applied, None
-        if ema is None:
-            return
-        try:
-            if ema.applied:
-                ema.restore()
-        finally:
-            if ema is not self.ema:
-                ema.close()
+        if ema is not None:
+            end_evaluation(ema, self.ema)
 
     def _note_checkpoint(self, trainer: Trainer, pl_module: LightningModule) -> None:
         """The weights of a checkpoint that was just loaded are where it says."""

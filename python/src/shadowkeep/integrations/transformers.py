@@ -14,7 +14,7 @@ from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState,
 
 from ..client import Client
 from ..torch import EMA, EMAOptions
-from .evaluated import Evaluated, apply_together, evaluated_at, evaluated_despite, evaluated_unknown
+from .evaluated import Evaluated, apply_together, end_evaluation, evaluated_at, evaluated_despite, evaluated_unknown
 from .known_weights import KnownWeights
 from .places import Place, check_average, client_of, present_place, reusable, run_of_training
 from .ranks import broadcast_object, decided_by_first
@@ -168,7 +168,7 @@ class ShadowkeepCallback(TrainerCallback):
             self._evaluating = False
             self._ema_applied = None
             if ema is not None:
-                self._end(ema)
+                end_evaluation(ema, self.ema)
 
     def _apply(self, trainer: Trainer) -> EMA | None:
         """Return what has applied the average; none: the model's own weights are used."""
@@ -190,23 +190,14 @@ class ShadowkeepCallback(TrainerCallback):
         try:
             own = apply_together(applying, self._options, lambda: applying.apply_shadow(self._average, step=step))
         except BaseException:
-            self._end(applying)
+            end_evaluation(applying, self.ema)
             raise
         if own is None:
             return applying
-        self._end(applying)
+        end_evaluation(applying, self.ema)
         if is_first:
             own.say()
         return None
-
-    def _end(self, ema: EMA) -> None:
-        """Put the raw weights back after an evaluation."""
-        try:
-            if ema.applied:
-                ema.restore()
-        finally:
-            if ema is not self.ema:
-                ema.close()
 
     def _run_of(self, client: Client, restored: Place | None) -> str:
         run = run_of_training(client, self._name, restored, keeps_name="resume" in self._options)
