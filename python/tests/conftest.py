@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from cutting_proxy import CuttingProxy
 from support import Server, Stubs, generate_stubs
 
 import shadowkeep
@@ -35,6 +36,20 @@ def stubs(tmp_path_factory: pytest.TempPathFactory) -> Stubs:
 @pytest.fixture
 def client(server: Server) -> Iterator[shadowkeep.Client]:
     with shadowkeep.connect(server.target) as connected:
+        yield connected
+
+
+@pytest.fixture
+def proxy(server: Server) -> Iterator[CuttingProxy]:
+    """Lies between a client and the service, and cuts their connections."""
+    with CuttingProxy(server.target) as running:
+        yield running
+
+
+@pytest.fixture
+def through(proxy: CuttingProxy) -> Iterator[shadowkeep.Client]:
+    """A client that reaches the service through the proxy."""
+    with shadowkeep.connect(proxy.target) as connected:
         yield connected
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import pickle
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -92,12 +92,6 @@ def test_a_refusal_is_not_tried_again(client: Client, call: str, caplog: pytest.
     with pytest.raises(shadowkeep.NotFoundError):
         CALLS[call](client, "no-such-run")
     assert "trying again" not in caplog.text
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[CuttingProxy]:
-    with CuttingProxy(server.target) as running:
-        yield running
 
 
 def cut_before_the_answer(proxy: CuttingProxy, call: Callable[[], Any]) -> list[BaseException]:

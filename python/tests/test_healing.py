@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import pytest
 from cutting_proxy import CuttingProxy
-from support import F32, Server
+from support import F32
 from writers_support import in_threads, ones, wait_for, world_of
 
 import shadowkeep
@@ -15,18 +13,6 @@ from shadowkeep import Average, Box, Client, ending
 
 MEAN = [Average.mean("mean")]
 STEP_BYTES = 2 << 20
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[CuttingProxy]:
-    with CuttingProxy(server.target) as running:
-        yield running
-
-
-@pytest.fixture
-def through(proxy: CuttingProxy) -> Iterator[Client]:
-    with shadowkeep.connect(proxy.target) as connected:
-        yield connected
 
 
 def weights(value: float) -> dict[str, F32]:

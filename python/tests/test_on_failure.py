@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -22,12 +22,6 @@ from shadowkeep.torch.losses import Losses  # noqa: E402
 
 WAIT_SECONDS_MAX = 60.0
 RECONNECT_SECONDS = 0.3
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[CuttingProxy]:
-    with CuttingProxy(server.target) as running:
-        yield running
 
 
 def make_ema(target: str, run: str, **options: Any) -> EMA:

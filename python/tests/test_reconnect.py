@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,19 +28,6 @@ MIB = 1 << 20
 STEP_BYTES = 64 * MIB
 # What can be lost on the way and must be sent again: the service's HTTP/2 window and both sockets' buffers.
 IN_FLIGHT_BYTES = 16 * MIB
-
-
-@pytest.fixture
-def proxy(server: Server) -> Iterator[CuttingProxy]:
-    with CuttingProxy(server.target) as running:
-        yield running
-
-
-@pytest.fixture
-def through(proxy: CuttingProxy) -> Iterator[Client]:
-    """A client that reaches the service through the proxy."""
-    with shadowkeep.connect(proxy.target) as connected:
-        yield connected
 
 
 def large(value: float, step_bytes: int = STEP_BYTES) -> dict[str, F32]:
