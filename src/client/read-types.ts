@@ -16,7 +16,7 @@ export interface ReadOptions {
   step?: number | undefined;
   /** The newest version once it is at or past this step. */
   minStep?: number | undefined;
-  /** How long the service waits for the step, or for the first commit, milliseconds, at most one hour. Default 0. */
+  /** How long the service waits for the run, and for the step or the first commit, milliseconds, at most one hour. Default 0. */
   waitMs?: number | undefined;
   /** Tensor names, in which `*` matches any run of characters. Default: all. */
   names?: readonly string[] | undefined;

@@ -26,6 +26,8 @@ export class RunTable {
   readonly #runs = new Map<string, Run>();
   /** Runs that are kept somewhere and cannot be served, and why. */
   readonly #setAside = new Map<string, string>();
+  /** Who waits for a run of a name to be opened. */
+  readonly #awaited = new Map<string, Set<() => void>>();
   /** Layouts that are that of a run: a thousand ranks ask with the same one. */
   readonly #proved = new WeakMap<
     RunRequest['tensors'],
@@ -61,6 +63,21 @@ export class RunTable {
 
   find(name: string): Run | undefined {
     return this.#runs.get(name);
+  }
+
+  /** Whether there is a run of that name, one that is set aside included. */
+  isKnown(name: string): boolean {
+    return this.#runs.has(name) || this.#setAside.has(name);
+  }
+
+  /** Calls back once the run of that name is opened for the first time, until the returned function is called. */
+  whenOpened(name: string, listener: () => void): () => void {
+    const listeners = this.#awaited.get(name) ?? new Set();
+    this.#awaited.set(name, listeners.add(listener));
+    return () => {
+      listeners.delete(listener);
+      if (listeners.size === 0 && this.#awaited.get(name) === listeners) this.#awaited.delete(name);
+    };
   }
 
   /** A run of that name is kept and cannot be served: nobody opens another one in its place. */
@@ -135,6 +152,7 @@ export class RunTable {
     const spec = { ...request, nonFinite: request.nonFinite ?? 'REJECT_STEP' } as const;
     const run = new Run(spec, this.ledger, this.#mode, options);
     this.#runs.set(spec.name, run);
+    for (const listener of [...(this.#awaited.get(spec.name) ?? [])]) listener();
     return { run, created: true, order: undefined };
   }
 

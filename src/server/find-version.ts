@@ -1,16 +1,39 @@
 import { quote, ShadowkeepError } from '../common/index.js';
-import type { Reader, Run, Version } from '../engine/index.js';
+import type { Reader, Run, RunTable, Version } from '../engine/index.js';
 import type { VersionWish } from '../wire/index.js';
 
-/** Finds the version that a reader wishes, and can read, and holds it, waiting for it up to `waitMs`. Throws what `isReadable` throws. */
+/** How long a request waits for what is not there yet, from when on. */
+export class Wait {
+  readonly waitMs: number;
+  readonly #deadlineMs: number;
+
+  constructor(waitMs: number) {
+    this.waitMs = waitMs;
+    this.#deadlineMs = performance.now() + waitMs;
+  }
+
+  get leftMs(): number {
+    return this.#deadlineMs - performance.now();
+  }
+}
+
+/** The run of that name; where the request waits, once somebody has opened it. Throws RUN_NOT_FOUND, RUN_DAMAGED. */
+export async function findRun(table: RunTable, name: string, wait: Wait, signal: AbortSignal): Promise<Run> {
+  if (wait.waitMs > 0 && !table.isKnown(name)) {
+    await firstOf((listener) => table.whenOpened(name, listener), wait.leftMs, signal);
+    signal.throwIfAborted();
+  }
+  return table.get(name);
+}
+
+/** Finds the version that a reader wishes, and can read, and holds it, once it is there. Throws what `isReadable` throws. */
 export async function findVersion(
   run: Run,
   wish: VersionWish,
-  waitMs: number,
+  wait: Wait,
   signal: AbortSignal,
   isReadable: (version: Version) => boolean,
 ): Promise<Reader> {
-  const deadlineMs = performance.now() + waitMs;
   for (;;) {
     // All in one go: neither may a fold begin before the version is held, nor a commit pass before it is waited for.
     const { reader, news } = await run.whenSettled(() => {
@@ -19,9 +42,10 @@ export async function findVersion(
       const found = run.versions.find((version) => isReadable(version) && fits(version, wish));
       if (found !== undefined) return { reader: run.pin(found) };
       checkCanCome(run, wish);
-      const leftMs = deadlineMs - performance.now();
-      if (leftMs <= 0) throw notThere(run, wish, waitMs);
-      return { news: nextCommit(run, leftMs, signal) };
+      const { leftMs } = wait;
+      if (leftMs <= 0) throw notThere(run, wish, wait.waitMs);
+      // The next commit, or the run's deletion.
+      return { news: firstOf((listener) => run.subscribe(listener), leftMs, signal) };
     });
     if (reader !== undefined) return reader;
     await news;
@@ -72,8 +96,12 @@ function notThere(run: Run, wish: VersionWish, waitMs: number): ShadowkeepError 
   return new ShadowkeepError('VERSION_NOT_FOUND', `run ${name}: ${wanted} has not come yet, ${newest}`);
 }
 
-/** Resolves at the next commit or deletion, after `timeoutMs`, or when the reader is gone. */
-async function nextCommit(run: Run, timeoutMs: number, signal: AbortSignal): Promise<void> {
+/** Resolves when `subscribe` calls back, after `timeoutMs`, or when the reader is gone. */
+async function firstOf(
+  subscribe: (listener: () => void) => () => void,
+  timeoutMs: number,
+  signal: AbortSignal,
+): Promise<void> {
   await new Promise<void>((resolve) => {
     const finish = (): void => {
       unsubscribe();
@@ -81,7 +109,7 @@ async function nextCommit(run: Run, timeoutMs: number, signal: AbortSignal): Pro
       signal.removeEventListener('abort', finish);
       resolve();
     };
-    const unsubscribe = run.subscribe(finish);
+    const unsubscribe = subscribe(finish);
     const timer = setTimeout(finish, timeoutMs);
     signal.addEventListener('abort', finish);
   });

@@ -48,10 +48,10 @@ export class AtomicFile {
     this.#temporary = join(dirname(path), `.shadowkeep-${randomBytes(8).toString('hex')}.tmp`);
   }
 
-  /** @throws StorageError EXISTS, NOT_FOUND (no such directory), IO */
+  /** @throws StorageError EXISTS, INVALID_INPUT (a directory), NOT_FOUND (no such directory), IO */
   static async create(path: string, options: AtomicFileOptions = {}): Promise<AtomicFile> {
     const found = await lookAt(path);
-    if (found?.isDirectory()) throw new StorageError('EXISTS', path, `${path} is a directory`);
+    if (found?.isDirectory()) throw new StorageError('INVALID_INPUT', path, `${path} is a directory`);
     if (found !== undefined && options.overwrite !== true) {
       throw new StorageError('EXISTS', path, `${path} exists already`);
     }

@@ -295,7 +295,8 @@ describe('pull', () => {
     const path = inDirectory('ema.safetensors');
     writeFileSync(path, 'mine');
     const pull = (...args: string[]) => runCommand(['pull', 'r', '--out', path, '--target', target, ...args]);
-    expect(await pull()).toEqual({ status: 1, stdout: '', stderr: `shadowkeep: ${path} exists already (EXISTS)\n` });
+    const refusal = `shadowkeep: ${path} exists already; --overwrite replaces it (EXISTS)\n`;
+    expect(await pull()).toEqual({ status: 1, stdout: '', stderr: refusal });
     for (const [args, reason] of [
       [['--step', '7', '--overwrite'], 'VERSION_NOT_FOUND'],
       [['--average', 'none', '--overwrite'], 'AVERAGE_NOT_FOUND'],

@@ -215,7 +215,7 @@ class Client(NotCopied):
             gamma: the same by the exponent of its profile, 0 or above.
             min_step: the newest version, once it is at or past this step.
             step: exactly this step, while the service holds it.
-            timeout: seconds to wait for that step, or for the first commit; at most 3,600.
+            timeout: seconds to wait for the run, and for that step or the first commit; at most 3,600.
             dtype: averaged tensors are cast to it, rounded once to nearest even. None: the shadow's precision.
             names: tensor names, in which "*" matches any run of characters. None: all.
             boxes: parts of tensors, in this order and as often as they are named, in place of `names`; `Shadow.arrays`

@@ -59,4 +59,5 @@ class Progress:
         elif ack.state == StepState.REJECTED:
             self.rejected_steps += 1
         if ack.detail and ack.state != StepState.DROPPED and self.complaint is None:
-            self.complaint = f"step {ack.step}: {ack.detail}"
+            rejected = " was rejected and is in no average" if ack.state == StepState.REJECTED else ""
+            self.complaint = f"step {ack.step}{rejected}: {ack.detail}"

@@ -6,6 +6,7 @@ import {
   DIRECTORY_LAYOUTS,
   type DirectoryLayout,
   type ShadowFilesResult,
+  StorageError,
 } from '../../storage/index.js';
 import { type BoxFlag, collectBoxes } from '../box-flag.js';
 import { UsageError } from '../exit.js';
@@ -57,7 +58,7 @@ export function pullCommand(): Command {
     .addOption(flag('--step <N>', 'exactly this step').argParser(integer('--step', 0)).conflicts('minStep'))
     .addOption(flag('--min-step <N>', 'the newest step, at least N').argParser(integer('--min-step', 0)))
     .addOption(
-      flag('--wait <TIME>', 'wait this long for the step, or for the first one').argParser(
+      flag('--wait <TIME>', 'wait this long for the run, and for the step or its first one').argParser(
         duration('--wait', WAIT_MS_MAX),
       ),
     )
@@ -131,6 +132,8 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
       generation: String(header.generation),
     },
     ...(options.shardBytes === undefined ? {} : { shardBytesMax: options.shardBytes }),
+  }).catch((error: unknown) => {
+    throw withWayOut(error);
   });
   const totalBytes = header.tensors.reduce((sum, tensor) => sum + tensor.bytes, 0);
   const progress = startProgress(`pull ${header.run}`, totalBytes, options.json ?? false);
@@ -146,6 +149,12 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
   } finally {
     progress.stop();
   }
+}
+
+/** A file that may not be replaced comes with the flag that replaces it. */
+function withWayOut(error: unknown): unknown {
+  if (!(error instanceof StorageError) || error.code !== 'EXISTS') return error;
+  return new StorageError('EXISTS', error.path, `${error.message}; --overwrite replaces it`, error);
 }
 
 /** What a combination was asked to be, for the file: metadata has names of the file's kind, and no numbers. */

@@ -16,7 +16,7 @@ import {
   validateGetShadow,
 } from '../../wire/index.js';
 import { callSignal } from '../call-signal.js';
-import { findVersion } from '../find-version.js';
+import { findRun, findVersion, Wait } from '../find-version.js';
 import { inTurns, nextTurn, soon } from '../in-slices.js';
 import { PacedWriter } from '../paced-writer.js';
 import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../planned-shadow.js';
@@ -39,10 +39,11 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
     // A large request is decoded in one go: one in each turn of the loop, and counted before the next one is.
     await nextTurn();
     const request = takeRequest(call);
-    const run = service.table.get(request.run);
+    const wait = new Wait(request.waitMs);
+    const run = await findRun(service.table, request.run, wait, signal);
     lease.take(request, run.layout);
     service.transport.meterOf(call)?.requestTaken();
-    await readRun(service, call, run, request, signal);
+    await readRun(service, call, run, request, wait, signal);
   } finally {
     lease.release();
     forget();
@@ -61,6 +62,7 @@ async function readRun(
   call: GetShadowCall,
   run: Run,
   request: GetShadow,
+  wait: Wait,
   signal: AbortSignal,
 ): Promise<void> {
   const activity = service.activity(run);
@@ -69,7 +71,7 @@ async function readRun(
   try {
     // What is wrong with the request is said before the wait; a combination depends on what the version holds.
     const selection = await inTurns(selectShadow(run, request));
-    const reader = await findVersion(run, wishFor(request), request.waitMs, signal, (version) =>
+    const reader = await findVersion(run, wishFor(request), wait, signal, (version) =>
       isReadable(run, version, request),
     );
     try {

@@ -164,6 +164,18 @@ describe('GetShadow', () => {
     expect(stepOf(await waiting)).toBe(5);
   });
 
+  test('before anybody has opened the run: refused, or waited for, and then for its first commit', async () => {
+    const later = { ...ema, run: 'later' };
+    await expectError(read(client, later), 'NOT_FOUND', 'RUN_NOT_FOUND', /^run "later" does not exist$/);
+    await expectError(read(client, { ...later, wait_ms: 20 }), 'NOT_FOUND', 'RUN_NOT_FOUND', /^run "later" does not/);
+    const waiting = read(client, { ...later, wait_ms: 60_000 });
+    // The service answers one connection's requests in their order: the wait has begun before the run is opened.
+    const { generation } = await openRun(client, { ...MIXED, run: 'later' } as never);
+    const other = new Upload(client).open(generation, { run: 'later' });
+    await other.push(7, stepSpace(1)).ack();
+    expect(stepOf(await waiting)).toBe(7);
+  });
+
   test('a step that is still to come: refused, or waited for', async () => {
     await push(3);
     await expectError(

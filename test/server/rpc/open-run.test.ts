@@ -48,12 +48,17 @@ describe('OpenRun', () => {
     upload.chunk(2, 0, Buffer.alloc(32));
     const young = await openRun(client, { ...SMALL, incarnation: 'new' });
     expect(young).toMatchObject({ generation: old.generation + 1, created: false, committed_step: 1 });
-    await expectError(upload.failure(), 'ABORTED', 'GENERATION_FENCED', /^generation 2 of run "r" has begun$/);
+    await expectError(
+      upload.failure(),
+      'ABORTED',
+      'GENERATION_FENCED',
+      /^run "r": another trainer has opened the run and taken over with generation 2; what this/,
+    );
     await expectError(
       openRun(client, { ...SMALL, incarnation: 'old' }),
       'ABORTED',
       'GENERATION_FENCED',
-      /^generation 1 of run "r" was fenced, 2 is open$/,
+      /^generation 1 of run "r" was fenced: another trainer has opened the run .* generation 2;/,
     );
     await expectError(
       new Upload(client).open(old.generation).failure(),

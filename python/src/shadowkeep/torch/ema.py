@@ -179,6 +179,7 @@ class EMA(AppliesAverages, NotCopied):
         self._busy_drops = 0
         # Of the run's steps until it was closed: dropped, rejected, lost.
         self._final_counts = (0, 0, 0)
+        self._closed = False
         self._writer: Writer | None = None
         self._last_step: int | None = None
         self._resumed_step = -1
@@ -373,6 +374,7 @@ class EMA(AppliesAverages, NotCopied):
         if self._writer is not None:
             self._final_counts = _counts(self._writer)
         self._writer = None
+        self._closed = True
         if self._owns_client:
             self._client.close()
 
@@ -386,7 +388,7 @@ class EMA(AppliesAverages, NotCopied):
 
     def _registered(self) -> Writer:
         if self._writer is None:
-            raise RuntimeError("call register() first")
+            raise RuntimeError("this EMA is closed" if self._closed else "call register() first")
         return self._writer
 
 
