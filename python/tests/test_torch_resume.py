@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import warnings
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
@@ -252,6 +253,26 @@ def test_a_step_that_was_rejected_before_the_checkpoint_is_no_gap(client: Client
     assert (ema.step, ema.rejected_steps, ema.skipped_steps) == (4, 1, 0)
     assert client.get_run(run_name).states[0].num_updates == 3
     resumes_without_a_word(client, run_name, make_model(), ema.step)
+
+
+def test_a_step_that_was_rejected_by_several_processes_is_no_gap(run_name: str, server: Any) -> None:
+    def life(restored: int, values: list[float], incarnation: str) -> None:
+        def work(rank: int) -> None:
+            model = make_model()
+            with EMA(model, server.target, run=run_name, decay=DECAY, world=World(rank, 2, incarnation)) as ema:
+                ema.register(restored)
+                for value in values:
+                    fill(model, value)
+                    ema.update()
+
+        with ThreadPoolExecutor(2) as pool:
+            list(pool.map(work, range(2)))
+
+    with pytest.warns(RuntimeWarning, match="step 2 was rejected"):
+        life(0, [1.0, float("nan")], "first")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        life(2, [3.0], "second")
 
 
 def test_a_step_that_was_dropped_before_the_checkpoint_is_no_gap(client: Client, run_name: str) -> None:

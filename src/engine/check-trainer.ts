@@ -6,6 +6,8 @@ import type { Version } from './version.js';
 interface StandingRun {
   readonly spec: RunSpec;
   readonly committedStep: number | undefined;
+  /** The newest step of which the trainer was told what became of it. */
+  readonly answeredStep: number | undefined;
   readonly retainedSteps: readonly number[];
 }
 
@@ -14,7 +16,7 @@ interface StandingRun {
  * VERSION_NOT_FOUND, RUN_BEHIND, RUN_HAS_COMMITS, TRAINER_BEHIND.
  */
 export function checkTrainer(
-  { committedStep, retainedSteps, spec }: StandingRun,
+  { committedStep, answeredStep = 0, retainedSteps, spec }: StandingRun,
   resumeStep: number | undefined,
   trainerStep: number | undefined,
   version: Version | undefined,
@@ -32,6 +34,7 @@ export function checkTrainer(
   if (trainerStep === undefined || trainerStep === committedStep) return;
   const metadata = { trainerStep, committedStep };
   if (trainerStep > committedStep) {
+    if (trainerStep <= answeredStep) return;
     throw new ShadowkeepError(
       'RUN_BEHIND',
       `run ${name} has committed step ${committedStep}, the trainer comes back from step ${trainerStep}: what lies between ` +

@@ -6,7 +6,7 @@ import type { DigestValue } from './digest.js';
 import { FoldAhead } from './fold-ahead.js';
 import type { PlacedTensor } from './layout.js';
 import type { Plane } from './plane.js';
-import type { CommitOutcome, ReaderPatience, RunSpec } from './run-spec.js';
+import type { CommitOutcome, ReaderPatience, RunSpec, RunState } from './run-spec.js';
 import type { RunVersions } from './run-versions.js';
 
 /** Whose steps are committed. */
@@ -27,6 +27,8 @@ export class Committer implements PipelineRun {
   readonly #versions: RunVersions;
   readonly #owner: CommitterOwner;
   #nonFiniteSteps = 0;
+  /** The newest one, while none has been committed since. */
+  #refusedStep: number | undefined;
   #fold: Promise<void> | undefined;
 
   constructor(spec: RunSpec, versions: RunVersions, owner: CommitterOwner) {
@@ -37,6 +39,11 @@ export class Committer implements PipelineRun {
 
   get committedStep(): number | undefined {
     return this.#versions.head.step;
+  }
+
+  /** The newest step of which the trainer knows what became of it: committed, or refused since then. */
+  get answeredStep(): number | undefined {
+    return this.#refusedStep ?? this.committedStep;
   }
 
   get plane(): Plane | undefined {
@@ -62,6 +69,29 @@ export class Committer implements PipelineRun {
     if (!isSkipped) this.#advance(step, isInitial);
   }
 
+  /** A step will never be committed, and its writers are told. */
+  refused(step: number): void {
+    this.#refusedStep = Math.max(step, this.answeredStep ?? step);
+  }
+
+  /** A life of the trainer that went back has not been told of any step after `step`. */
+  rewind(step: number | undefined): void {
+    this.#refusedStep = undefined;
+    this.digests.rewind(step);
+  }
+
+  /** What `restore` needs. */
+  get state(): Pick<RunState, 'answeredStep' | 'digests'> {
+    const refused = this.#refusedStep === undefined ? {} : { answeredStep: this.#refusedStep };
+    return { ...refused, digests: this.digests.state };
+  }
+
+  /** Puts a saved state in place of the empty one. */
+  restore({ answeredStep, digests }: Pick<RunState, 'answeredStep' | 'digests'>): void {
+    this.#refusedStep = answeredStep;
+    this.digests.restore(digests);
+  }
+
   mayBe(step: number, wireDType: FloatDType | undefined, digest: DigestValue): boolean {
     return this.digests.mayBe(step, wireDType, digest);
   }
@@ -81,7 +111,10 @@ export class Committer implements PipelineRun {
     const advances = this.#advance(step, kind.isInitial);
     if (found.size > 0) this.#nonFiniteSteps += 1;
     const { nonFinite } = this.#spec;
-    if (found.size > 0 && nonFinite === 'REJECT_STEP') return { state: 'REJECTED', detail };
+    if (found.size > 0 && nonFinite === 'REJECT_STEP') {
+      this.refused(step);
+      return { state: 'REJECTED', detail };
+    }
     const skipped = nonFinite === 'SKIP_TENSOR' ? new Set(found) : NONE;
     const plan = (mayEvict: boolean): CommitPlan =>
       staged.ahead === undefined
@@ -143,6 +176,7 @@ export class Committer implements PipelineRun {
   /** Readers see the step, its averages are those before. There is nothing to see before the first commit. */
   #skip(step: number): CommitOutcome {
     if (this.committedStep !== undefined) {
+      this.#refusedStep = undefined;
       this.#versions.history.commit({ step, generation: this.#owner.generation });
       this.#owner.notify();
     }
@@ -152,6 +186,7 @@ export class Committer implements PipelineRun {
   #flip(staged: StagedStep, plan: CommitPlan): void {
     if (this.#owner.gone !== undefined) throw this.#owner.gone;
     const { step, digest } = staged;
+    this.#refusedStep = undefined;
     this.#versions.flip(step, this.#owner.generation, plan);
     this.digests.record({ step, ...digest, wireDType: staged.plan.wireDType });
     staged.pages = this.#versions.stagingAfter(plan) ?? staged.pages;

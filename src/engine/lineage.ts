@@ -86,7 +86,7 @@ export class Lineage {
     const run = quote(this.#run);
     const metadata = { generation, currentGeneration: this.#generation };
     if (generation < this.#generation) {
-      const problem = `generation ${generation} of run ${run} was fenced: ${takenOver(this.#generation)}`;
+      const problem = `generation ${generation} of run ${run} was fenced, ${this.#generation} is open: ${TAKEN_OVER}`;
       throw new ShadowkeepError('GENERATION_FENCED', problem, { metadata });
     }
     const open = this.#generation === 0 ? 'none is open' : `${this.#generation} is open`;
@@ -114,12 +114,14 @@ export class Lineage {
 
   /** What the stream of an older generation is told. */
   fencedError(): ShadowkeepError {
-    return new ShadowkeepError('GENERATION_FENCED', `run ${quote(this.#run)}: ${takenOver(this.#generation)}`, {
-      metadata: { generation: this.#generation },
-    });
+    return new ShadowkeepError(
+      'GENERATION_FENCED',
+      `generation ${this.#generation} of run ${quote(this.#run)} has begun: ${TAKEN_OVER}`,
+      {
+        metadata: { generation: this.#generation },
+      },
+    );
   }
 }
 
-function takenOver(generation: number): string {
-  return `another trainer has opened the run and taken over with generation ${generation}; what this one pushes is not averaged`;
-}
+const TAKEN_OVER = 'another trainer has taken over, what this one pushes is not averaged';

@@ -71,6 +71,8 @@ export interface RunOptions {
 /** What is kept of a run beside its specs and its planes. */
 export interface RunState extends LineageState {
   readonly step: number | undefined;
+  /** The newest step that was rejected or dropped after `step`. */
+  readonly answeredStep?: number;
   /** One for each present average. */
   readonly averages: readonly AverageState[];
   /** The present cadence, where snapshots are kept. */

@@ -90,6 +90,11 @@ export class Run {
     return this.head.step;
   }
 
+  /** The newest step of which a trainer was told what became of it. */
+  get answeredStep(): number | undefined {
+    return this.#committer.answeredStep;
+  }
+
   get generation(): number {
     return this.#lineage.generation;
   }
@@ -325,14 +330,14 @@ export class Run {
 
   /** What `restore` needs, as of the head. */
   get state(): RunState {
-    return { ...this.#lineage.state, ...this.#versions.state, digests: this.#committer.digests.state };
+    return { ...this.#lineage.state, ...this.#versions.state, ...this.#committer.state };
   }
 
   /** Puts a saved state in place of the empty one, with empty snapshots; the caller fills the head's pages. */
   restore(state: RunState): void {
     this.#versions.restore(state);
     this.#lineage.restore(state);
-    this.#committer.digests.restore(state.digests);
+    this.#committer.restore(state);
   }
 
   #newWriters(): Writers {
@@ -357,7 +362,7 @@ export class Run {
 
   #rewind(version: Version, generation: number): void {
     this.#versions.history.rewind(version, generation);
-    this.#committer.digests.rewind(version.step);
+    this.#committer.rewind(version.step);
     this.#notify();
   }
 

@@ -34,7 +34,7 @@ const OPEN: Attack<object>[] = [
   ['run of 10 KB', { run: 'r'.repeat(10_240) }, 'INVALID_NAME', /^open\.run .* has 10240 characters, at most 128/],
   ['run __proto__', { run: '__proto__' }, 'INVALID_NAME', /^open\.run "__proto__" must match/],
   ['an unknown run', { run: 'constructor' }, 'RUN_NOT_FOUND', /^run "constructor" does not exist$/],
-  ['generation 0', { generation: 0 }, 'GENERATION_FENCED', /^generation 0 of run "r" was fenced, 1 is open$/],
+  ['generation 0', { generation: 0 }, 'GENERATION_FENCED', /^generation 0 of run "r" was fenced, 1 is open: /],
   [
     'generation 2',
     { generation: 2 },

@@ -57,6 +57,28 @@ describe('a trainer that says where it stands', () => {
     expect(run.committedStep).toBe(12);
   });
 
+  test('at a step that was rejected after the last commit goes on, after a restart too; further ahead is refused', async () => {
+    const rules = { retain: { everySteps: 5, countMax: 4 }, nonFinite: 'REJECT_STEP' } as const;
+    const makeRejecting = () => makeRun([tensor('w', [1])], [mean('a')], {}, undefined, rules).run;
+    const run = makeRejecting();
+    attach(run, 'first');
+    for (let step = 1; step <= 12; step++) await push(run, step, space(f32(step)));
+    await push(run, 13, space(f32(Number.NaN)));
+    expect([run.committedStep, run.answeredStep]).toEqual([12, 13]);
+    const restored = makeRejecting();
+    restored.restore(run.state);
+    for (const [at, known] of [run, restored].entries()) {
+      expect(() => attach(known, 'far', { trainerStep: 14 })).toThrow(
+        expect.toSatisfy(refusal('RUN_BEHIND', /step 14/)),
+      );
+      expect(attach(known, `next ${at}`, { trainerStep: 13 })).toBe(2);
+    }
+    await push(run, 14, space(f32(14)));
+    expect([run.committedStep, run.answeredStep]).toEqual([14, 14]);
+    attach(run, 'back', { resumeStep: 10, trainerStep: 10 });
+    expect(run.answeredStep).toBe(10);
+  });
+
   test('at a beginning that was registered and got no further goes on', async () => {
     const run = makeRetaining();
     attach(run, 'first');

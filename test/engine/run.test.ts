@@ -47,7 +47,7 @@ describe('generations', () => {
     old.stage(1, 0, step(7));
     attach(run, 'b');
     expect(failures.map(({ reason, message }) => [reason, message])).toEqual([
-      ['GENERATION_FENCED', 'generation 2 of run "r" has begun'],
+      ['GENERATION_FENCED', expect.stringMatching(/^generation 2 of run "r" has begun: /)],
     ]);
     await expect(commit(run, old, 1, 64)).rejects.toSatisfy(refusal('GENERATION_FENCED', /generation 2/));
     expect(run.memory.stagingBytes).toBe(0);

@@ -9,7 +9,7 @@ import { read } from './read.js';
 import { Upload } from './upload.js';
 
 const FENCED = (old: number, now: number): RegExp =>
-  new RegExp(`^generation ${old} of run "r" was fenced: another trainer .* generation ${now};`);
+  new RegExp(`^generation ${old} of run "r" was fenced, ${now} is open: another trainer`);
 
 describe('a trainer that comes back with other writers', () => {
   test('4, then 2, then 3, cut otherwise, in other dtypes: the run goes on, zombies change nothing', async () => {
@@ -31,7 +31,7 @@ describe('a trainer that comes back with other writers', () => {
           zombie.failure(),
           'ABORTED',
           'GENERATION_FENCED',
-          new RegExp(`^run "r": another trainer has opened the run .* generation ${index + 1};`),
+          new RegExp(`^generation ${index + 1} of run "r" has begun: another`),
         );
         expect(metadata).toEqual({ generation: `${index + 1}` });
       }
@@ -107,12 +107,7 @@ describe('a trainer that comes back with other writers', () => {
     const opened = await openRun(client, { ...request, incarnation: 'b' });
     const crew = await openCrew(client, opened.generation, parts, { wire_dtype: 'F64' });
     for (const upload of old) {
-      await expectError(
-        upload.failure(),
-        'ABORTED',
-        'GENERATION_FENCED',
-        /^run "r": another trainer has .* generation 2;/,
-      );
+      await expectError(upload.failure(), 'ABORTED', 'GENERATION_FENCED', /^generation 2 of run "r" has begun: /);
     }
     for (const upload of crew) send(upload, 2, half * 8);
     for (const upload of crew) expect(await upload.ack()).toMatchObject({ step: 2, state: 'COMMITTED' });

@@ -64,6 +64,7 @@ class Run(NotCopied):
         self.name = opened.run
         self.generation = opened.generation
         self.first_generation = opened.first_generation
+        self.answered_step = opened.answered_step
         self.created = opened.created
         self.layout = layout
         self.writers = opened.writers

@@ -41,6 +41,8 @@ export interface PipelineRun {
   foldAhead(staged: StagedStep): FoldAhead | undefined;
   /** Runs slices of a fold; nothing that needs a settled run happens meanwhile. */
   fold(slices: Iterable<void>, drive: Drive): Promise<void>;
+  /** A step will never be committed, and its writers are told. */
+  refused(step: number): void;
   /** Whether a step that is committed may have been this one. */
   mayBe(step: number, wireDType: FloatDType | undefined, digest: DigestValue): boolean;
 }
@@ -178,7 +180,10 @@ export class Pipeline {
   dropOldest(timeoutMs: number): void {
     const { oldest } = this;
     if (oldest === undefined || oldest.whole.size === this.#writerCount) return;
-    if (oldest.whole.size > 0) this.#drops.miss(oldest.step);
+    if (oldest.whole.size > 0) {
+      this.#drops.miss(oldest.step);
+      this.#run.refused(oldest.step);
+    }
     for (const member of oldest.parts) {
       if (oldest.whole.has(member)) continue;
       const error = stepTimeout(member, oldest.step, timeoutMs);
@@ -196,6 +201,7 @@ export class Pipeline {
     assert(member.awaited.length === 0, 'a writer does not lose what it has sent');
     if (member.receiving !== undefined && member.receiving.step <= through) this.discard(member);
     this.#drops.lose(through, member.number);
+    this.#run.refused(through);
     for (const staged of this.#steps.filter(({ step }) => step <= through)) {
       for (const other of staged.parts) {
         if (!staged.whole.has(other)) other.receiving = { step: staged.step, sink: 'DROPPED' };

@@ -75,6 +75,7 @@ async function attach(service: Service, { spec, trainer }: OpenRun, knownOrder: 
       step_timeout_ms: service.options.stepTimeoutMs,
       reconnect_grace_ms: service.options.reconnectGraceMs,
     },
+    ...(run.answeredStep === undefined ? {} : { answered_step: run.answeredStep }),
     step_bytes: run.stepBytes,
     first_step_bytes: run.firstStepBytes,
     writers: run.writerCount,

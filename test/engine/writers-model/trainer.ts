@@ -9,6 +9,9 @@ import type { Versions } from './versions.js';
 
 const WRITER_COUNTS = [1, 1, 2, 2, 3, 3, 4, 5, 6, 8, 11, 16];
 
+/** Steps by which a trainer is past every step that the model's writers have been told of. */
+const AHEAD_OF_ALL = 1_000_000;
+
 /** What the ledger counts of a page beside its bytes: room for its skew. */
 export const SLOT_EXTRA_BYTES = 4_096;
 
@@ -96,7 +99,7 @@ export class Trainer {
       ['WRITERS_MISMATCH', { ...request, incarnation, writers: writerCount + 1 }],
     ];
     for (const old of former) attempts.push(['GENERATION_FENCED', { ...request, incarnation: old.incarnation }]);
-    if (committed !== undefined) attempts.push(['RUN_BEHIND', { ...request, trainerStep: committed + 1 }]);
+    if (committed !== undefined) attempts.push(['RUN_BEHIND', { ...request, trainerStep: committed + AHEAD_OF_ALL }]);
     if (committed !== undefined && committed > 0) {
       attempts.push(['RUN_HAS_COMMITS', { ...request, trainerStep: 0 }]);
       if (committed > 1) attempts.push(['TRAINER_BEHIND', { ...request, trainerStep: committed - 1 }]);

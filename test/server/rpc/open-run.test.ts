@@ -52,13 +52,13 @@ describe('OpenRun', () => {
       upload.failure(),
       'ABORTED',
       'GENERATION_FENCED',
-      /^run "r": another trainer has opened the run and taken over with generation 2; what this/,
+      /^generation 2 of run "r" has begun: another trainer has taken over, what this one pushes is not averaged$/,
     );
     await expectError(
       openRun(client, { ...SMALL, incarnation: 'old' }),
       'ABORTED',
       'GENERATION_FENCED',
-      /^generation 1 of run "r" was fenced: another trainer has opened the run .* generation 2;/,
+      /^generation 1 of run "r" was fenced, 2 is open: another trainer/,
     );
     await expectError(
       new Upload(client).open(old.generation).failure(),

@@ -72,7 +72,7 @@ class RunOpening:
         run = rule.open(self.client, open_run)
         committed = run.committed_step
         if world.rank == 0:
-            rule.warn(committed)
+            rule.warn(committed, run.answered_step)
         losses = Losses(self.run) if self.on_failure == "warn" else None
         try:
             writer = Writer(run, share, FrozenTensors(self.client, self.run, averages[0].name, share), losses)

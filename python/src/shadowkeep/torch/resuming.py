@@ -60,8 +60,11 @@ class ResumeRule(NamedTuple):
             return committed
         return self.trainer_step
 
-    def warn(self, committed: int | None) -> None:
-        """Say what the averages will not have, or will not get again, when the trainer goes on."""
+    def warn(self, committed: int | None, answered: int | None) -> None:
+        """Say what the averages will not have, or will not get again, when the trainer goes on.
+
+        Of steps up to `answered` that are not committed it was said that they were rejected or dropped.
+        """
         step, run = self.start(committed), f"run {self.run!r}"
         if committed is None:
             if step > 0:
@@ -74,7 +77,7 @@ class ResumeRule(NamedTuple):
                 f"{run} has committed step {committed}, the trainer comes back from step {step}: the steps up to "
                 f'{committed} are in its averages and are not pushed again; resume="rewind" would undo them'
             )
-        elif committed < step:
+        elif committed < step and (answered is None or answered < step):
             cause = "no later version is retained" if self.resume == "rewind" else "the service is behind"
             _warn(
                 f"{run} goes on from step {committed}, the trainer from step {step}: {cause}, and what was trained "

@@ -51,6 +51,7 @@ class OpenRunResponse(Message):
     writers: int = field(9, "uint64")
     retained_steps: list[int] = field(10, "uint64", repeated=True)
     first_generation: int | None = field(11, "uint64", optional=True)
+    answered_step: int | None = field(12, "uint64", optional=True)
     tensor_order: list[int] = field(21, "uint64", repeated=True)
 
 
