@@ -46,7 +46,7 @@ function shortenEnumValues(from, to) {
   }
 }
 
-const gen = 'src/wire/gen';
+const gen = 'src/protocol/gen';
 const shortProtos = join(gen, 'proto');
 if (isStale(join(gen, 'shadow_weights.ts'), 'proto', 'scripts/build.mjs', 'package-lock.json')) {
   rmSync(gen, { recursive: true, force: true });
@@ -93,5 +93,5 @@ if (isStale(kernels, assembly, 'scripts/build.mjs', 'package-lock.json')) {
 }
 
 run('tsc', ['-p', 'tsconfig.build.json']);
-cpSync(shortProtos, 'dist/wire/gen/proto', { recursive: true });
+cpSync(shortProtos, 'dist/protocol/gen/proto', { recursive: true });
 if (existsSync('src/demo/data')) cpSync('src/demo/data', 'dist/demo/data', { recursive: true });

@@ -9,10 +9,10 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
   common: [],
   kernels: ['common'],
   engine: ['common', 'kernels'],
-  wire: ['common', 'engine'],
+  protocol: ['common'],
   storage: ['common', 'engine'],
-  server: ['common', 'kernels', 'engine', 'wire', 'storage'],
-  client: ['common', 'wire'],
+  server: ['common', 'kernels', 'engine', 'protocol', 'storage'],
+  client: ['common', 'protocol'],
   demo: ['common', 'server', 'client'],
   cli: ['common', 'storage', 'server', 'client', 'demo'],
   main: ['cli'],
@@ -21,12 +21,16 @@ const MAY_IMPORT: Readonly<Record<string, readonly string[]>> = {
 /** Packages and Node modules that only these folders may import; elsewhere not even their types. */
 const RESERVED: readonly { what: string; modules: RegExp; folders: readonly string[]; typesIn?: readonly string[] }[] =
   [
-    { what: 'protobuf', modules: /^(@grpc\/proto-loader$|protobufjs(\/|$))/, folders: ['wire'] },
+    {
+      what: 'protobuf',
+      modules: /^(@grpc\/proto-loader$|protobufjs(\/|$))/,
+      folders: ['protocol', 'server/messages'],
+    },
     {
       what: 'gRPC',
       modules: /^(@grpc\/(?!proto-loader$)|grpc-health-check$)/,
       folders: ['server', 'client'],
-      typesIn: ['wire'],
+      typesIn: ['protocol'],
     },
     { what: 'files', modules: /^node:fs/, folders: ['storage', 'cli', 'demo'] },
     { what: 'the command line', modules: /^commander$|^cli-progress$/, folders: ['cli'] },
@@ -83,9 +87,10 @@ describe('imports in src/', () => {
   });
 
   test.each(RESERVED)('only $folders know $what', ({ modules, folders, typesIn = [] }) => {
+    const liesIn = (path: string, list: readonly string[]) => list.some((folder) => path.startsWith(`src/${folder}/`));
     const wrong = imports.filter(
       ({ from, specifier, typeOnly }) =>
-        modules.test(specifier) && !folders.includes(folderOf(from)) && !(typeOnly && typesIn.includes(folderOf(from))),
+        modules.test(specifier) && !liesIn(from, folders) && !(typeOnly && liesIn(from, typesIn)),
     );
     expect(wrong.map(({ from, specifier }) => `${from} imports ${specifier}`)).toEqual([]);
   });
@@ -97,13 +102,24 @@ describe('imports in src/', () => {
   });
 
   test('reach every file from main.ts or the client', () => {
-    const reached = new Set(['src/main.ts', 'src/client/index.ts']);
-    for (const path of reached) {
-      for (const { from, file } of imports) if (from === path && file !== undefined) reached.add(file);
-    }
+    const reached = closureOf('src/main.ts', 'src/client/index.ts');
     expect(ours.filter((path) => !reached.has(path))).toEqual([]);
   });
+
+  test('of the client lead to nothing of the server, directly or not, types included', () => {
+    const folders = new Set([...closureOf('src/client/index.ts')].map(folderOf));
+    expect([...folders].sort()).toEqual(['client', 'common', 'protocol']);
+  });
 });
+
+/** These files and all that they import, types included, and what that imports. */
+function closureOf(...roots: string[]): ReadonlySet<string> {
+  const reached = new Set(roots);
+  for (const path of reached) {
+    for (const { from, file } of imports) if (from === path && file !== undefined) reached.add(file);
+  }
+  return reached;
+}
 
 /** The files of one cycle in order, or nothing. */
 function findCycle(next: ReadonlyMap<string, readonly string[]>): string[] {

@@ -1,5 +1,5 @@
 import { once } from 'node:events';
-import { shadowWeightsDefinition } from '../../dist/wire/index.js';
+import { shadowWeightsDefinition } from '../../dist/protocol/index.js';
 import { MessageSplitter } from './grpc-connection.mjs';
 import { chunkHead, commitMessage } from './update-messages.mjs';
 

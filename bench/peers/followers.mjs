@@ -1,5 +1,5 @@
 // Evaluators that read the newest version again and again, all in this process, and throw the bytes away.
-import { shadowWeightsDefinition } from '../../dist/wire/index.js';
+import { shadowWeightsDefinition } from '../../dist/protocol/index.js';
 import { GrpcConnection, MessageSplitter, prefixed } from '../harness/grpc-connection.mjs';
 import { now, serve } from './commands.mjs';
 

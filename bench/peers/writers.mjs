@@ -1,6 +1,6 @@
 // Some writers of one trainer: each has a row-wise part of every tensor, all are in this process.
 import { averageEma } from '../../dist/client/index.js';
-import { shadowWeightsDefinition } from '../../dist/wire/index.js';
+import { shadowWeightsDefinition } from '../../dist/protocol/index.js';
 import { GrpcConnection } from '../harness/grpc-connection.mjs';
 import { RawWriter } from '../harness/raw-writer.mjs';
 import { equalShapes, mixedShapes, rowShards, spaceBytes } from '../harness/sharded-models.mjs';

@@ -1,5 +1,5 @@
 import { ELEMENT_COUNT_MAX, quote, ShadowkeepError } from '../common/index.js';
-import type { Box } from '../wire/index.js';
+import type { Box } from '../protocol/index.js';
 import type { BoxSpec } from './types.js';
 
 /** A box with the tensor that it is a part of. */

@@ -10,7 +10,7 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { MESSAGE_BYTES_MAX } from '../common/index.js';
-import { SERVICE_NAME, type ShadowWeightsClient, shadowWeightsDefinition } from '../wire/index.js';
+import { SERVICE_NAME, type ShadowWeightsClient, shadowWeightsDefinition } from '../protocol/index.js';
 import { inWords, isLoopback } from './target.js';
 
 /** Node's default of 64 KiB a stream starves a read at any distance; 8 MiB carries 1 GB/s at 8 ms. */

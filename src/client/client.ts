@@ -6,7 +6,7 @@ import type {
   OpenRunResponse__Output,
   Run__Output,
   ShadowWeightsClient,
-} from '../wire/index.js';
+} from '../protocol/index.js';
 import { createStub } from './channel.js';
 import { ClientError, protocolError, toFailure } from './errors.js';
 import { allRuns, sendOpenRun, wholeRun } from './layout-calls.js';

@@ -1,6 +1,6 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../common/index.js';
-import { decodeErrorDetails } from '../wire/index.js';
+import { decodeErrorDetails } from '../protocol/index.js';
 import { isUnreached } from './target.js';
 
 /** gRPC's codes after which the same request may succeed. */

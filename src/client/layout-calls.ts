@@ -8,7 +8,7 @@ import {
   type Run__Output,
   type ShadowWeightsClient,
   tensorEntryBytes,
-} from '../wire/index.js';
+} from '../protocol/index.js';
 import { protocolError } from './errors.js';
 
 /** What carries a layout and may be too large for one message: it goes and comes in parts. */

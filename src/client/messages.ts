@@ -9,8 +9,8 @@ import type {
   ShadowHeader__Output,
   Tensor__Output,
   WriterState__Output,
-} from '../wire/index.js';
-import { layOut } from '../wire/index.js';
+} from '../protocol/index.js';
+import { layOut } from '../protocol/index.js';
 import { protocolError } from './errors.js';
 import type { ShadowHeader, ShadowTensor } from './read-types.js';
 import type { AverageState, Movement, RunEvent, RunInfo, RunMemory, WriterState } from './run-types.js';

@@ -1,6 +1,12 @@
 import { randomUUID } from 'node:crypto';
 import { CHUNK_BYTES } from '../common/index.js';
-import type { OpenRunRequest, OpenRunResponse__Output, ShadowWeightsClient, Snapshots, Tensor } from '../wire/index.js';
+import type {
+  OpenRunRequest,
+  OpenRunResponse__Output,
+  ShadowWeightsClient,
+  Snapshots,
+  Tensor,
+} from '../protocol/index.js';
 import { protocolError } from './errors.js';
 import { RunHandle } from './run-handle.js';
 import { openingBoxes, spaceBytes, stepLayout, withoutLeftOut } from './step-layout.js';

@@ -1,5 +1,5 @@
 import { alignedBytes, CHUNK_CUT_BYTES, crc32c, createWaiter, type Waiter } from '../common/index.js';
-import { type ByteChunk, ChunkCutter, type Commit } from '../wire/index.js';
+import { type ByteChunk, ChunkCutter, type Commit } from '../protocol/index.js';
 import { ClientError, protocolError } from './errors.js';
 import { type PartSource, skipBytes } from './step-source.js';
 import type { Ack } from './types.js';

@@ -1,5 +1,5 @@
 import { CHUNK_BYTES, ShadowkeepError } from '../common/index.js';
-import type { GetShadowRequest } from '../wire/index.js';
+import type { GetShadowRequest } from '../protocol/index.js';
 import { boxMessage, placeBoxes } from './boxes.js';
 import type { ReadOptions } from './read-types.js';
 import type { TensorSpec } from './types.js';

@@ -1,4 +1,4 @@
-import type { UpdateOpened__Output } from '../wire/index.js';
+import type { UpdateOpened__Output } from '../protocol/index.js';
 import { ClientError, protocolError } from './errors.js';
 import type { OutgoingStep } from './outgoing-step.js';
 import type { Ack } from './types.js';

@@ -1,5 +1,5 @@
 import { constants } from 'node:buffer';
-import { ChunkScatter, layOut } from '../wire/index.js';
+import { ChunkScatter, layOut } from '../protocol/index.js';
 import { ClientError, protocolError } from './errors.js';
 import { toReadRequest } from './read-request.js';
 import type { ReadOptions, Shadow, ShadowHeader, ShadowPart, ShadowPiece, ShadowRead } from './read-types.js';

@@ -5,7 +5,7 @@ import type {
   ShadowChunk__Output,
   ShadowHeader__Output,
   ShadowWeightsClient,
-} from '../wire/index.js';
+} from '../protocol/index.js';
 import { Backoff } from './backoff.js';
 import { ClientError, type Failure, isDisconnect, protocolError } from './errors.js';
 import { toShadowHeader } from './messages.js';

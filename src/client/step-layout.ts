@@ -1,5 +1,5 @@
 import { DTYPE_BYTES, elementCount, isFloatDType, namePattern } from '../common/index.js';
-import { type Box as BoxMessage, layOut } from '../wire/index.js';
+import { type Box as BoxMessage, layOut } from '../protocol/index.js';
 import { boxMessage, invalidBox, placeBoxes } from './boxes.js';
 import { protocolError } from './errors.js';
 import type { OpenRunOptions, StepPart, TensorPolicy, TensorSpec } from './types.js';

@@ -1,4 +1,4 @@
-import type { UpdateOpened__Output } from '../wire/index.js';
+import type { UpdateOpened__Output } from '../protocol/index.js';
 import { Backoff } from './backoff.js';
 import { ClientError, type Failure, isDisconnect, protocolError, toFailure } from './errors.js';
 import { noteAtExit, settled, type Unfinished } from './exit-notice.js';

@@ -1,5 +1,5 @@
 import type { DType, FloatDType, Precision } from '../common/index.js';
-import type { Average } from '../wire/index.js';
+import type { Average } from '../protocol/index.js';
 
 /** What is done with a tensor at each commit; see `Policy` in proto/shadowkeep/v1/types.proto. */
 export type TensorPolicy = 'AVERAGE' | 'COPY' | 'COPY_ONCE' | 'IGNORE';

@@ -1,6 +1,6 @@
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { createWaiter, type Waiter } from '../common/index.js';
-import type { UpdateOpen, UpdateOpened__Output, UpdateRequest, UpdateResponse__Output } from '../wire/index.js';
+import type { UpdateOpen, UpdateOpened__Output, UpdateRequest, UpdateResponse__Output } from '../protocol/index.js';
 import { ClientError, type Failure, protocolError, toFailure } from './errors.js';
 import { toAck } from './messages.js';
 import type { Ack } from './types.js';

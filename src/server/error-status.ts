@@ -1,6 +1,6 @@
 import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
 import { type Logger, ShadowkeepError } from '../common/index.js';
-import { encodeErrorDetails } from '../wire/index.js';
+import { encodeErrorDetails } from '../protocol/index.js';
 
 /**
  * The only place where an exception becomes a status. What is not ours is a bug: the peer is told INTERNAL and nothing

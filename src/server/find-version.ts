@@ -1,6 +1,6 @@
 import { quote, ShadowkeepError } from '../common/index.js';
 import type { Reader, Run, RunTable, Version } from '../engine/index.js';
-import type { VersionWish } from '../wire/index.js';
+import type { VersionWish } from './messages/index.js';
 
 /** How long a request waits for what is not there yet, from when on. */
 export class Wait {

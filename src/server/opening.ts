@@ -1,7 +1,7 @@
 import { createHash } from 'node:crypto';
 import { HeapLease, type Ledger, type Run } from '../engine/index.js';
-import { decodeOpenRun, type OpenRun, validatingOpenRun } from '../wire/index.js';
 import { inTurns } from './in-slices.js';
+import { decodeOpenRun, type OpenRun, validatingOpenRun } from './messages/index.js';
 
 /** Where in the run each tensor of a request is; undefined: they are in the run's order. */
 type Order = Uint32Array | undefined;

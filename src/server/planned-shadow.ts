@@ -9,13 +9,8 @@ import {
   servedBy,
   type Version,
 } from '../engine/index.js';
-import {
-  type GetShadow,
-  type GetShadowResponse,
-  movementMessage,
-  selectNames,
-  validateReadBoxes,
-} from '../wire/index.js';
+import type { GetShadowResponse } from '../protocol/index.js';
+import { type GetShadow, movementMessage, selectNames, validateReadBoxes } from './messages/index.js';
 
 type Header = NonNullable<GetShadowResponse['header']>;
 

@@ -6,7 +6,7 @@ import {
   READ_TENSOR_BYTES,
   textHeapBytes,
 } from '../engine/index.js';
-import type { GetShadow } from '../wire/index.js';
+import type { GetShadow } from './messages/index.js';
 
 /** A character of a pattern with stars, while it is compiled: measured, rounded up. */
 const STAR_CHAR_HEAP_BYTES = 160;

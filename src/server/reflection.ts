@@ -1,7 +1,7 @@
 import type { Server } from '@grpc/grpc-js';
 import { ReflectionService } from '@grpc/reflection';
 import { service as healthService } from 'grpc-health-check';
-import { reflectedDefinition } from '../wire/index.js';
+import { reflectedDefinition } from './messages/index.js';
 
 /**
  * Lets grpcurl and the like see every service of the server, and what its errors carry: a detail whose type reflection does

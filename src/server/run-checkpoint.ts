@@ -11,15 +11,15 @@ import {
   type Version,
   writeElements,
 } from '../engine/index.js';
+import { completeOpenRun } from '../protocol/index.js';
 import type { CheckpointContent, CheckpointPart, CheckpointPartReader, OpenedCheckpoint } from '../storage/index.js';
 import {
   averageMessage,
-  completeOpenRun,
   retentionMessage,
   snapshotsMessage,
   tensorMessage,
   validateOpenRun,
-} from '../wire/index.js';
+} from './messages/index.js';
 
 /*
  * A run on disk: one part per table, in the table's own dtype (`average-0`, `average-1` …, `copied`, `snapshot-0` …), and

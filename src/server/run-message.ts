@@ -1,15 +1,14 @@
 import { quote, ShadowkeepError } from '../common/index.js';
 import { type AverageSpec, type Run, snapshotBytes, type WriterState } from '../engine/index.js';
+import type { Run as RunMessage, WriterState as WriterStateMessage } from '../protocol/index.js';
 import {
   averageMessage,
   averageStateMessages,
-  type Run as RunMessage,
   retentionMessage,
   snapshotsMessage,
   stepFields,
   tensorMessages,
-  type WriterState as WriterStateMessage,
-} from '../wire/index.js';
+} from './messages/index.js';
 import type { RunActivity } from './run-activity.js';
 import type { Service } from './service.js';
 

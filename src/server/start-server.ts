@@ -2,7 +2,7 @@ import { createServer } from 'node:net';
 import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { createLogger, MESSAGE_BYTES_MAX } from '../common/index.js';
-import { SERVICE_NAME } from '../wire/index.js';
+import { SERVICE_NAME } from '../protocol/index.js';
 import { generationIssuer } from './issue-generation.js';
 import { compileServerOptions, memoryLimitBytes, parseListen, type ServerOptions } from './options.js';
 import { addReflection } from './reflection.js';

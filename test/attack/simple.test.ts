@@ -1,8 +1,8 @@
 import { type ServiceError, status } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
 import { ERROR_TABLE } from '../../src/common/index.js';
-import type { WatchRunRequest } from '../../src/wire/gen/shadowkeep/v1/WatchRunRequest.js';
-import type { ShadowWeightsClient } from '../../src/wire/index.js';
+import type { WatchRunRequest } from '../../src/protocol/gen/shadowkeep/v1/WatchRunRequest.js';
+import type { ShadowWeightsClient } from '../../src/protocol/index.js';
 import { BareCall, frame } from '../server/bare-http2.js';
 import { expectError } from '../server/expect-error.js';
 import { ask } from '../server/harness.js';

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { crc32c, ERROR_TABLE } from '../../src/common/index.js';
-import type { UpdateRequest } from '../../src/wire/gen/shadowkeep/v1/UpdateRequest.js';
+import type { UpdateRequest } from '../../src/protocol/gen/shadowkeep/v1/UpdateRequest.js';
 import { expectError } from '../server/expect-error.js';
 import { Upload } from '../server/upload.js';
 import { type Attack, INEXACT, STEP_BYTES, stepOf, Victim } from './victim.js';

@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import type { ErrorReason } from '../../src/common/index.js';
-import type { OpenRunRequest } from '../../src/wire/gen/shadowkeep/v1/OpenRunRequest.js';
-import type { ShadowWeightsClient } from '../../src/wire/index.js';
+import type { OpenRunRequest } from '../../src/protocol/gen/shadowkeep/v1/OpenRunRequest.js';
+import type { ShadowWeightsClient } from '../../src/protocol/index.js';
 import { pictureOf } from '../server/expect-error.js';
 import { ask, openRun, rawClient, serve } from '../server/harness.js';
 import { f32Space, f32Values, read } from '../server/read.js';

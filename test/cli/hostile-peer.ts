@@ -12,7 +12,7 @@ import {
 import { service as healthService } from 'grpc-health-check';
 import { afterEach } from 'vitest';
 import { crc32c, ShadowkeepError } from '../../src/common/index.js';
-import { encodeErrorDetails, shadowWeightsDefinition } from '../../src/wire/index.js';
+import { encodeErrorDetails, shadowWeightsDefinition } from '../../src/protocol/index.js';
 
 /** Enum values as numbers: of Start, DType and StepState in proto/shadowkeep/v1/types.proto. */
 const [FIRST, F32, REJECTED] = [3, 12, 5];

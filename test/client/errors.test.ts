@@ -2,7 +2,7 @@ import { Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
 import { isDisconnect, toFailure } from '../../src/client/errors.js';
 import { ClientError, ShadowkeepError } from '../../src/client/index.js';
-import { encodeErrorDetails } from '../../src/wire/index.js';
+import { encodeErrorDetails } from '../../src/protocol/index.js';
 
 function serviceError(code: status, details: string, trailer?: Buffer): ServiceError {
   const metadata = new Metadata();

@@ -1,7 +1,7 @@
 import { Metadata, type ServerDuplexStream, status } from '@grpc/grpc-js';
 import type { ShadowkeepClient } from '../../src/client/index.js';
 import { type ErrorReason, ShadowkeepError } from '../../src/common/index.js';
-import { encodeErrorDetails } from '../../src/wire/index.js';
+import { encodeErrorDetails } from '../../src/protocol/index.js';
 import { startPeer } from './support.js';
 
 interface Message {

@@ -1,8 +1,8 @@
 import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { afterEach, expect } from 'vitest';
 import { type ClientError, connect, type ShadowkeepClient, type ShadowkeepError } from '../../src/client/index.js';
+import { shadowWeightsDefinition } from '../../src/protocol/index.js';
 import { type RunningServer, type ServerOptions, startServer } from '../../src/server/index.js';
-import { shadowWeightsDefinition } from '../../src/wire/index.js';
 
 const closers: (() => Promise<void> | void)[] = [];
 

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, type DType, FLOAT_DTYPES, isDType, isFloatDType, PRECISIONS } from '../../src/common/index.js';
-import { packageDefinition } from '../../src/wire/index.js';
+import { packageDefinition } from '../../src/protocol/index.js';
 
 const dtypes = Object.keys(DTYPE_BYTES) as DType[];
 

@@ -7,7 +7,7 @@ import {
   TENSOR_COUNT_MAX,
   TENSOR_NAME_BYTES_MAX,
 } from '../../src/common/index.js';
-import { shadowWeightsDefinition } from '../../src/wire/index.js';
+import { shadowWeightsDefinition } from '../../src/protocol/index.js';
 
 const { OpenRun, Update } = shadowWeightsDefinition;
 

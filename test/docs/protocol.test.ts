@@ -2,7 +2,7 @@ import { readFileSync } from 'node:fs';
 import { loadSync } from '@grpc/proto-loader';
 import { describe, expect, test } from 'vitest';
 import { CHUNK_BYTES_MAX, CHUNK_CUT_BYTES, crc32c, ERROR_TABLE, MESSAGE_BYTES_MAX } from '../../src/common/index.js';
-import { PROTO, PROTO_OPTIONS } from '../../src/wire/definition.js';
+import { PROTO, PROTO_OPTIONS } from '../../src/protocol/definition.js';
 
 const page = readFileSync('docs/protocol.md', 'utf8');
 

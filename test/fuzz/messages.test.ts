@@ -1,6 +1,6 @@
 import { Client, credentials, type ServiceError, status } from '@grpc/grpc-js';
 import { expect, test } from 'vitest';
-import { shadowWeightsDefinition } from '../../src/wire/index.js';
+import { shadowWeightsDefinition } from '../../src/protocol/index.js';
 import { pictureOf } from '../server/expect-error.js';
 import { openRun, rawClient, SMALL, serve } from '../server/harness.js';
 import { f32Space, f32Values, read } from '../server/read.js';

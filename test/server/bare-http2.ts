@@ -1,6 +1,6 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
-import type { GetShadowRequest, UpdateRequest } from '../../src/wire/index.js';
-import { shadowWeightsDefinition } from '../../src/wire/index.js';
+import type { GetShadowRequest, UpdateRequest } from '../../src/protocol/index.js';
+import { shadowWeightsDefinition } from '../../src/protocol/index.js';
 
 /*
  * gRPC on a bare HTTP/2 connection: for what a gRPC client would not do, such as half a message.

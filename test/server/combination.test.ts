@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
-import type { OpenRunRequest } from '../../src/wire/gen/shadowkeep/v1/OpenRunRequest.js';
-import type { ShadowWeightsClient } from '../../src/wire/index.js';
+import type { OpenRunRequest } from '../../src/protocol/gen/shadowkeep/v1/OpenRunRequest.js';
+import type { ShadowWeightsClient } from '../../src/protocol/index.js';
 import { stalledReader } from './bare-http2.js';
 import { expectError } from './expect-error.js';
 import { ask, eventually, openRun, rawClient, serve } from './harness.js';

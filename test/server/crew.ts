@@ -1,5 +1,5 @@
 import type { DType } from '../../src/common/index.js';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import { Upload } from './upload.js';
 
 /** A box as a writer declares it. */

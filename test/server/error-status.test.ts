@@ -2,8 +2,8 @@ import { status } from '@grpc/grpc-js';
 import { pino } from 'pino';
 import { describe, expect, test } from 'vitest';
 import { ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../../src/common/index.js';
+import { decodeErrorDetails } from '../../src/protocol/index.js';
 import { toStatus } from '../../src/server/error-status.js';
-import { decodeErrorDetails } from '../../src/wire/index.js';
 
 /** A real log, kept. */
 function makeLog() {

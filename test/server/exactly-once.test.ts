@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
-import type { UpdateRequest } from '../../src/wire/index.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
+import type { UpdateRequest } from '../../src/protocol/index.js';
 import { BareCall, updateFrame } from './bare-http2.js';
 import { pictureOf } from './expect-error.js';
 import { ask, eventually, openRun, rawClient, SMALL, serve } from './harness.js';

@@ -1,8 +1,8 @@
 import { type Metadata, type ServiceError, status } from '@grpc/grpc-js';
 import { expect } from 'vitest';
 import type { ErrorReason } from '../../src/common/index.js';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
-import { decodeErrorDetails } from '../../src/wire/index.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
+import { decodeErrorDetails } from '../../src/protocol/index.js';
 import { ask, eventually } from './harness.js';
 import { read } from './read.js';
 

@@ -1,5 +1,5 @@
 import { expect, test } from 'vitest';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import { randomNumbers } from '../support/expected-ema.js';
 import { NaiveEma, partOf, shards, type TestTensor, type ValueOf } from './crew.js';
 import { expectError } from './expect-error.js';

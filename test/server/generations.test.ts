@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import type { RunningServer } from '../../src/server/index.js';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
 import { NaiveEma, openCrew, partOf, shards, TENSORS, type TestBox, type ValueOf } from './crew.js';
 import { expectError, pictureOf } from './expect-error.js';
 import { ask, eventually, openRun, rawClient, SMALL, serve, serveReal } from './harness.js';

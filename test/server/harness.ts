@@ -1,16 +1,16 @@
 import { credentials, loadPackageDefinition } from '@grpc/grpc-js';
 import { afterEach } from 'vitest';
 import type { KernelMode } from '../../src/kernels/index.js';
+import type { AddAverageResponse__Output } from '../../src/protocol/gen/shadowkeep/v1/AddAverageResponse.js';
+import type { DeleteRunResponse__Output } from '../../src/protocol/gen/shadowkeep/v1/DeleteRunResponse.js';
+import type { ListRunsResponse__Output } from '../../src/protocol/gen/shadowkeep/v1/ListRunsResponse.js';
+import type { OpenRunRequest } from '../../src/protocol/gen/shadowkeep/v1/OpenRunRequest.js';
+import type { OpenRunResponse__Output } from '../../src/protocol/gen/shadowkeep/v1/OpenRunResponse.js';
+import type { RemoveAverageResponse__Output } from '../../src/protocol/gen/shadowkeep/v1/RemoveAverageResponse.js';
+import type { Run__Output } from '../../src/protocol/gen/shadowkeep/v1/Run.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
+import { packageDefinition } from '../../src/protocol/index.js';
 import { type RunningServer, type ServerOptions, startServer } from '../../src/server/index.js';
-import type { AddAverageResponse__Output } from '../../src/wire/gen/shadowkeep/v1/AddAverageResponse.js';
-import type { DeleteRunResponse__Output } from '../../src/wire/gen/shadowkeep/v1/DeleteRunResponse.js';
-import type { ListRunsResponse__Output } from '../../src/wire/gen/shadowkeep/v1/ListRunsResponse.js';
-import type { OpenRunRequest } from '../../src/wire/gen/shadowkeep/v1/OpenRunRequest.js';
-import type { OpenRunResponse__Output } from '../../src/wire/gen/shadowkeep/v1/OpenRunResponse.js';
-import type { RemoveAverageResponse__Output } from '../../src/wire/gen/shadowkeep/v1/RemoveAverageResponse.js';
-import type { Run__Output } from '../../src/wire/gen/shadowkeep/v1/Run.js';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
-import { packageDefinition } from '../../src/wire/index.js';
 
 /** The leg of the test run: `npm test` runs the suites once with each. */
 export const KERNELS = (process.env['SHADOWKEEP_KERNELS'] ?? 'simd') as KernelMode;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import type { NonFinite } from '../../src/wire/gen/shadowkeep/v1/NonFinite.js';
-import type { OpenRunRequest } from '../../src/wire/gen/shadowkeep/v1/OpenRunRequest.js';
-import type { ShadowWeightsClient } from '../../src/wire/index.js';
+import type { NonFinite } from '../../src/protocol/gen/shadowkeep/v1/NonFinite.js';
+import type { OpenRunRequest } from '../../src/protocol/gen/shadowkeep/v1/OpenRunRequest.js';
+import type { ShadowWeightsClient } from '../../src/protocol/index.js';
 import { expectError, pictureOf } from './expect-error.js';
 import { ask, openRun, rawClient, serve } from './harness.js';
 import { f32Space, f32Values, read } from './read.js';

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { beforeEach, expect, test } from 'vitest';
-import type { ShadowWeightsClient } from '../../src/wire/index.js';
+import type { ShadowWeightsClient } from '../../src/protocol/index.js';
 import { type BareCall, stalledReader } from './bare-http2.js';
 import { expectError } from './expect-error.js';
 import { ask, eventually, openRun, rawClient, SMALL, serve } from './harness.js';

@@ -1,6 +1,6 @@
-import type { GetShadowRequest } from '../../src/wire/gen/shadowkeep/v1/GetShadowRequest.js';
-import type { ShadowHeader__Output } from '../../src/wire/gen/shadowkeep/v1/ShadowHeader.js';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { GetShadowRequest } from '../../src/protocol/gen/shadowkeep/v1/GetShadowRequest.js';
+import type { ShadowHeader__Output } from '../../src/protocol/gen/shadowkeep/v1/ShadowHeader.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 
 export interface ReadResult {
   readonly header: ShadowHeader__Output;

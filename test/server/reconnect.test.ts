@@ -1,7 +1,7 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { afterEach, describe, expect, test } from 'vitest';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import type { RunningServer } from '../../src/server/index.js';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
 import { BareCall, updateFrame } from './bare-http2.js';
 import { NaiveEma, openCrew, partOf, shards, type TestBox, type TestTensor, type ValueOf } from './crew.js';
 import { expectError, pictureOf } from './expect-error.js';

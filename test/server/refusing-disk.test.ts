@@ -2,7 +2,7 @@ import { existsSync } from 'node:fs';
 import { mkdir, readdir, rm } from 'node:fs/promises';
 import { join } from 'node:path';
 import { describe, expect, onTestFinished, test } from 'vitest';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import { canSetImmutable, setImmutable, setReadOnly } from '../storage/refusing-disk.js';
 import { canMount, mountSmallDisk } from '../storage/small-disk.js';
 import { expectError } from './expect-error.js';

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, type DType } from '../../src/common/index.js';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import { randomNumbers } from '../support/expected-ema.js';
 import { elementsOf, shards, type TestBox, type TestTensor } from './crew.js';
 import { expectError } from './expect-error.js';

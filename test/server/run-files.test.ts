@@ -2,8 +2,8 @@ import { mkdtemp, readdir, readFile, rename, rm, symlink, writeFile } from 'node
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import type { OpenRunRequest } from '../../src/wire/gen/shadowkeep/v1/OpenRunRequest.js';
-import type { ShadowWeightsClient } from '../../src/wire/index.js';
+import type { OpenRunRequest } from '../../src/protocol/gen/shadowkeep/v1/OpenRunRequest.js';
+import type { ShadowWeightsClient } from '../../src/protocol/index.js';
 import { expectError } from './expect-error.js';
 import { ask, openRun, rawClient, SMALL, serve } from './harness.js';
 import { f32Space, read } from './read.js';

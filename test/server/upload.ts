@@ -1,9 +1,9 @@
 import type { ClientDuplexStream, ServiceError } from '@grpc/grpc-js';
-import type { Ack__Output } from '../../src/wire/gen/shadowkeep/v1/Ack.js';
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
-import type { UpdateOpened__Output } from '../../src/wire/gen/shadowkeep/v1/UpdateOpened.js';
-import type { UpdateRequest } from '../../src/wire/gen/shadowkeep/v1/UpdateRequest.js';
-import type { UpdateResponse__Output } from '../../src/wire/gen/shadowkeep/v1/UpdateResponse.js';
+import type { Ack__Output } from '../../src/protocol/gen/shadowkeep/v1/Ack.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
+import type { UpdateOpened__Output } from '../../src/protocol/gen/shadowkeep/v1/UpdateOpened.js';
+import type { UpdateRequest } from '../../src/protocol/gen/shadowkeep/v1/UpdateRequest.js';
+import type { UpdateResponse__Output } from '../../src/protocol/gen/shadowkeep/v1/UpdateResponse.js';
 
 /** An Update stream whose answers are awaited one by one; it throws the stream's error when that comes first. */
 export class Upload {

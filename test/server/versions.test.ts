@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { ShadowWeightsClient } from '../../src/wire/index.js';
+import type { ShadowWeightsClient } from '../../src/protocol/index.js';
 import { stalledReader } from './bare-http2.js';
 import { expectError } from './expect-error.js';
 import { ask, eventually, KERNELS, openRun, rawClient, SMALL, serve } from './harness.js';

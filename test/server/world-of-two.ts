@@ -1,4 +1,4 @@
-import type { ShadowWeightsClient } from '../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import { partOf, shards, TENSORS, type TestBox, type ValueOf } from './crew.js';
 import { openRun, SMALL } from './harness.js';
 

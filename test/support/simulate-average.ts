@@ -1,6 +1,7 @@
 import type { AverageSpec as ProtoAverage } from '../../src/client/index.js';
 import { type AverageSpec, advanceInitial, advanceUpdate, NO_PROGRESS } from '../../src/engine/index.js';
-import { completeOpenRun, validateOpenRun } from '../../src/wire/index.js';
+import { completeOpenRun } from '../../src/protocol/index.js';
+import { validateOpenRun } from '../../src/server/messages/index.js';
 
 /** The rules that the service makes of a client's averages: encoded, decoded and checked as a request is. */
 export function servedRules(averages: readonly ProtoAverage[]): readonly AverageSpec[] {

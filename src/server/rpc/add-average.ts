@@ -1,11 +1,7 @@
 import { chooseTensors } from '../../engine/index.js';
-import {
-  type AddAverageRequest__Output,
-  type AddAverageResponse,
-  checkAddition,
-  validateAddAverage,
-} from '../../wire/index.js';
+import type { AddAverageRequest__Output, AddAverageResponse } from '../../protocol/index.js';
 import { inTurns } from '../in-slices.js';
+import { checkAddition, validateAddAverage } from '../messages/index.js';
 import type { Service } from '../service.js';
 
 /** Adds an average to a run that is under way: it starts with the next step, and knows nothing of those before. */

@@ -1,5 +1,6 @@
-import { type DeleteRunRequest__Output, type DeleteRunResponse, validateRunName } from '../../wire/index.js';
+import type { DeleteRunRequest__Output, DeleteRunResponse } from '../../protocol/index.js';
 import { collectSoon } from '../collect-soon.js';
+import { validateRunName } from '../messages/index.js';
 import type { Service } from '../service.js';
 
 /**

@@ -1,4 +1,5 @@
-import { type GetRunRequest__Output, type Run, validateGetRun } from '../../wire/index.js';
+import type { GetRunRequest__Output, Run } from '../../protocol/index.js';
+import { validateGetRun } from '../messages/index.js';
 import { runMessage } from '../run-message.js';
 import type { Service } from '../service.js';
 

@@ -1,23 +1,21 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { crc32c, quote, ShadowkeepError } from '../../common/index.js';
 import { type Reader, type ReadPlan, type Run, readBytes } from '../../engine/index.js';
-import {
-  type DecodedGetShadow,
-  type EntryPart,
-  frameShadowChunk,
-  type GetShadow,
-  type GetShadowResponse,
-  requestDecoder,
-  shadowTensorMessages,
-  shadowTensorParts,
-  shadowWeightsDefinition,
-  stepFields,
-  type VersionWish,
-  validateGetShadow,
-} from '../../wire/index.js';
+import { type EntryPart, type GetShadowResponse, shadowWeightsDefinition } from '../../protocol/index.js';
 import { callSignal } from '../call-signal.js';
 import { findRun, findVersion, Wait } from '../find-version.js';
 import { inTurns, nextTurn, soon } from '../in-slices.js';
+import {
+  type DecodedGetShadow,
+  frameShadowChunk,
+  type GetShadow,
+  requestDecoder,
+  shadowTensorMessages,
+  shadowTensorParts,
+  stepFields,
+  type VersionWish,
+  validateGetShadow,
+} from '../messages/index.js';
 import { PacedWriter } from '../paced-writer.js';
 import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../planned-shadow.js';
 import { ReadLease } from '../read-lease.js';

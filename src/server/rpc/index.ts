@@ -1,10 +1,11 @@
 import type { handleUnaryCall, ServerUnaryCall, sendUnaryData, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { LAYOUT_PART_BYTES, ShadowkeepError } from '../../common/index.js';
-import { requestDecoder, shadowWeightsDefinition } from '../../wire/index.js';
+import { shadowWeightsDefinition } from '../../protocol/index.js';
 import { PeerGone } from '../call-signal.js';
 import { endCall } from '../end-call.js';
 import { toStatus } from '../error-status.js';
 import { nextTurn } from '../in-slices.js';
+import { requestDecoder } from '../messages/index.js';
 import type { Service } from '../service.js';
 import type { ResponseStream } from '../write-message.js';
 import { addAverage } from './add-average.js';

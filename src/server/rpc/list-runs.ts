@@ -1,6 +1,6 @@
 import { LAYOUT_PART_BYTES } from '../../common/index.js';
 import type { Run } from '../../engine/index.js';
-import type { ListRunsRequest__Output, ListRunsResponse } from '../../wire/index.js';
+import type { ListRunsRequest__Output, ListRunsResponse } from '../../protocol/index.js';
 import { runMessage } from '../run-message.js';
 import type { Service } from '../service.js';
 

@@ -1,9 +1,10 @@
 import type { ServerReadableStream } from '@grpc/grpc-js';
 import { CHUNK_BYTES, CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, ShadowkeepError } from '../../common/index.js';
-import { checkLayoutBytes, type OpenRun, type OpenRunResponse, stepFields } from '../../wire/index.js';
+import type { OpenRunResponse } from '../../protocol/index.js';
 import { attachTrainer } from '../attach-trainer.js';
 import { PeerGone } from '../call-signal.js';
 import { inTurns } from '../in-slices.js';
+import { checkLayoutBytes, type OpenRun, stepFields } from '../messages/index.js';
 import type { Service } from '../service.js';
 import { StreamInput } from '../stream-input.js';
 import { powerOfTwoWithin } from '../transport/power-of-two.js';

@@ -1,5 +1,6 @@
 import { quote, ShadowkeepError } from '../../common/index.js';
-import { type RemoveAverageRequest__Output, type RemoveAverageResponse, validateRunName } from '../../wire/index.js';
+import type { RemoveAverageRequest__Output, RemoveAverageResponse } from '../../protocol/index.js';
+import { validateRunName } from '../messages/index.js';
 import type { Service } from '../service.js';
 
 /** Removes an average: its memory is free for the run's other pages, readers that hold it keep it. */

@@ -1,20 +1,19 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ShadowkeepError } from '../../common/index.js';
 import type { CommitOutcome, Run, Writer } from '../../engine/index.js';
+import type { UpdateOpened, UpdateResponse } from '../../protocol/index.js';
+import { PeerGone } from '../call-signal.js';
+import { driveFold } from '../drive-fold.js';
+import { inTurns, soon } from '../in-slices.js';
 import {
   type DecodedUpdate,
   OpeningBytes,
   stepFields,
   type UpdateMessage,
-  type UpdateOpened,
-  type UpdateResponse,
   validateBoxes,
   validateUpdate,
   validateUpdateOpen,
-} from '../../wire/index.js';
-import { PeerGone } from '../call-signal.js';
-import { driveFold } from '../drive-fold.js';
-import { inTurns, soon } from '../in-slices.js';
+} from '../messages/index.js';
 import type { RunActivity } from '../run-activity.js';
 import type { Service } from '../service.js';
 import type { StepTimer } from '../step-timer.js';

@@ -1,13 +1,8 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { Run } from '../../engine/index.js';
-import {
-  averageStateMessages,
-  type RunEvent,
-  stepFields,
-  validateWatchRun,
-  type WatchRunRequest__Output,
-} from '../../wire/index.js';
+import type { RunEvent, WatchRunRequest__Output } from '../../protocol/index.js';
 import { callSignal } from '../call-signal.js';
+import { averageStateMessages, stepFields, validateWatchRun } from '../messages/index.js';
 import type { Service } from '../service.js';
 import { writeMessage } from '../write-message.js';
 

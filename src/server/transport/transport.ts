@@ -1,7 +1,7 @@
 import { constants, type IncomingHttpHeaders, type ServerHttp2Session, type ServerHttp2Stream } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 import { type Logger, MESSAGE_BYTES_MAX, ShadowkeepError } from '../../common/index.js';
-import { SERVICE_NAME } from '../../wire/index.js';
+import { SERVICE_NAME } from '../../protocol/index.js';
 import { addSettings, guardStreams, onHttp2Server, streamOf } from './grpc-internals.js';
 import { powerOfTwoWithin } from './power-of-two.js';
 import { refuseStream } from './refuse-stream.js';

@@ -1,5 +1,5 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
-import { shadowWeightsDefinition } from '../../../src/wire/index.js';
+import { shadowWeightsDefinition } from '../../../src/protocol/index.js';
 
 type Method = keyof typeof shadowWeightsDefinition;
 

@@ -1,6 +1,6 @@
 import { status } from '@grpc/grpc-js';
 import { afterEach, describe, expect, test } from 'vitest';
-import { shadowWeightsDefinition } from '../../../src/wire/index.js';
+import { shadowWeightsDefinition } from '../../../src/protocol/index.js';
 import { MemoryCgroup } from '../../support/memory-cgroup.js';
 import { Attacker, prefix, request } from './attacker.js';
 import { IS_FULL_SIZE, LimitedServer } from './limited-server.js';

@@ -1,6 +1,6 @@
 import { beforeEach, describe, expect, test } from 'vitest';
 import { crc32c } from '../../../src/common/index.js';
-import type { ShadowWeightsClient } from '../../../src/wire/gen/shadowkeep/v1/ShadowWeights.js';
+import type { ShadowWeightsClient } from '../../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import { stalledReader } from '../bare-http2.js';
 import { expectError } from '../expect-error.js';
 import { ask, eventually, openRun, rawClient, serve } from '../harness.js';

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { ANSWER_PART_BYTES } from '../../../src/common/index.js';
-import type { GetShadowResponse__Output } from '../../../src/wire/gen/shadowkeep/v1/GetShadowResponse.js';
-import type { OpenRunResponse__Output } from '../../../src/wire/gen/shadowkeep/v1/OpenRunResponse.js';
-import type { OpenRunRequest, ShadowWeightsClient } from '../../../src/wire/index.js';
+import type { GetShadowResponse__Output } from '../../../src/protocol/gen/shadowkeep/v1/GetShadowResponse.js';
+import type { OpenRunResponse__Output } from '../../../src/protocol/gen/shadowkeep/v1/OpenRunResponse.js';
+import type { OpenRunRequest, ShadowWeightsClient } from '../../../src/protocol/index.js';
 import { expectError } from '../expect-error.js';
 import { ask, openRun, rawClient, serve } from '../harness.js';
 

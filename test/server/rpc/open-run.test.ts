@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import type { OpenRunRequest } from '../../../src/wire/gen/shadowkeep/v1/OpenRunRequest.js';
+import type { OpenRunRequest } from '../../../src/protocol/gen/shadowkeep/v1/OpenRunRequest.js';
 import { expectError, pictureOf } from '../expect-error.js';
 import { ask, openRun, rawClient, SMALL, serve } from '../harness.js';
 import { f32Space } from '../read.js';

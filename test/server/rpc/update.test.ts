@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { crc32c } from '../../../src/common/index.js';
-import type { Tensor } from '../../../src/wire/gen/shadowkeep/v1/Tensor.js';
+import type { Tensor } from '../../../src/protocol/gen/shadowkeep/v1/Tensor.js';
 import { expectError, pictureOf } from '../expect-error.js';
 import { ask, openRun, rawClient, SMALL, serve } from '../harness.js';
 import { f32Space, f32Values, read } from '../read.js';

@@ -1,6 +1,6 @@
 import type { ClientReadableStream } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
-import type { RunEvent__Output } from '../../../src/wire/gen/shadowkeep/v1/RunEvent.js';
+import type { RunEvent__Output } from '../../../src/protocol/gen/shadowkeep/v1/RunEvent.js';
 import { BareCall, frame } from '../bare-http2.js';
 import { expectError } from '../expect-error.js';
 import { ask, eventually, openRun, rawClient, serve } from '../harness.js';

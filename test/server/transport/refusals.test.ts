@@ -1,8 +1,8 @@
 import { expect, test } from 'vitest';
 import { createLogger } from '../../../src/common/index.js';
+import { decodeErrorDetails, shadowWeightsDefinition } from '../../../src/protocol/index.js';
 import { MemoryWatchdog } from '../../../src/server/transport/memory-watchdog.js';
 import { Transport } from '../../../src/server/transport/transport.js';
-import { decodeErrorDetails, shadowWeightsDefinition } from '../../../src/wire/index.js';
 import { BareCall, frame } from '../bare-http2.js';
 import { expectError } from '../expect-error.js';
 import { ask, eventually, openRun, rawClient, serve } from '../harness.js';

@@ -1,0 +1,59 @@
+import { BOX_CUT_COUNT_MAX, quote } from '../../common/index.js';
+import type { BoxList, TensorSpec } from '../../engine/index.js';
+import { invalidField } from './fields.js';
+
+/** Boxes between two yields: under a millisecond. */
+const SLICE_BOXES = 1_024;
+
+/** Checks that each box of `field` is a rectangle of a tensor that travels. Yields between slices. Throws INVALID_FIELD, which names it. */
+export function* validateBoxes(field: string, boxes: BoxList, tensors: readonly TensorSpec[]): Generator<void> {
+  for (let index = 0; index < boxes.count; index++) {
+    if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
+    const problem = problemOf(boxes, index, tensors);
+    if (problem !== undefined) throw invalidField(`${field}[${index}]${problem.inside}`, problem.text);
+  }
+}
+
+/** The same for the boxes of a read, which no other has too. */
+export function* validateReadBoxes(boxes: BoxList, tensors: readonly TensorSpec[]): Generator<void> {
+  const shared = boxes.replicaGroup.findIndex((group) => group !== 0);
+  if (shared >= 0) {
+    throw invalidField(`boxes[${shared}].replica_group`, `must be 0 in a read, got ${boxes.replicaGroup[shared]}`);
+  }
+  yield* validateBoxes('boxes', boxes, tensors);
+}
+
+/** What is wrong with a box, or with a field inside of it. */
+interface Problem {
+  readonly inside: string;
+  readonly text: string;
+}
+
+function problemOf(boxes: BoxList, index: number, tensors: readonly TensorSpec[]): Problem | undefined {
+  const tensor = tensors[boxes.tensor[index]!];
+  if (tensor === undefined) {
+    const text = `must be an integer from 0 to ${tensors.length - 1}, got ${boxes.tensor[index]}`;
+    return { inside: '.tensor', text };
+  }
+  const { name, shape, policy } = tensor;
+  if (policy === 'IGNORE') return { inside: '', text: `is of tensor ${quote(name)}, which is ignored` };
+  const begin = boxes.first[index]!;
+  const rank = (boxes.first[index + 1]! - begin) / 2;
+  if (rank === 0) return undefined;
+  if (rank !== shape.length) {
+    return { inside: '', text: `must have ${shape.length} offsets and extents, or none, got ${rank}` };
+  }
+  let cuts = 0;
+  for (let dim = 0; dim < rank; dim++) {
+    const offset = boxes.dims[begin + dim]!;
+    const end = offset + boxes.dims[begin + rank + dim]!;
+    if (end > shape[dim]!) {
+      const text = `goes from ${offset} to ${end} in dimension ${dim} of tensor ${quote(name)} of shape [${shape}]`;
+      return { inside: '', text };
+    }
+    if (end < shape[dim]!) cuts += 1;
+  }
+  if (cuts <= BOX_CUT_COUNT_MAX) return undefined;
+  const text = `ends inside of tensor ${quote(name)} in ${cuts} dimensions, at most ${BOX_CUT_COUNT_MAX} are allowed`;
+  return { inside: '', text };
+}

@@ -1,0 +1,87 @@
+import {
+  checkPrintable,
+  matchAll,
+  PATTERN_CHARS_MAX,
+  PATTERN_COUNT_MAX,
+  PATTERN_SUM_CHARS_MAX,
+  PATTERN_SUM_COUNT_MAX,
+  quote,
+  type ShadowkeepError,
+} from '../../common/index.js';
+import {
+  type AverageSpec,
+  choiceOf,
+  idlePatternOf,
+  isFiltered,
+  type Policy,
+  type TensorSpec,
+} from '../../engine/index.js';
+import type { PolicyRule__Output } from '../../protocol/index.js';
+import { integer, invalidField, known } from './fields.js';
+
+const POLICIES = ['POLICY_UNSPECIFIED', 'AVERAGE', 'COPY', 'COPY_ONCE', 'IGNORE'] as const;
+
+/** The policy of a field, undefined when it is unspecified. */
+export function policyOf(field: string, policy: PolicyRule__Output['policy']): Policy | undefined {
+  const found = known(field, policy, POLICIES);
+  return found === 'POLICY_UNSPECIFIED' ? undefined : found;
+}
+
+/** What the rules say of each tensor, by index: the last one that matches its name; each must match one. Yields between slices. */
+export function* validatePolicies(
+  rules: readonly PolicyRule__Output[],
+  tensors: readonly { readonly name: string }[],
+): Generator<void, (index: number) => Policy | undefined> {
+  integer('policies length', rules.length, 0, PATTERN_COUNT_MAX);
+  const policies = rules.map(({ pattern, policy }, index) => {
+    const field = `policies[${index}]`;
+    checkPattern(`${field}.pattern`, pattern);
+    const found = policyOf(`${field}.policy`, policy);
+    if (found === undefined) throw invalidField(`${field}.policy`, 'is required');
+    return found;
+  });
+  const patterns = rules.map(({ pattern }) => pattern);
+  const hasMatched = new Set<number>();
+  const ruled = new Int16Array(tensors.length).fill(-1);
+  yield* matchAll(patterns, tensors, 'policies', (tensor, pattern) => {
+    hasMatched.add(pattern);
+    ruled[tensor] = Math.max(ruled[tensor]!, pattern);
+  });
+  const idle = patterns.findIndex((_, index) => !hasMatched.has(index));
+  if (idle >= 0) throw matchesNothing(`policies[${idle}].pattern`, patterns[idle]!, 'INVALID_FIELD');
+  return (index) => policies[ruled[index]!];
+}
+
+/** A name pattern: within its length, and of characters that a person can see. */
+export function checkPattern(field: string, pattern: string, reason?: 'INVALID_AVERAGE'): void {
+  integer(`${field} length`, pattern.length, 1, PATTERN_CHARS_MAX, reason);
+  checkPrintable(pattern, field);
+}
+
+/** The patterns of a run together: of its policies and of all its averages. */
+export function checkPatternSum(patterns: readonly string[]): void {
+  integer('patterns of averages and policies together', patterns.length, 0, PATTERN_SUM_COUNT_MAX);
+  const chars = patterns.reduce((sum, pattern) => sum + pattern.length, 0);
+  integer('characters of the patterns of averages and policies together', chars, 0, PATTERN_SUM_CHARS_MAX);
+}
+
+/**
+ * Throws INVALID_AVERAGE when a pattern of an average matches no averaged tensor, or all of them leave it none: once
+ * `chooseTensors` has found out, in slices, this looks it up.
+ */
+export function checkFilters(field: string, average: AverageSpec, tensors: readonly TensorSpec[]): void {
+  if (!isFiltered(average)) return;
+  const idle = idlePatternOf(tensors, average);
+  if (idle !== undefined) {
+    const { side, index } = idle;
+    throw matchesNothing(`${field}.${side}[${index}]`, average[side][index]!, 'INVALID_AVERAGE');
+  }
+  const isTaken = choiceOf(tensors, average);
+  if (!tensors.some((_, index) => isTaken(index))) {
+    throw invalidField(`${field}.exclude`, `leaves ${quote(average.name)} no tensor`, 'INVALID_AVERAGE');
+  }
+}
+
+function matchesNothing(field: string, pattern: string, reason: 'INVALID_FIELD' | 'INVALID_AVERAGE'): ShadowkeepError {
+  return invalidField(field, `${quote(pattern)} matches no tensor that it could apply to`, reason);
+}
