@@ -1,4 +1,5 @@
-import { AVERAGE_DEFAULTS, RunTable } from '../dist/engine/index.js';
+import { AVERAGE_DEFAULTS } from '../dist/engine/averages/index.js';
+import { RunTable } from '../dist/engine/index.js';
 import { MovementMeter } from '../dist/engine/movement.js';
 import { createKernels } from '../dist/kernels/index.js';
 import { interleave, ratios } from './harness/pairs.mjs';

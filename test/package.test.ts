@@ -1,6 +1,11 @@
-import { execFileSync } from 'node:child_process';
-import { posix } from 'node:path';
-import { expect, test } from 'vitest';
+import { execFile, execFileSync } from 'node:child_process';
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join, posix } from 'node:path';
+import { promisify } from 'node:util';
+import { expect, onTestFinished, test } from 'vitest';
+import { startServer } from '../src/server/index.js';
+import { fencedBlocks } from './support/readme.js';
 import { ROOT, readSource } from './support/source-files.js';
 
 /** What `npm pack` would put into the package, as it is built. */
@@ -42,6 +47,44 @@ test('every page of it links to what is in it', () => {
       .map((link) => `${page} links to ${link}`),
   );
   expect(broken).toEqual([]);
+});
+
+/**
+ * An empty folder into which the package was installed from its tarball, without a network: beside it lie only the
+ * dependencies that it names, with those that npm has installed for them here.
+ */
+function installPacked(): string {
+  const folder = mkdtempSync(join(tmpdir(), 'shadowkeep-packed-'));
+  onTestFinished(() => rmSync(folder, { recursive: true }));
+  const options = ['--ignore-scripts', '--silent', '--pack-destination', folder];
+  const tarball = execFileSync('npm', ['pack', ...options], { cwd: ROOT, encoding: 'utf8' }).trim();
+  const home = join(folder, 'node_modules', 'shadowkeep');
+  mkdirSync(home, { recursive: true });
+  execFileSync('tar', ['-xzf', join(folder, tarball), '-C', home, '--strip-components=1']);
+  for (const name of Object.keys(JSON.parse(readSource('package.json')).dependencies)) {
+    const link = join(folder, 'node_modules', name);
+    mkdirSync(dirname(link), { recursive: true });
+    symlinkSync(join(ROOT, 'node_modules', name), link);
+  }
+  return folder;
+}
+
+test("the README's Node.js example and the command run from the packed package alone", {
+  timeout: 120_000,
+}, async () => {
+  const server = await startServer({ listen: '127.0.0.1:0', dataDir: 'none', logLevel: 'error' });
+  onTestFinished(() => server.stop());
+  const address = `127.0.0.1:${server.port}`;
+  const folder = installPacked();
+  const [example] = fencedBlocks('README.md').filter(({ language }) => language === 'js');
+  writeFileSync(join(folder, 'from-node.mjs'), example!.text.replaceAll('127.0.0.1:50051', address));
+  const run = async (...args: string[]) => {
+    return (await promisify(execFile)(process.execPath, args, { cwd: folder })).stdout;
+  };
+  expect(await run('from-node.mjs')).toBe('1 [ 2, 2 ]\n');
+  // A second run of the example goes on in its run.
+  expect(await run('from-node.mjs')).toBe('2 [ 2, 2 ]\n');
+  expect(await run('node_modules/shadowkeep/dist/main.js', 'runs', '--target', address)).toContain('from-node');
 });
 
 test("Python's licence is the project's", () => {

@@ -67,6 +67,18 @@ describe('imports in src/', () => {
     expect(wrong.map(({ from, file }) => `${from} imports ${file}`)).toEqual([]);
   });
 
+  test.each(['protocol', 'engine', 'storage', 'kernels', 'server'])(
+    'the door of %s exports only what another folder uses',
+    (folder) => {
+      const door = `src/${folder}/index.ts`;
+      const users = imports.filter(({ from, file }) => file === door && folderOf(from) !== folder);
+      const used = new Set(users.flatMap(({ names }) => names ?? []));
+      const offered = importsOf(door).flatMap(({ names }) => names ?? []);
+      expect(offered.length).toBeGreaterThan(0);
+      expect(offered.filter((name) => !used.has(name))).toEqual([]);
+    },
+  );
+
   test('never reach into the build output of a dependency', () => {
     const wrong = imports.filter(({ specifier }) => /^[^.].*\/(build|dist|lib)\//.test(specifier));
     expect(wrong.map(({ from, specifier }) => `${from} imports ${specifier}`)).toEqual([]);

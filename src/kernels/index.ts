@@ -1,4 +1,4 @@
 import type {} from './webassembly.js';
 
-export type { CastKernel, KernelMode, Kernels, LerpKernel, UnitBytes } from './abi.js';
+export type { KernelMode, Kernels, UnitBytes } from './abi.js';
 export { createKernels } from './instance.js';

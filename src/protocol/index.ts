@@ -1,8 +1,7 @@
-export { type ByteChunk, type ByteSpace, ChunkCutter, ChunkScatter, layOut, type TensorPiece } from './chunking.js';
+export { type ByteChunk, ChunkCutter, ChunkScatter, layOut } from './chunking.js';
 export {
   completeOpenRun,
   PROTO,
-  PROTO_DIR,
   PROTO_OPTIONS,
   packageDefinition,
   SERVICE_NAME,
@@ -56,4 +55,4 @@ export {
   WIRE_TYPE,
   writeVarint,
 } from './protobuf-fields.js';
-export { decodeErrorDetails, type ErrorDetails, encodeErrorDetails } from './status-details.js';
+export { decodeErrorDetails, encodeErrorDetails } from './status-details.js';

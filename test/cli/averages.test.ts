@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { averageMean, type ShadowkeepClient } from '../../src/client/index.js';
-import { SafetensorsWriter } from '../../src/storage/index.js';
+import { SafetensorsWriter } from '../../src/storage/safetensors/writer.js';
 import { asF32, f32, startService } from '../client/support.js';
 import { jsonLines, runCommand, succeed } from './run-command.js';
 

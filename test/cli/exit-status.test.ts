@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import type { ServerDuplexStream, ServerWritableStream } from '@grpc/grpc-js';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { averageMean } from '../../src/client/index.js';
-import { SafetensorsWriter } from '../../src/storage/index.js';
+import { SafetensorsWriter } from '../../src/storage/safetensors/writer.js';
 import { f32, startPeer, startService } from '../client/support.js';
 import { closedPort } from '../support/closed-port.js';
 import { jsonLines } from './run-command.js';

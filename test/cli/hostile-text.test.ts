@@ -3,7 +3,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { isPrintable } from '../../src/common/index.js';
-import { SafetensorsWriter } from '../../src/storage/index.js';
+import { SafetensorsWriter } from '../../src/storage/safetensors/writer.js';
 import { closedPort } from '../support/closed-port.js';
 import { type PeerMood, PUSHABLE, startTalker } from './hostile-peer.js';
 import { startAtTerminal, TERMINAL } from './run-command.js';

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, test } from 'vitest';
 import { buildProgram } from '../../src/cli/program.js';
 import { listPresets, parseAverage } from '../../src/client/index.js';
-import { SafetensorsWriter } from '../../src/storage/index.js';
+import { SafetensorsWriter } from '../../src/storage/safetensors/writer.js';
 import { f32, startService } from '../client/support.js';
 import { readSource } from '../support/source-files.js';
 import { jsonLines } from './run-command.js';

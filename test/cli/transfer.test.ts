@@ -5,12 +5,9 @@ import { join } from 'node:path';
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { afterEach, beforeEach, describe, expect, test } from 'vitest';
 import { averageEma, averageMean, parseAverage, type ShadowkeepClient } from '../../src/client/index.js';
-import {
-  readSafetensorsHeader,
-  SafetensorsReader,
-  SafetensorsWriter,
-  type TensorSpec,
-} from '../../src/storage/index.js';
+import { readSafetensorsHeader, SafetensorsReader } from '../../src/storage/index.js';
+import type { TensorSpec } from '../../src/storage/safetensors/format.js';
+import { SafetensorsWriter } from '../../src/storage/safetensors/writer.js';
 import { eventually, f32, startPeer, startService } from '../client/support.js';
 import { canMount, mountSmallDisk } from '../storage/small-disk.js';
 import { jsonLines, runCommand, startAtTerminal, startCommand, succeed, TERMINAL } from './run-command.js';

@@ -2,7 +2,8 @@ import { Server, ServerCredentials, type UntypedServiceImplementation } from '@g
 import { afterEach, expect } from 'vitest';
 import { type ClientError, connect, type ShadowkeepClient, type ShadowkeepError } from '../../src/client/index.js';
 import { shadowWeightsDefinition } from '../../src/protocol/index.js';
-import { type RunningServer, type ServerOptions, startServer } from '../../src/server/index.js';
+import { type RunningServer, startServer } from '../../src/server/index.js';
+import type { ServerOptions } from '../../src/server/options.js';
 
 const closers: (() => Promise<void> | void)[] = [];
 

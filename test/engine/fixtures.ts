@@ -1,14 +1,12 @@
 import { type ErrorReason, type FloatDType, ShadowkeepError, toEnd } from '../../src/common/index.js';
+import { AVERAGE_DEFAULTS } from '../../src/engine/averages/index.js';
 import {
-  AVERAGE_DEFAULTS,
   type AverageSpec,
   type CommitOutcome,
   planRead,
   type Reader,
   type ReadPlan,
-  type ReadTensor,
   Run,
-  type RunSpec,
   readBytes,
   type TensorSpec,
   type TrainerRequest,
@@ -16,7 +14,8 @@ import {
   type Writer,
 } from '../../src/engine/index.js';
 import { Ledger } from '../../src/engine/ledger.js';
-import type { RunOptions } from '../../src/engine/run-spec.js';
+import type { ReadTensor } from '../../src/engine/read-tensors.js';
+import type { RunOptions, RunSpec } from '../../src/engine/run-spec.js';
 import type { KernelMode } from '../../src/kernels/index.js';
 
 /** The leg of the test run: `npm test` runs the engine's suite once with each. */

@@ -1,8 +1,9 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, toEnd } from '../../src/common/index.js';
-import { placeTensors, planWire, type TensorSpec, wireDTypeOf } from '../../src/engine/index.js';
-import { compareTensors } from '../../src/engine/layout.js';
+import type { TensorSpec } from '../../src/engine/index.js';
+import { compareTensors, placeTensors, wireDTypeOf } from '../../src/engine/layout.js';
+import { planWire } from '../../src/engine/wire-plan.js';
 import { refusal, tensor } from './fixtures.js';
 import { countOf, inWireOrder } from './model/naive-run.js';
 import { Random } from './model/random.js';

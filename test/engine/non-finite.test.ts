@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { FLOAT_DTYPES, type FloatDType } from '../../src/common/index.js';
-import type { NonFinitePolicy, Run } from '../../src/engine/index.js';
+import type { Run } from '../../src/engine/index.js';
+import type { NonFinitePolicy } from '../../src/engine/non-finite.js';
 import { nearestCode } from '../kernels/oracle.js';
 import {
   attach,

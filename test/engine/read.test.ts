@@ -1,7 +1,8 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS, toEnd } from '../../src/common/index.js';
-import { type Box, BoxList, planRead, readBytes, readElements, writeElements } from '../../src/engine/index.js';
+import { BoxList, planRead, readBytes, readElements, writeElements } from '../../src/engine/index.js';
+import type { Box } from '../../src/engine/world/index.js';
 import { randomBits } from '../kernels/elements.js';
 import { nearestCode, rounded } from '../kernels/oracle.js';
 import {

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { RUN_COUNT_MAX } from '../../src/common/index.js';
-import { type RunSpec, RunTable } from '../../src/engine/index.js';
+import { RunTable } from '../../src/engine/index.js';
+import type { RunSpec } from '../../src/engine/run-spec.js';
 import { attach, f32, MIB, MODE, mean, push, refusal, space, specOf, tensor } from './fixtures.js';
 
 const spec = (name: string): RunSpec => specOf(name, [tensor('w', [1])], [mean('a')]);

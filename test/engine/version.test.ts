@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import { SKEW } from '../../src/engine/arena.js';
-import { NO_PROGRESS } from '../../src/engine/index.js';
+import { NO_PROGRESS } from '../../src/engine/averages/index.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import { type Page, PagePool } from '../../src/engine/page-pool.js';
 import { PlaneShape } from '../../src/engine/plane.js';

@@ -1,15 +1,13 @@
 import { totalmem } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { ShadowkeepError } from '../../src/common/index.js';
+import { defaultMemoryBytes, MEMORY_BYTES_MIN, TRANSPORT_BYTES_MIN } from '../../src/server/index.js';
 import {
   compileServerOptions,
-  defaultMemoryBytes,
   defaultTransportBytes,
-  MEMORY_BYTES_MIN,
   parseListen,
   type ServerOptions,
-  TRANSPORT_BYTES_MIN,
-} from '../../src/server/index.js';
+} from '../../src/server/options.js';
 
 describe('server options', () => {
   test('are complete without being told anything', () => {

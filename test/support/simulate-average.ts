@@ -1,5 +1,6 @@
 import type { AverageSpec as ProtoAverage } from '../../src/client/index.js';
-import { type AverageSpec, advanceInitial, advanceUpdate, NO_PROGRESS } from '../../src/engine/index.js';
+import { advanceInitial, advanceUpdate, NO_PROGRESS } from '../../src/engine/averages/index.js';
+import type { AverageSpec } from '../../src/engine/index.js';
 import { completeOpenRun } from '../../src/protocol/index.js';
 import { validateOpenRun } from '../../src/server/messages/index.js';
 

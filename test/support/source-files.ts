@@ -41,21 +41,23 @@ export interface Import {
   readonly file: string | undefined;
   /** Leaves no trace at run time. */
   readonly typeOnly: boolean;
+  /** What is taken of it, by its name there; of a re-export, by the name that it gets. Undefined: everything. */
+  readonly names: readonly string[] | undefined;
 }
 
 /** Every import, re-export and `import()` with a literal in a TypeScript file. */
 export function importsOf(path: string): Import[] {
   const source = ts.createSourceFile(path, readSource(path), ts.ScriptTarget.Latest);
   const found: Import[] = [];
-  const add = (specifier: ts.Node | undefined, typeOnly: boolean) => {
+  const add = (specifier: ts.Node | undefined, clause?: ts.ImportClause | ts.ExportDeclaration) => {
     if (specifier === undefined || !ts.isStringLiteral(specifier)) return;
-    found.push({ specifier: specifier.text, file: resolve(path, specifier.text), typeOnly });
+    const { text } = specifier;
+    found.push({ specifier: text, file: resolve(path, text), typeOnly: isTypeOnly(clause), names: namesOf(clause) });
   };
   const visit = (node: ts.Node): void => {
-    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, isTypeOnly(node.importClause));
-    else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, isTypeOnly(node));
-    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword)
-      add(node.arguments[0], false);
+    if (ts.isImportDeclaration(node)) add(node.moduleSpecifier, node.importClause);
+    else if (ts.isExportDeclaration(node)) add(node.moduleSpecifier, node);
+    else if (ts.isCallExpression(node) && node.expression.kind === ts.SyntaxKind.ImportKeyword) add(node.arguments[0]);
     ts.forEachChild(node, visit);
   };
   visit(source);
@@ -65,10 +67,25 @@ export function importsOf(path: string): Import[] {
 function isTypeOnly(clause: ts.ImportClause | ts.ExportDeclaration | undefined): boolean {
   if (clause === undefined) return false;
   if (clause.isTypeOnly) return true;
-  const names = ts.isExportDeclaration(clause) ? clause.exportClause : clause.namedBindings;
-  if (names === undefined || !(ts.isNamedImports(names) || ts.isNamedExports(names))) return false;
+  const elements = elementsOf(clause);
   const hasDefault = ts.isImportClause(clause) && clause.name !== undefined;
-  return !hasDefault && names.elements.length > 0 && names.elements.every((element) => element.isTypeOnly);
+  return !hasDefault && elements !== undefined && elements.length > 0 && elements.every(({ isTypeOnly }) => isTypeOnly);
+}
+
+function namesOf(clause: ts.ImportClause | ts.ExportDeclaration | undefined): string[] | undefined {
+  return (
+    clause &&
+    elementsOf(clause)?.map((element) =>
+      ts.isExportSpecifier(element) ? element.name.text : (element.propertyName ?? element.name).text,
+    )
+  );
+}
+
+function elementsOf(clause: ts.ImportClause | ts.ExportDeclaration) {
+  const names = ts.isExportDeclaration(clause) ? clause.exportClause : clause.namedBindings;
+  return names === undefined || ts.isNamespaceImport(names) || ts.isNamespaceExport(names)
+    ? undefined
+    : [...names.elements];
 }
 
 function resolve(from: string, specifier: string): string | undefined {

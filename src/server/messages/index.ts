@@ -2,7 +2,7 @@ export { averageMessage } from './average-message.js';
 export { checkLayoutBytes, decodeOpenRun } from './decode-open-run.js';
 export { OpeningBytes, requestDecoder } from './decode-request.js';
 export { reflectedDefinition } from './descriptors.js';
-export { type ChunkFrame, frameShadowChunk } from './frames.js';
+export { frameShadowChunk } from './frames.js';
 export {
   averageStateMessages,
   movementMessage,
@@ -14,7 +14,7 @@ export {
   tensorMessage,
   tensorMessages,
 } from './to-proto.js';
-export { type AddAverage, checkAddition, validateAddAverage } from './validate-add-average.js';
+export { checkAddition, validateAddAverage } from './validate-add-average.js';
 export { validateBoxes, validateReadBoxes } from './validate-boxes.js';
 export {
   type DecodedGetShadow,
@@ -25,10 +25,4 @@ export {
 } from './validate-get-shadow.js';
 export { type OpenRun, validateOpenRun, validatingOpenRun } from './validate-open-run.js';
 export { validateGetRun, validateRunName, validateWatchRun } from './validate-run-name.js';
-export {
-  type DecodedUpdate,
-  type UpdateMessage,
-  type UpdateTarget,
-  validateUpdate,
-  validateUpdateOpen,
-} from './validate-update.js';
+export { type DecodedUpdate, type UpdateMessage, validateUpdate, validateUpdateOpen } from './validate-update.js';

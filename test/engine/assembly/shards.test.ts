@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { FLOAT_DTYPES, type FloatDType } from '../../../src/common/index.js';
-import { planWire, type Run } from '../../../src/engine/index.js';
+import type { Run } from '../../../src/engine/index.js';
+import { planWire } from '../../../src/engine/wire-plan.js';
 import { randomBits } from '../../kernels/elements.js';
 import { ema, makeRun, mean, push, readAll, tensor } from '../fixtures.js';
 import { type Random, shuffled } from '../world/naive.js';

@@ -1,6 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { toEnd } from '../../../src/common/index.js';
-import { BoxList, planRead, planWire, type Run, readBytes } from '../../../src/engine/index.js';
+import { BoxList, planRead, type Run, readBytes } from '../../../src/engine/index.js';
+import { planWire } from '../../../src/engine/wire-plan.js';
 import { attach, ema, makeRun, readAll, refusal, tensor } from '../fixtures.js';
 import { box, partOf, targetsOf } from '../world/naive.js';
 import { Team } from './team.js';

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type Box, BoxList, type Writer } from '../../../src/engine/index.js';
+import { BoxList, type Writer } from '../../../src/engine/index.js';
+import type { Box } from '../../../src/engine/world/index.js';
 import { attach, drive, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
 import { box } from '../world/naive.js';
 import { rowShards } from './team.js';

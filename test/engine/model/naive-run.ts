@@ -1,5 +1,6 @@
 import { DTYPE_BYTES, type DType, type FloatDType } from '../../../src/common/index.js';
-import type { AverageSpec, RunSpec, TensorSpec } from '../../../src/engine/index.js';
+import type { AverageSpec, TensorSpec } from '../../../src/engine/index.js';
+import type { RunSpec } from '../../../src/engine/run-spec.js';
 import { decoded, folded, moveOf } from './naive-fold.js';
 
 /*

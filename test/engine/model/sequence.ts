@@ -1,7 +1,6 @@
 import { expect } from 'vitest';
-import type { RunSpec } from '../../../src/engine/index.js';
 import { Ledger } from '../../../src/engine/ledger.js';
-import type { RunOptions } from '../../../src/engine/run-spec.js';
+import type { RunOptions, RunSpec } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
 import { Commands } from './commands.js';
 import { Committer } from './commit.js';

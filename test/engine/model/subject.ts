@@ -2,14 +2,13 @@ import { type FloatDType, ShadowkeepError } from '../../../src/common/index.js';
 import {
   type Reader,
   Run,
-  type RunSpec,
   type TrainerRequest,
   type Version,
   type Writer,
   type WriterRequest,
 } from '../../../src/engine/index.js';
 import type { Ledger } from '../../../src/engine/ledger.js';
-import type { RunOptions } from '../../../src/engine/run-spec.js';
+import type { RunOptions, RunSpec } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
 import { checkVersion, same, sameAll } from './compare.js';
 import { NaiveRun, type NaiveVersion } from './naive-run.js';

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { fitProfiles, gammaOf, type Profile, profileProduct } from '../../../src/engine/index.js';
+import { gammaOf } from '../../../src/engine/index.js';
+import { fitProfiles, type Profile, profileProduct } from '../../../src/engine/post-hoc/index.js';
 
 const profile = (time: number, sigmaRel: number): Profile => ({ time, gamma: gammaOf(sigmaRel) });
 

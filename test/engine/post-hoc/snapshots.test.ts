@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { toEnd } from '../../../src/common/index.js';
+import { AVERAGE_DEFAULTS } from '../../../src/engine/averages/index.js';
 import {
-  AVERAGE_DEFAULTS,
   type AverageSpec,
   gammaOf,
   planCombination,

@@ -1,5 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { type Box, BoxList } from '../../../src/engine/index.js';
+import { BoxList } from '../../../src/engine/index.js';
+import type { Box } from '../../../src/engine/world/index.js';
 import { tensor } from '../fixtures.js';
 import { box } from './naive.js';
 

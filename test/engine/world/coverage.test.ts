@@ -1,7 +1,9 @@
 import { describe, expect, test } from 'vitest';
 import { toEnd } from '../../../src/common/index.js';
-import { type Box, BoxList, placeTensors, type TensorSpec } from '../../../src/engine/index.js';
+import { BoxList, type TensorSpec } from '../../../src/engine/index.js';
+import { placeTensors } from '../../../src/engine/layout.js';
 import { Coverage } from '../../../src/engine/world/coverage.js';
+import type { Box } from '../../../src/engine/world/index.js';
 import { randomBits } from '../../kernels/elements.js';
 import { tensor } from '../fixtures.js';
 import { box, elementsOf, randomBox, randomTiling, shuffled } from './naive.js';

@@ -1,6 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { toEnd } from '../../../src/common/index.js';
-import { type Box, BoxList, placeTensors } from '../../../src/engine/index.js';
+import { BoxList } from '../../../src/engine/index.js';
+import { placeTensors } from '../../../src/engine/layout.js';
+import type { Box } from '../../../src/engine/world/index.js';
 import { Replicas } from '../../../src/engine/world/replicas.js';
 import { randomBits } from '../../kernels/elements.js';
 import { tensor } from '../fixtures.js';

@@ -1,5 +1,6 @@
 import { FLOAT_DTYPES, type FloatDType, type ShadowkeepError } from '../../../src/common/index.js';
-import { type Box, BoxList, type Writer, type WriterRequest } from '../../../src/engine/index.js';
+import { BoxList, type Writer, type WriterRequest } from '../../../src/engine/index.js';
+import type { Box } from '../../../src/engine/world/index.js';
 import type { NaiveRun } from '../model/naive-run.js';
 import type { Random } from '../model/random.js';
 import { sampleStep } from '../model/samples.js';

@@ -1,5 +1,6 @@
-import { type Reader, Run, type RunSpec } from '../../../src/engine/index.js';
+import { type Reader, Run } from '../../../src/engine/index.js';
 import { Ledger } from '../../../src/engine/ledger.js';
+import type { RunSpec } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
 import { same } from '../model/compare.js';
 import { NaiveRun } from '../model/naive-run.js';

@@ -1,5 +1,6 @@
 import { toEnd } from '../../../src/common/index.js';
-import { type Box, BoxList, planRead, type Reader, type RetentionSpec, type Run } from '../../../src/engine/index.js';
+import { BoxList, planRead, type Reader, type RetentionSpec, type Run } from '../../../src/engine/index.js';
+import type { Box } from '../../../src/engine/world/index.js';
 import { entriesOf } from '../fixtures.js';
 import { checkRead, checkVersion, same, sameAll } from '../model/compare.js';
 import { countOf, type NaiveRun, type NaiveVersion } from '../model/naive-run.js';

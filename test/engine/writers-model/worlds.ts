@@ -1,5 +1,7 @@
 import { DTYPE_BYTES, type FloatDType } from '../../../src/common/index.js';
-import type { Box, RunSpec, TensorSpec } from '../../../src/engine/index.js';
+import type { TensorSpec } from '../../../src/engine/index.js';
+import type { RunSpec } from '../../../src/engine/run-spec.js';
+import type { Box } from '../../../src/engine/world/index.js';
 import { countOf, inWireOrder, wireOf } from '../model/naive-run.js';
 import type { Random } from '../model/random.js';
 

@@ -1,6 +1,7 @@
 import { cpSync } from 'node:fs';
 import { join } from 'node:path';
-import { StorageFatalError, type WrittenCheckpoint } from '../../../src/storage/index.js';
+import type { WrittenCheckpoint } from '../../../src/storage/checkpoint/write.js';
+import { StorageFatalError } from '../../../src/storage/index.js';
 import { writeSample } from './sample.js';
 import { interceptSystemCalls, type SystemCall } from './system-calls.js';
 

@@ -4,7 +4,8 @@ import { mkdir, readFile, truncate, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { expect, onTestFinished, test } from 'vitest';
-import { deleteRunFiles, listRuns, writeFileAtomic } from '../../../src/storage/index.js';
+import { writeFileAtomic } from '../../../src/storage/atomic-file.js';
+import { deleteRunFiles, listRuns } from '../../../src/storage/index.js';
 import { RUN, readSample, writeSample } from './sample.js';
 
 /*
