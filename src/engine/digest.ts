@@ -1,4 +1,4 @@
-import { DTYPE_BYTES, type DType } from '../common/index.js';
+import { DTYPE_BYTES, type DType, type FloatDType } from '../common/index.js';
 import type { UnitBytes } from '../kernels/index.js';
 import { type Arena, SUMS_ADDRESS } from './arena.js';
 
@@ -24,6 +24,12 @@ export interface DigestValue {
   /** Integers from 0 to 2^32 − 1. */
   readonly sum: number;
   readonly weighted: number;
+}
+
+/** What is kept of a committed step: its digest, and the wire dtype that its bytes were in. */
+export interface StepDigest extends DigestValue {
+  readonly step: number;
+  readonly wireDType: FloatDType | undefined;
 }
 
 /** Of no units. */

@@ -1,6 +1,6 @@
 export type { Writer, WriterRequest, WriterState } from './assembly/index.js';
 export { type AverageSpec, gammaOf, type Schedule } from './averages/index.js';
-export type { Layout, PlacedTensor, Policy, TensorSpec } from './layout.js';
+export type { Layout, PlacedTensor } from './layout.js';
 export { tensorHeapBytes, textHeapBytes } from './layout-memory.js';
 export { HeapLease, type Ledger } from './ledger.js';
 export type { LineageState } from './lineage.js';
@@ -14,5 +14,6 @@ export type { CommitOutcome, ReaderPatience, RetentionSpec, RunRequest, RunState
 export { RunTable } from './run-table.js';
 export { copiedTensorsOf, tensorsOf } from './tables.js';
 export { choiceOf, chooseTensors, idlePatternOf, isFiltered } from './tensor-filter.js';
+export type { Policy, TensorSpec } from './tensor-spec.js';
 export type { Reader, Shadow, Version } from './version.js';
 export { BoxList } from './world/index.js';

@@ -1,7 +1,7 @@
 import { FLOAT_DTYPES } from '../common/index.js';
 import type { AverageSpec } from './averages/index.js';
-import type { TensorSpec } from './layout.js';
 import { READ_TENSOR_BYTES } from './read-tensors.js';
+import type { TensorSpec } from './tensor-spec.js';
 
 /*
  * What a layout takes of JavaScript's heap, which no arena counts: measured (test/engine/layout-memory.test.ts), rounded up.

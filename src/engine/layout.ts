@@ -12,19 +12,10 @@ import {
   toEnd,
 } from '../common/index.js';
 import { shareChoices } from './tensor-filter.js';
+import type { Policy, TensorSpec } from './tensor-spec.js';
 
 /** Tensors between two yields: under a millisecond. */
 const SLICE_TENSORS = 1_024;
-
-export type Policy = 'AVERAGE' | 'COPY' | 'COPY_ONCE' | 'IGNORE';
-
-/** A tensor of a run, as declared: checked names, dtypes and extents. */
-export interface TensorSpec {
-  readonly name: string;
-  readonly dtype: DType;
-  readonly shape: readonly number[];
-  readonly policy: Policy;
-}
 
 /**
  * Where a tensor lives. `flat` counts elements of the averaged space, or bytes of the copied space. Every tensor starts

@@ -1,10 +1,11 @@
-import type { StepDigest } from './assembly/index.js';
 import type { AverageSpec } from './averages/index.js';
-import type { Layout, TensorSpec } from './layout.js';
+import type { StepDigest } from './digest.js';
+import type { Layout } from './layout.js';
 import type { HeapLease } from './ledger.js';
 import type { LineageState } from './lineage.js';
 import type { NonFinitePolicy } from './non-finite.js';
 import type { Snapshot, SnapshotsSpec } from './post-hoc/index.js';
+import type { TensorSpec } from './tensor-spec.js';
 import type { AverageState, Reader } from './version.js';
 
 /** Older versions that are kept: those whose step is a multiple of `everySteps`, the newest `countMax` of them. */

@@ -1,10 +1,11 @@
 import { assert, toEnd } from '../common/index.js';
 import { SKEW } from './arena.js';
 import type { AverageSpec } from './averages/index.js';
-import type { Layout, PlacedTensor, TensorSpec } from './layout.js';
+import type { Layout, PlacedTensor } from './layout.js';
 import type { Page, PagePool, PageWant } from './page-pool.js';
 import { homeOfPage, type PageTable, type Plane } from './plane.js';
 import { choiceOf, isFiltered } from './tensor-filter.js';
+import type { TensorSpec } from './tensor-spec.js';
 
 /** The tensors of a layout that an average takes. */
 export function tensorsOf<Tensor extends TensorSpec>(

@@ -1,5 +1,5 @@
 import { matchAll, toEnd } from '../common/index.js';
-import type { TensorSpec } from './layout.js';
+import type { TensorSpec } from './tensor-spec.js';
 
 /** Name patterns that say which tensors an average takes: those that `include` matches, or all, but none of `exclude`. */
 export interface TensorFilter {

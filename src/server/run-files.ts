@@ -1,5 +1,5 @@
 import { type Logger, quote, ShadowkeepError } from '../common/index.js';
-import type { LineageState, Run } from '../engine/index.js';
+import type { LineageState, Run, RunTable } from '../engine/index.js';
 import {
   type DataDirLock,
   type DataDirState,
@@ -15,8 +15,8 @@ import {
   writeCheckpoint,
   writeLineage,
 } from '../storage/index.js';
+import type { RunActivity } from './run-activity.js';
 import { checkpointContent, restoreRun } from './run-checkpoint.js';
-import type { Service } from './service.js';
 
 export interface LoadedRun {
   readonly run: string;
@@ -27,6 +27,13 @@ export interface LoadedRun {
 export interface UnsavedRun {
   readonly run: Run;
   readonly error: unknown;
+}
+
+/** The server whose runs are kept in files. */
+export interface RunHolder {
+  readonly table: RunTable;
+  /** What is known of a run beside its state. */
+  activity(run: Run): Pick<RunActivity, 'durableStep'>;
 }
 
 /** The runs of one data directory: loaded when the server starts, saved when it stops. */
@@ -62,7 +69,7 @@ export class RunFiles {
    * Restores every run into the service. One that is not what it was is set aside rather than guessed at, and the others are
    * served. Throws MEMORY_EXHAUSTED when they do not fit.
    */
-  async load(service: Service): Promise<LoadedRun[]> {
+  async load(service: RunHolder): Promise<LoadedRun[]> {
     this.#warnOfRest(await removeDeleted(this.#dataDir));
     const loaded: LoadedRun[] = [];
     for (const name of await listRuns(this.#dataDir)) {
@@ -80,7 +87,7 @@ export class RunFiles {
   }
 
   /** Writes every run that has changed; one that fails does not keep the others from being saved. Returns those that did. */
-  async save(service: Service): Promise<UnsavedRun[]> {
+  async save(service: RunHolder): Promise<UnsavedRun[]> {
     const failures: UnsavedRun[] = [];
     for (const run of service.table.list()) {
       const saved = this.#saved.get(run);
@@ -116,7 +123,7 @@ export class RunFiles {
   }
 
   /** Deletes the files of a run. Throws DISK_REFUSED: they are as they were. */
-  async delete(service: Service, name: string): Promise<void> {
+  async delete(service: RunHolder, name: string): Promise<void> {
     try {
       this.#warnOfRest(await deleteRunFiles(this.#dataDir, name));
     } catch (error) {
@@ -133,7 +140,7 @@ export class RunFiles {
     await this.#lock.release();
   }
 
-  async #loadRun(service: Service, name: string): Promise<Run | undefined> {
+  async #loadRun(service: RunHolder, name: string): Promise<Run | undefined> {
     const checkpoint = await openCheckpoint(this.#dataDir, name);
     if (checkpoint === undefined) return undefined;
     try {

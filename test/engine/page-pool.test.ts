@@ -1,10 +1,10 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
 import { Arena, SKEW, SLOTS_ADDRESS } from '../../src/engine/arena.js';
 import { AVERAGE_DEFAULTS, type AverageSpec } from '../../src/engine/averages/index.js';
-import type { TensorSpec } from '../../src/engine/layout.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import { PagePool, type PageWant } from '../../src/engine/page-pool.js';
 import { RunTable } from '../../src/engine/run-table.js';
+import type { TensorSpec } from '../../src/engine/tensor-spec.js';
 import { MIB, MODE, refusal } from './fixtures.js';
 
 const PAGE_BYTES = 4_096;

@@ -1,5 +1,5 @@
 export type { Drive, PartCommit, PipelineRun } from './pipeline.js';
 export type { StagedStep, StepKind } from './staged-step.js';
-export { type StepDigest, StepDigests } from './step-digests.js';
+export { StepDigests } from './step-digests.js';
 export type { Writer } from './writer.js';
 export { type WriterRequest, type WriterState, Writers } from './writers.js';

@@ -1,4 +1,4 @@
-import { createWaiter, type Waiter } from '../../common/index.js';
+import { createWaiter, type ShadowkeepError, type Waiter } from '../../common/index.js';
 import { type DigestValue, EMPTY_DIGEST } from '../digest.js';
 import type { NonFinitePolicy } from '../non-finite.js';
 import { NonFiniteScan } from '../non-finite.js';
@@ -6,13 +6,17 @@ import type { CommitOutcome } from '../run-spec.js';
 import type { WirePlan } from '../wire-plan.js';
 import { type Part, PartCursor } from '../world/index.js';
 import type { StagedStep } from './staged-step.js';
-import type { Writer } from './writer.js';
 
 /**
  * Where the bytes of a step go: to its staging; or, of one that is decided already, or has come whole from this writer, only
  * into the count and the digest.
  */
-export type Sink = StagedStep | 'REPLAYED' | 'DROPPED' | 'REPEATED';
+export type Sink = StagedStep<Member> | 'REPLAYED' | 'DROPPED' | 'REPEATED';
+
+/** The stream of a writer, for those who end it. */
+interface Stream {
+  fail(error: ShadowkeepError): void;
+}
 
 /** Acks that can have been lost with one stream, and more. */
 const SETTLED_COUNT_MAX = 16;
@@ -24,7 +28,7 @@ export class Member {
   /** Its boxes that others send, by their index. */
   readonly leftOut: readonly number[];
   /** Undefined: its stream broke, or has ended. */
-  stream: Writer | undefined;
+  stream: Stream | undefined;
   /** The step being received, if one has begun. */
   receiving: { readonly step: number; readonly sink: Sink } | undefined;
   receivedBytes = 0;

@@ -57,7 +57,7 @@ export class Pipeline {
   readonly #writerCount: number;
   readonly #plan: WirePlan;
   readonly #sendsGaps: boolean;
-  #steps: StagedStep[] = [];
+  #steps: StagedStep<Member>[] = [];
   /** Staging that no step has now; one at least is kept, so that a step that may begin has its memory. */
   #spare: (readonly Page[])[] = [];
   readonly #drops = new Drops();
@@ -80,7 +80,7 @@ export class Pipeline {
   }
 
   /** The step that is decided next, if any has begun. */
-  get oldest(): StagedStep | undefined {
+  get oldest(): StagedStep<Member> | undefined {
     return this.#steps[0];
   }
 
@@ -260,9 +260,9 @@ export class Pipeline {
     return sink;
   }
 
-  #begin(step: number): StagedStep {
+  #begin(step: number): StagedStep<Member> {
     const pages = this.#spare.pop() ?? this.#allocate();
-    const staged = new StagedStep(step, pages, this.#plan, this.#pool.pageBytes);
+    const staged = new StagedStep<Member>(step, pages, this.#plan, this.#pool.pageBytes);
     if (!this.#sendsGaps) staged.clearGaps();
     this.#steps.push(staged);
     if (this.#steps.length === 1 && !this.#isDeciding) staged.ahead = this.#run.foldAhead(staged);
@@ -288,7 +288,7 @@ export class Pipeline {
     }
   }
 
-  async #decide(staged: StagedStep, drive: Drive): Promise<void> {
+  async #decide(staged: StagedStep<Member>, drive: Drive): Promise<void> {
     const members = [...staged.whole];
     try {
       const outcome = await this.#run.decide(staged, drive);
@@ -300,12 +300,12 @@ export class Pipeline {
     }
   }
 
-  #drop(staged: StagedStep): void {
+  #drop(staged: StagedStep<Member>): void {
     this.#remove(staged);
     for (const member of staged.whole) member.settle(staged.step, this.#drops.outcomeOf(staged.step));
   }
 
-  #remove(staged: StagedStep): void {
+  #remove(staged: StagedStep<Member>): void {
     this.#steps = this.#steps.filter((other) => other !== staged);
     this.#spare.push(this.#trim(staged.pages));
     this.#wake();

@@ -6,7 +6,7 @@ import type { PlacedTensor } from '../layout.js';
 import type { NonFiniteScan, Piece } from '../non-finite.js';
 import type { Page } from '../page-pool.js';
 import type { Segment, WirePlan } from '../wire-plan.js';
-import type { Member } from './member.js';
+import type { Part } from '../world/index.js';
 
 /** What the writers' commits say of a step; all say the same. */
 export interface StepKind {
@@ -14,23 +14,36 @@ export interface StepKind {
   readonly isSkipped: boolean;
 }
 
+/** What is kept of the bytes that a writer sends: what is not finite, and their digest. */
+interface Findings {
+  readonly nonFinite: NonFiniteScan;
+  digest: DigestValue;
+}
+
+/** Whose bytes a step is put together from: a writer, which has one part of it. */
+export interface Contributor extends Findings {
+  readonly part: Part;
+  /** How many bytes of its part of a step have arrived. */
+  arrivedOf(step: number): number;
+}
+
 /**
  * A step that is being received: the bytes of all writers, each where it belongs in the byte space of the whole step. Nobody
  * sees it before it is whole, and without its commit it leaves no trace.
  */
-export class StagedStep {
+export class StagedStep<Writer extends Contributor = Contributor> {
   readonly step: number;
   pages: readonly Page[];
   /** Folds it as it arrives, where that is possible. */
   ahead: FoldAhead | undefined;
   /** Whose part has begun, and whose is whole. */
-  readonly parts = new Set<Member>();
-  readonly whole = new Set<Member>();
+  readonly parts = new Set<Writer>();
+  readonly whole = new Set<Writer>();
   /** Of the parts that are whole: tensors that are not finite, and the first such element in words. */
   readonly nonFinite = new Set<PlacedTensor>();
   detail = '';
   /** Bytes of the parts that are still to be caught up. */
-  readonly #arrived = new Map<Member, number>();
+  readonly #arrived = new Map<Writer, number>();
   #digest = EMPTY_DIGEST;
   #kind: StepKind | undefined;
   /** Its byte space. */
@@ -64,7 +77,7 @@ export class StagedStep {
   }
 
   /** Takes bytes of a writer. Those of COPY_ONCE tensors that the run has already lie behind the pages and are dropped. */
-  take(target: number, data: Uint8Array, member: Member): void {
+  take(target: number, data: Uint8Array, member: Writer): void {
     this.#forEachPiece(target, data.length, (piece, at) => {
       const { page, address, length } = piece;
       page.arena.bytes(address, length).set(data.subarray(at, at + length));
@@ -91,7 +104,7 @@ export class StagedStep {
   }
 
   /** What has come of a writer's part counts no more: it comes again, and is folded as it comes. */
-  forget(member: Member): void {
+  forget(member: Writer): void {
     this.#arrived.delete(member);
   }
 
@@ -108,7 +121,7 @@ export class StagedStep {
   }
 
   /** A writer's part is whole. */
-  finish(member: Member, kind: StepKind): void {
+  finish(member: Writer, kind: StepKind): void {
     this.#kind = kind;
     this.parts.add(member);
     this.whole.add(member);
@@ -129,12 +142,6 @@ export class StagedStep {
       done += part;
     }
   }
-}
-
-/** What is kept of the bytes that a writer sends: what is not finite, and their digest. */
-interface Findings {
-  readonly nonFinite: NonFiniteScan;
-  digest: DigestValue;
 }
 
 /** Looks at a piece while it is in the cache, segment by segment. */

@@ -1,15 +1,9 @@
 import type { FloatDType } from '../../common/index.js';
-import { type DigestValue, EMPTY_DIGEST, mergeDigests, sameDigest } from '../digest.js';
+import { type DigestValue, EMPTY_DIGEST, mergeDigests, type StepDigest, sameDigest } from '../digest.js';
 import type { Member } from './member.js';
 
 /** Steps of which the digest is kept: a trainer that goes back further than that has lost more than its place. */
 const DIGEST_COUNT_MAX = 1_024;
-
-/** What is kept of a committed step: its digest, and the wire dtype that its bytes were in. */
-export interface StepDigest extends DigestValue {
-  readonly step: number;
-  readonly wireDType: FloatDType | undefined;
-}
 
 /** What was committed, to tell a step that is sent again from another one of the same number. */
 export class StepDigests {

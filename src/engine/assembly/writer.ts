@@ -121,7 +121,7 @@ export class Writer {
     if (this.#member?.stream === this) this.#member.stream = undefined;
   }
 
-  get #staged(): StagedStep | undefined {
+  get #staged(): StagedStep<Member> | undefined {
     const sink = this.#member?.receiving?.sink;
     return sink instanceof StagedStep ? sink : undefined;
   }

@@ -3,8 +3,7 @@ import { MESSAGE_BYTES_MAX, ShadowkeepError } from '../../common/index.js';
 import { takeOnlyTheWindow } from './grpc-internals.js';
 import { MessageScanner } from './message-scanner.js';
 import { refuseStream } from './refuse-stream.js';
-import type { Claim, Claimant } from './room.js';
-import type { Transport } from './transport.js';
+import type { Claim, Claimant, Room } from './room.js';
 
 /** Messages up to it need no claim: acks, questions, the chunks of a thousand writers. Each stream may hold a few. */
 export const SMALL_MESSAGE_BYTES = 16 << 10;
@@ -36,13 +35,28 @@ const PIECE_COST_BYTES = 256;
 /** Pieces up to it are copied, or a byte keeps the 64 KiB alive that it was read with. */
 const COPIED_BYTES_MAX = 1_024;
 
+/** What all streams have together. */
+export interface SharedBudget {
+  /** For messages on their way in, and for answers on their way out. */
+  readonly messages: Room;
+  readonly answers: Room;
+  /** Bytes that have come and are still in the buffers of streams. */
+  waitingBytes: number;
+  /** Sheds streams while there are too many of those. */
+  checkWaiting(): void;
+  /** A stream was ended for what it took from others. */
+  noteShed(why: string): void;
+  /** A stream has ended. */
+  forget(stream: ServerHttp2Stream): void;
+}
+
 /**
  * The bytes of one HTTP/2 stream. Node gives a connection's window back as data comes, so only a stream's window holds a
  * peer; and gRPC gathers a message, whatever its length, before anybody can say no. So this looks at the data before gRPC
  * does: it counts what waits, and claims room for a large message when it begins. Until there is, the stream is paused.
  */
 export class StreamMeter implements Claimant {
-  readonly #transport: Transport;
+  readonly #transport: SharedBudget;
   readonly #stream: ServerHttp2Stream;
   readonly connection: object;
   readonly #messageBytesMax: number;
@@ -66,7 +80,7 @@ export class StreamMeter implements Claimant {
   /** Whether gRPC wants data. */
   #isWanted = false;
 
-  constructor(transport: Transport, stream: ServerHttp2Stream, connection: object, messageBytesMax: number) {
+  constructor(transport: SharedBudget, stream: ServerHttp2Stream, connection: object, messageBytesMax: number) {
     this.#transport = transport;
     this.#stream = stream;
     this.connection = connection;

@@ -6,7 +6,7 @@ import { addSettings, guardStreams, onHttp2Server, streamOf } from './grpc-inter
 import { powerOfTwoWithin } from './power-of-two.js';
 import { refuseStream } from './refuse-stream.js';
 import { Room } from './room.js';
-import { SMALL_MESSAGE_BYTES, StreamMeter } from './stream-meter.js';
+import { type SharedBudget, SMALL_MESSAGE_BYTES, StreamMeter } from './stream-meter.js';
 import { Windows } from './windows.js';
 
 /** Fewer, larger DATA frames: 10 to 40 % on loopback. 16 MiB − 1 is the protocol's bound. */
@@ -43,7 +43,7 @@ export interface TransportOptions {
  * What the transport holds, in one budget: a quarter of it waits in the windows of streams, half is messages on their
  * way in, a quarter is answers on their way out. All of it is counted; who goes over is refused or ended, never a run.
  */
-export class Transport {
+export class Transport implements SharedBudget {
   readonly messages: Room;
   readonly answers: Room;
   readonly #windows: Windows | undefined;
