@@ -28,7 +28,8 @@ const doorOf = (folder: string): string =>
  */
 const PROGRAM = `
   import { planRead, RunTable } from ${doorOf('engine')};
-  import { decodeOpenRun, shadowWeightsDefinition, validatingOpenRun } from ${doorOf('wire')};
+  import { shadowWeightsDefinition } from ${doorOf('protocol')};
+  import { decodeOpenRun, validatingOpenRun } from ${doorOf('server/messages')};
   const { count, rank, text, nameChars, averages, patterns } = JSON.parse(process.env.LAYOUT);
   const end = (work) => { for (;;) { const { done, value } = work.next(); if (done) return value; } };
   const nameOf = (index) => text.repeat(nameChars).slice(0, nameChars - 6) + String(index).padStart(6, '0');

@@ -4,14 +4,17 @@ import { describe, expect, test } from 'vitest';
 
 // The ledger may have what the system has not: a container's limit, an address space. Only Linux has this way to say so.
 describe.runIf(process.platform === 'linux')('a system without memory', () => {
-  const door = fileURLToPath(new URL('../../dist/engine/index.js', import.meta.url));
+  const [door, averages] = ['engine', 'engine/averages'].map((folder) =>
+    fileURLToPath(new URL(`../../dist/${folder}/index.js`, import.meta.url)),
+  );
 
   /** Plenty for Node, little for arenas, which take some GiB of addresses each. */
   const ADDRESS_SPACE_KIB = 64_000_000;
 
   test('refuses a run like the ledger does, and what was reserved for it is free again', () => {
     const program = `
-      import { AVERAGE_DEFAULTS, RunTable } from ${JSON.stringify(door)};
+      import { AVERAGE_DEFAULTS } from ${JSON.stringify(averages)};
+      import { RunTable } from ${JSON.stringify(door)};
       const table = new RunTable(2 ** 50, 'simd');
       const averages = [{ ...AVERAGE_DEFAULTS, name: 'a', schedule: { kind: 'mean' } }];
       const open = (name, count) => {

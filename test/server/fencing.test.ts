@@ -87,7 +87,7 @@ class Life {
           'ABORTED',
           'GENERATION_FENCED',
           new RegExp(
-            `^generation ${this.generation + 1} of run "\\w+" has begun$|^generation ${this.generation} of run "\\w+" was fenced`,
+            `^generation ${this.generation + 1} of run "\\w+" has begun: |^generation ${this.generation} of run "\\w+" was fenced`,
           ),
         );
         return steps;
