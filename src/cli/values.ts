@@ -1,4 +1,4 @@
-import { quote } from '../common/index.js';
+import { isTarget, quote, TARGET_RULE } from '../common/index.js';
 import { UsageError } from './exit.js';
 import { formatBytesExact } from './format.js';
 
@@ -60,17 +60,11 @@ export function duration(flag: string, maxMs = Number.MAX_SAFE_INTEGER): ValuePa
   };
 }
 
-/** A name of gRPC's own kind, as `dns:///trainer:50051` or `unix:/run/shadowkeep.sock`. */
-const GRPC_NAME = /^(dns|ipv4|ipv6|unix|unix-abstract):./;
-const HOST_AND_PORT = /^(\[[\da-fA-F:.]+\]|[^\s:/[\]]+):(\d{1,5})$/;
-const PORT_MAX = 65_535;
-
-/** Where a service listens. A port that is missing would be gRPC's default, 443, where it is not. */
+/** Where a service listens. */
 export function target(flag: string): ValueParser<string> {
   return (text) => {
-    const port = Number(HOST_AND_PORT.exec(text)?.[2]);
-    if (GRPC_NAME.test(text) || (port >= 1 && port <= PORT_MAX)) return text;
-    throw new UsageError(`${flag} must be HOST:PORT with a port from 1 to ${PORT_MAX}, got ${quote(text)}`);
+    if (isTarget(text)) return text;
+    throw new UsageError(`${flag} ${TARGET_RULE}, got ${quote(text)}`);
   };
 }
 

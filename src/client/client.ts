@@ -1,4 +1,5 @@
 import type { ClientUnaryCall, requestCallback } from '@grpc/grpc-js';
+import { isTarget, quote, ShadowkeepError, TARGET_RULE } from '../common/index.js';
 import type {
   AddAverageResponse__Output,
   DeleteRunResponse__Output,
@@ -42,9 +43,13 @@ const SERVICE_WAIT_MS = 60_000;
 
 /**
  * A client of the service at `target`, HOST:PORT. Connects with its first call; reads have a connection of their own, so that
- * one that is not consumed fills its own window and no trainer's.
+ * one that is not consumed fills its own window and no trainer's. Throws INVALID_FIELD for a target without a port.
  */
 export function connect(target: string, options: ConnectOptions = {}): ShadowkeepClient {
+  if (!isTarget(target)) {
+    const problem = `target ${TARGET_RULE}, got ${quote(target)}`;
+    throw new ShadowkeepError('INVALID_FIELD', problem, { metadata: { field: 'target' } });
+  }
   return new ShadowkeepClient(createStub(target), createStub(target), options);
 }
 

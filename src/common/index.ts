@@ -18,4 +18,5 @@ export { checkAverageName, checkPrintable, checkRunName, checkTensorName, namePa
 export { escapeUnprintable, isPrintable } from './printable.js';
 export { alignedBytes, elementCount, roundUp } from './shape.js';
 export { toEnd } from './slices.js';
+export { isTarget, TARGET_RULE } from './target.js';
 export { createWaiter, type Waiter } from './waiter.js';

@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { averageEma, averageMean, ShadowkeepError } from '../../src/client/index.js';
+import { averageEma, averageMean, connect, ShadowkeepError } from '../../src/client/index.js';
 import { expectedEma, randomNumbers } from '../support/expected-ema.js';
 import { asF32, connectTo, f32, failureOf, startPeer, startService } from './support.js';
 
@@ -88,6 +88,15 @@ describe('push and read', () => {
     expect(() => run.update(1, { w: f32(1, 2) })).toThrow('tensor "w" has 8 bytes, BF16 of shape [2] needs 4');
     await run.close();
     expect(asF32((await client.getShadow({ run: 'r' })).tensors.get('w')?.data)).toEqual([1, 2]);
+  });
+
+  test('a target without a port is refused before it is dialled', () => {
+    expect(() => connect('127.0.0.1')).toThrow(
+      expect.objectContaining({
+        reason: 'INVALID_FIELD',
+        message: 'target must be HOST:PORT with a port from 1 to 65535, got "127.0.0.1"',
+      }),
+    );
   });
 
   test('without checksums too', async () => {

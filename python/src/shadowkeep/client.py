@@ -30,6 +30,7 @@ from .shadow import Shadow
 from .snapshots import Snapshots
 from .stream import STALL_SECONDS_MAX
 from .stub import Stub
+from .target import checked_target
 
 WAIT_SECONDS_DEFAULT = 60.0
 RECONNECT_SECONDS_DEFAULT = 60.0
@@ -58,6 +59,7 @@ def connect(
 
     Raises:
         ImportError: `checksums=True`, and no package computes them.
+        ValueError: `target` has no port, or one out of range.
     """
     return Client(target, checksums=checksums, timeout=timeout, reconnect_timeout=reconnect_timeout)
 
@@ -77,8 +79,8 @@ class Client(NotCopied):
         timeout: float = 60.0,
         reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
     ) -> None:
+        self.target = checked_target(target)
         keep_freed_blocks()
-        self.target = target
         self._checksum = find_checksum(checksums)
         self._timeout = positive("timeout", timeout)
         self._reconnect_timeout = not_negative("reconnect_timeout", reconnect_timeout)
