@@ -121,3 +121,30 @@ def test_steps_that_are_no_integers_are_refused_by_the_call(client: Client, run_
         with pytest.raises(ValueError, match="step must be from 0 to"):
             ema.update(2**53)
         assert ema.step == 1
+
+
+def test_an_average_that_is_coarser_than_its_weights_is_said(client: Client, run_name: str) -> None:
+    model = nn.Linear(4, 2).double()
+    rules = [averages.timm_v3(), averages.textbook(decay=0.5, precision="F64")]
+    with EMA(model, client, run=run_name, averages=rules) as ema:
+        with pytest.warns(RuntimeWarning, match=r"float64 weights .*'timm-v3'.*float32.*precision=\"F64\"") as said:
+            ema.register()
+        assert "textbook" not in str(said[0].message)
+
+
+@pytest.mark.parametrize(
+    ("model", "rule"),
+    [
+        (nn.Linear(4, 2), averages.timm_v3()),
+        (nn.Linear(4, 2).double(), averages.timm_v3(precision="F64")),
+        (nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 2).double()), averages.timm_v3(exclude=["1.*"])),
+        (nn.Sequential(nn.Linear(4, 2), nn.Linear(2, 2).double()), averages.timm_v3(include=["0.*"])),
+    ],
+)
+def test_nothing_is_said_of_averages_as_fine_as_their_weights(
+    client: Client, run_name: str, model: nn.Module, rule: Average
+) -> None:
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with EMA(model, client, run=run_name, averages=rule) as ema:
+            ema.register()

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, TypedDict
 
 from .. import wire
+from ..layout import name_matcher
 from . import checks
 
 StartName = Literal["ZEROS", "INITIAL", "FIRST"]
@@ -96,6 +97,11 @@ class Rule:
             raise ValueError("bias_correction is for constant decays that start from ZEROS")
         for field in ("include", "exclude"):
             object.__setattr__(self, field, checks.patterns(field, getattr(self, field)))
+
+    def takes(self, tensor: str) -> bool:
+        """Whether the filters let a tensor of that name be averaged."""
+        included = not self.include or any(name_matcher(pattern).fullmatch(tensor) for pattern in self.include)
+        return included and not any(name_matcher(pattern).fullmatch(tensor) for pattern in self.exclude)
 
     def to_message(self) -> wire.Average:
         """Return the rule as it travels. Raises ValueError for a start, precision, mode or unit that does not exist."""

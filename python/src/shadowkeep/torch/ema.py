@@ -19,7 +19,7 @@ from ..snapshots import Snapshots
 from .applying import AppliesAverages
 from .names import BuffersPolicy, FrozenPolicy
 from .opening import RunOpening
-from .options import Averages, OnBusy, OnFailure, Resume, buffers_of, default_average, flat_averages, one_of
+from .options import Averages, OnBusy, OnFailure, Resume, averages_of, buffers_of, flat_averages, one_of
 from .reading import AverageReader
 from .scale import LossScaler, ScaleWatch
 from .swap import WeightSwap
@@ -253,7 +253,7 @@ class EMA(AppliesAverages, NotCopied):
         self._units.reshard()
         pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies, self._names)
         self._swap.check_raw(pushed.tensors, f"register() of run {self.run!r}")
-        averages = self._averages or [default_average(self._decay, pushed.specs().values())]
+        averages = averages_of(self._averages, self._decay, pushed.specs())
         self._reader.averages = averages
         self._reader.policies = {named.name: named.policy for named in pushed.tensors}
         self._writer, self.step = self._opening.open(pushed, averages, step)

@@ -65,10 +65,25 @@ def flat_averages(averages: Averages) -> list[Average]:
     return flat
 
 
-def default_average(decay: float | None, specs: Iterable[TensorSpec]) -> Average:
-    """Return the average of a run for which none is given: the textbook class's."""
-    decay = DECAY_DEFAULT if decay is None else decay
-    return Average.ema("ema", decay=decay, start="INITIAL", precision=average_precision(specs))
+def averages_of(given: list[Average] | None, decay: float | None, specs: Mapping[str, TensorSpec]) -> list[Average]:
+    """Return the averages of a run: those that are given, or the textbook class's.
+
+    A RuntimeWarning where given ones take float64 weights in float32, as their peers do not. They are not made F64 in
+    silence: a run that exists has its precision.
+    """
+    if given is None:
+        decay = DECAY_DEFAULT if decay is None else decay
+        return [Average.ema("ema", decay=decay, start="INITIAL", precision=average_precision(specs.values()))]
+    wide = [name for name, spec in specs.items() if average_precision([spec]) == "F64"]
+    coarse = [rule.name for rule in given if rule.precision == "F32" and any(map(rule.takes, wide))]
+    if coarse:
+        warnings.warn(
+            f"float64 weights (as {wide[0]!r}) are averaged by {', '.join(map(repr, coarse))} in float32: "
+            'precision="F64" keeps their own dtype, for 8 bytes a parameter',
+            RuntimeWarning,
+            stacklevel=3,
+        )
+    return given
 
 
 def buffers_of(averages: Sequence[Average], model: nn.Module) -> BuffersPolicy:
