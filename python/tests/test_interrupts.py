@@ -12,9 +12,10 @@ from support import ROOT, Server
 # An exception is raised at the n-th call or return of a function, in our code, grpcio's or threading's, for many n:
 # there the interpreter looks for signals.
 SCRIPT = """
-import faulthandler, signal, sys, time, warnings
+import faulthandler, sys, time, warnings
 import torch
 import shadowkeep
+from interrupter import interrupted
 from shadowkeep.torch import EMA
 
 target, run_name, member = sys.argv[1:]
@@ -26,27 +27,8 @@ ema.register()
 ema.update()
 ema.flush()
 
-class Interrupt(BaseException):
-    pass
-
 PLACES = ("/grpc/", "/shadowkeep/", "/threading.py", "/contextlib.py")
-def interrupted(call, at):
-    seen = 0
-    def trace(frame, event, arg):
-        nonlocal seen
-        if event != "c_call" and any(place in frame.f_code.co_filename for place in PLACES):
-            seen += 1
-            if seen == at:
-                sys.setprofile(None)
-                raise Interrupt
-    sys.setprofile(trace)
-    try:
-        call()
-    except Interrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-    return seen >= at
+EVENTS = ("call", "return", "c_return", "c_exception")
 
 def read():
     with ema.average_parameters():
@@ -66,7 +48,7 @@ members = {"read": read, "get_run": lambda: client.get_run(run_name), "watch": w
                                            [shadowkeep.Average.mean("m")], incarnation=str(time.time())).open_stream()}
 at, tries, worked = 1, 0, 0
 warnings.simplefilter("ignore")
-while interrupted(members[member], at):
+while interrupted(members[member], at, PLACES, EVENTS):
     tries += 1
     if ema.applied:
         ema.restore()
@@ -94,7 +76,11 @@ print("done")
 @pytest.mark.parametrize("member", ["read", "get_run", "watch", "train", "open"])
 def test_an_interrupt_at_any_place(server: Server, run_name: str, member: str) -> None:
     pytest.importorskip("torch", reason="torch is not installed")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT / "python" / "src"), "GRPC_VERBOSITY": "NONE"}
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(str(ROOT / "python" / part) for part in ("src", "tests")),
+        "GRPC_VERBOSITY": "NONE",
+    }
     command = [sys.executable, "-c", SCRIPT, server.target, run_name, member]
     ended = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert (ended.returncode, ended.stdout) == (0, "done\n"), ended.stderr

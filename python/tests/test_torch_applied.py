@@ -6,10 +6,10 @@ import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
-from types import FrameType
 from typing import Any
 
 import pytest
+from interrupter import interrupted
 from support import ROOT, Server
 
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: the PyTorch adapter is not tested")
@@ -108,32 +108,8 @@ def test_models_that_share_only_what_is_frozen_do_not_concern_each_other(client:
 
 # What applies and restores.
 PLACES = ("/torch/applying.py", "/torch/swap.py", "/torch/putback.py", "/torch/load.py", "/contextlib.py")
-
-
-class Interrupt(BaseException):
-    pass
-
-
-def interrupted(call: Callable[[], None], at: int) -> bool:
-    """Raise at the n-th place where Python looks for signals: before a function's first line, after a built-in."""
-    seen = 0
-
-    def trace(frame: FrameType, event: str, arg: object) -> None:
-        nonlocal seen
-        if event in ("call", "c_return") and frame.f_code.co_filename.endswith(PLACES):
-            seen += 1
-            if seen == at:
-                sys.setprofile(None)
-                raise Interrupt
-
-    sys.setprofile(trace)
-    try:
-        call()
-    except Interrupt:
-        return True
-    finally:
-        sys.setprofile(None)
-    return seen >= at
+# Before a function's first line, after a built-in.
+EVENTS = ("call", "c_return")
 
 
 # Where Python finalizes a generator an exception goes no further.
@@ -149,7 +125,7 @@ def test_an_interrupt_at_any_place_leaves_the_raw_weights(client: Client, run_na
                 pass
 
         at = 1
-        while interrupted(evaluate, at):
+        while interrupted(evaluate, at, PLACES, EVENTS):
             assert not ema.applied, at
             assert torch.equal(weights(model), raw), at
             at += 1
