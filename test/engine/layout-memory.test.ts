@@ -65,10 +65,17 @@ const PROGRAM = `
     }
     return run;
   };
+  // The least of many: on a busy machine, threads that sweep and compile let go of what they hold much later.
   const heap = async () => {
-    for (let turn = 0; turn < 3; turn++) { gc(); await new Promise(setImmediate); }
-    const { heapUsed, arrayBuffers } = process.memoryUsage();
-    return heapUsed + arrayBuffers;
+    let least = Infinity;
+    for (let turn = 0, since = 0; since < 10 && turn < 100; turn++, since++) {
+      gc();
+      await new Promise((done) => setTimeout(done, 5));
+      const { heapUsed, arrayBuffers } = process.memoryUsage();
+      if (heapUsed + arrayBuffers < 0.999 * least) since = 0;
+      least = Math.min(least, heapUsed + arrayBuffers);
+    }
+    return least;
   };
   // Another one first, which stays: code is compiled.
   await open('before');
