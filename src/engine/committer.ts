@@ -82,8 +82,7 @@ export class Committer implements PipelineRun {
 
   /** What `restore` needs. */
   get state(): Pick<RunState, 'answeredStep' | 'digests'> {
-    const refused = this.#refusedStep === undefined ? {} : { answeredStep: this.#refusedStep };
-    return { ...refused, digests: this.digests.state };
+    return { answeredStep: this.#refusedStep, digests: this.digests.state };
   }
 
   /** Puts a saved state in place of the empty one. */

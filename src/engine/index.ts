@@ -15,5 +15,5 @@ export { RunTable } from './run-table.js';
 export { copiedTensorsOf, tensorsOf } from './tables.js';
 export { choiceOf, chooseTensors, idlePatternOf, isFiltered } from './tensor-filter.js';
 export type { Policy, TensorSpec } from './tensor-spec.js';
-export type { Reader, Shadow, Version } from './version.js';
+export type { AverageState, Reader, Shadow, Version } from './version.js';
 export { BoxList } from './world/index.js';

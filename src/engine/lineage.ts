@@ -7,7 +7,7 @@ const INCARNATION_COUNT_MAX = 1_024;
 export interface LineageState {
   readonly generation: number;
   /** The one that created the run; a lineage that was kept by an older server has none. */
-  readonly firstGeneration?: number;
+  readonly firstGeneration: number | undefined;
   /** Of the present generation. */
   readonly writers: number;
   readonly incarnations: readonly (readonly [string, number])[];
@@ -100,7 +100,7 @@ export class Lineage {
     writers: number,
     incarnations: LineageState['incarnations'],
   ): LineageState {
-    return { generation, ...(firstGeneration === undefined ? {} : { firstGeneration }), writers, incarnations };
+    return { generation, firstGeneration, writers, incarnations };
   }
 
   #otherWriters(writers: number): ShadowkeepError {

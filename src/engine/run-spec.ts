@@ -73,7 +73,7 @@ export interface RunOptions {
 export interface RunState extends LineageState {
   readonly step: number | undefined;
   /** The newest step that was rejected or dropped after `step`. */
-  readonly answeredStep?: number;
+  readonly answeredStep: number | undefined;
   /** One for each present average. */
   readonly averages: readonly AverageState[];
   /** The present cadence, where snapshots are kept. */

@@ -187,7 +187,7 @@ export class RunVersions {
   }
 
   /** What `restore` needs, as of the head. */
-  get state(): Omit<RunState, keyof LineageState | 'digests'> {
+  get state(): Omit<RunState, keyof LineageState | 'answeredStep' | 'digests'> {
     const { step, shadows, snapshots } = this.head;
     return {
       step,

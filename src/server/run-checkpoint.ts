@@ -1,35 +1,30 @@
-import { assert, DTYPE_BYTES } from '../common/index.js';
+import { assert, DTYPE_BYTES, quote } from '../common/index.js';
 import {
   copiedTensorsOf,
   type PlacedTensor,
   type Plane,
   type Run,
-  type RunState,
   type RunTable,
   readElements,
   tensorsOf,
   type Version,
   writeElements,
 } from '../engine/index.js';
-import { completeOpenRun } from '../protocol/index.js';
-import type { CheckpointContent, CheckpointPart, CheckpointPartReader, OpenedCheckpoint } from '../storage/index.js';
 import {
-  averageMessage,
-  retentionMessage,
-  snapshotsMessage,
-  tensorMessage,
-  validateOpenRun,
-} from './messages/index.js';
+  type CheckpointContent,
+  type CheckpointPart,
+  type CheckpointPartReader,
+  damagedFile,
+  type OpenedCheckpoint,
+} from '../storage/index.js';
+import { averageMessage, retentionMessage, snapshotsMessage, tensorMessage } from './messages/index.js';
+import { readSavedOpenRun } from './saved-open-run.js';
+import { readSavedRun, type SavedRun } from './saved-run.js';
 
 /*
  * A run on disk: one part per table, in the table's own dtype (`average-0`, `average-1` …, `copied`, `snapshot-0` …), and
  * in the manifest's state the request that opened the run, the averages that it has now, and what they have been through.
  */
-interface SavedRun {
-  readonly open: object;
-  readonly averages: readonly object[];
-  readonly state: RunState;
-}
 
 /** Bytes moved between the arenas and a file at a time. */
 const PIECE_BYTES = 1 << 20;
@@ -59,19 +54,35 @@ export function checkpointContent(run: Run): CheckpointContent {
   return { step: run.committedStep, state: saved, parts: partsOf(run).map(toFile) };
 }
 
-/** The run that a checkpoint holds, restored into the table. Throws when the checkpoint does not fit its own state. */
+/**
+ * The run that a checkpoint holds, restored into the table. Throws StorageError DAMAGED or TOO_NEW when the checkpoint does
+ * not fit its own state, MEMORY_EXHAUSTED.
+ */
 export async function restoreRun(table: RunTable, name: string, checkpoint: OpenedCheckpoint): Promise<Run> {
-  const saved = checkpoint.state as SavedRun;
-  const { spec } = validateOpenRun(completeOpenRun(saved.open));
-  if (spec.name !== name)
-    throw new Error(`${checkpoint.path} is of run ${spec.name}, it lies in the folder of ${name}`);
-  const present = completeOpenRun({ ...saved.open, averages: saved.averages, snapshots: undefined });
-  const { run } = table.open(spec, validateOpenRun(present).spec.averages);
+  const { path } = checkpoint;
+  const saved = readSavedRun(checkpoint.state, checkpoint.step, path);
+  const { spec, averages } = readSavedOpenRun(saved, name, path);
+  const { run } = table.open(spec, averages);
   run.restore(saved.state);
   const parts = partsOf(run);
-  assert(parts.length === checkpoint.parts.length, `${checkpoint.path} has a part for each table`);
+  checkParts(parts, checkpoint);
   for (const [index, part] of checkpoint.parts.entries()) await restorePart(parts[index], part);
   return run;
+}
+
+/** The files hold the tensors that the state declares, in its order. */
+function checkParts(parts: readonly Part[], { parts: files, path }: OpenedCheckpoint): void {
+  const expected = parts.map(toFile).flatMap(linesOf);
+  const found = files.flatMap(linesOf);
+  const index = expected.findIndex((line, at) => line !== found[at]);
+  if (index < 0 && expected.length === found.length) return;
+  const at = index < 0 ? expected.length : index;
+  const problem = `it has ${found[at] ?? 'nothing more'} where its state has ${expected[at] ?? 'nothing more'}`;
+  throw damagedFile(path, problem);
+}
+
+function linesOf({ name, tensors }: Pick<CheckpointPart, 'name' | 'tensors'>): string[] {
+  return [`the part ${name}`, ...tensors.map((tensor) => `${quote(tensor.name)} ${tensor.dtype} [${tensor.shape}]`)];
 }
 
 function partsOf({ head, layout }: Run): Part[] {

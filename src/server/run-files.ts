@@ -17,6 +17,7 @@ import {
 } from '../storage/index.js';
 import type { RunActivity } from './run-activity.js';
 import { checkpointContent, restoreRun } from './run-checkpoint.js';
+import { readSavedLineage } from './saved-run.js';
 
 export interface LoadedRun {
   readonly run: string;
@@ -144,7 +145,8 @@ export class RunFiles {
     const checkpoint = await openCheckpoint(this.#dataDir, name);
     if (checkpoint === undefined) return undefined;
     try {
-      const lineage = (await readLineage(this.#dataDir, name)) as LineageState | undefined;
+      const kept = await readLineage(this.#dataDir, name);
+      const lineage = kept && readSavedLineage(kept.lineage, kept.path);
       const run = await restoreRun(service.table, name, checkpoint);
       if (lineage !== undefined && lineage.generation > run.generation) run.restoreLineage(lineage);
       service.activity(run).durableStep = run.committedStep;

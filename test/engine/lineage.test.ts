@@ -61,9 +61,9 @@ describe('a lineage', () => {
     attach(copy, 'c', 0);
     expect([lineage.firstGeneration, copy.firstGeneration, copy.generation]).toEqual([1, 1, 4]);
     const older = newLineage();
-    older.restore({ generation: 1, writers: 1, incarnations: [['a', 1]] });
+    older.restore({ generation: 1, firstGeneration: undefined, writers: 1, incarnations: [['a', 1]] });
     attach(older, 'b', 0);
-    expect([older.firstGeneration, 'firstGeneration' in older.state]).toEqual([undefined, false]);
+    expect([older.firstGeneration, older.state.firstGeneration]).toEqual([undefined, undefined]);
   });
 
   test('names of lives that are names of other things are lives', () => {

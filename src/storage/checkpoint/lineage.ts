@@ -29,8 +29,14 @@ export async function writeLineage(dataDir: string, run: string, lineage: unknow
   await writeFileAtomic(path, bytes, { overwrite: true, mode: PRIVATE_FILE_MODE });
 }
 
+/** A lineage that was kept, and the file that it is in. */
+export interface KeptLineage {
+  readonly path: string;
+  readonly lineage: unknown;
+}
+
 /** The lineage that was kept last; undefined: none was. @throws StorageError DAMAGED, TOO_NEW, UNSAFE_PATH, IO */
-export async function readLineage(dataDir: string, run: string): Promise<unknown> {
+export async function readLineage(dataDir: string, run: string): Promise<KeptLineage | undefined> {
   const path = join(await runDirectory(dataDir, run), LINEAGE_NAME);
   if ((await lookAt(path)) === undefined) return undefined;
   const handle = await openToRead(path, { followLinks: false });
@@ -41,7 +47,7 @@ export async function readLineage(dataDir: string, run: string): Promise<unknown
     }
     const fields = parseSealed(await readExactly(handle, path, 0, size), path, LINEAGE_FORMAT, LINEAGE_VERSION);
     if (fields['run'] !== run) throw damagedFile(path, `it belongs to run ${String(fields['run'])}`);
-    return fields['lineage'];
+    return { path, lineage: fields['lineage'] };
   } finally {
     await handle.close();
   }
