@@ -253,12 +253,6 @@ export class Run {
     this.#writersOf(writer)?.forget(writer);
   }
 
-  /** Both at once. */
-  closeWriter(writer: Writer): void {
-    this.leaveWriter(writer);
-    this.forgetWriter(writer);
-  }
-
   /** Undefined: the writer may send a step. Otherwise it is too far ahead of the others; ask again afterwards. */
   admission(writer: Writer, step: number): Promise<void> | undefined {
     const pipeline = this.#writersOf(writer)?.pipeline;

@@ -106,6 +106,12 @@ export async function skip(run: Run, writer: Writer, step: number): Promise<Comm
   return await commit(run, writer, step, 0, { isSkipped: true });
 }
 
+/** A stream ends, and what it has left behind is freed. */
+export function closeWriter(run: Run, writer: Writer): void {
+  run.leaveWriter(writer);
+  run.forgetWriter(writer);
+}
+
 /** Pushes one step through a stream of its own. */
 export async function push(
   run: Run,
@@ -118,7 +124,7 @@ export async function push(
     if (space.length > 0) writer.stage(step, 0, space);
     return (await commit(run, writer, step, space.length, { isInitial: options.initial ?? false })).state;
   } finally {
-    run.closeWriter(writer);
+    closeWriter(run, writer);
   }
 }
 

@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { randomBits } from '../kernels/elements.js';
 import {
   attach,
+  closeWriter,
   commit,
   ema,
   f32,
@@ -76,7 +77,7 @@ describe(`a step that is folded as it arrives, seed ${SEED}`, () => {
     const writer = openWriter(run);
     writer.stage(100, 0, space(weights[0]!).subarray(0, 8_000));
     expect(readAll(run).equals(before)).toBe(true);
-    run.closeWriter(writer);
+    closeWriter(run, writer);
     expect(readAll(run).equals(before)).toBe(true);
     await push(run, 100, space(weights[0]!));
     const expected = Math.fround(

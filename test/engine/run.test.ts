@@ -2,6 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { ShadowkeepError } from '../../src/common/index.js';
 import {
   attach,
+  closeWriter,
   commit,
   ema,
   f32,
@@ -52,7 +53,7 @@ describe('generations', () => {
     await expect(commit(run, old, 1, 64)).rejects.toSatisfy(refusal('GENERATION_FENCED', /generation 2/));
     expect(run.memory.stagingBytes).toBe(0);
     await push(run, 1, step(3));
-    run.closeWriter(old);
+    closeWriter(run, old);
     expect({ step: run.committedStep, value: f32At(readAll(run), 1) }).toEqual({ step: 1, value: [3] });
   });
 
@@ -82,7 +83,7 @@ describe('memory', () => {
     const { run, ledger } = makeRun(tensors, [mean('a'), mean('b'), mean('c', 'F64')], {}, neededBytes);
     const writer = openWriter(run);
     expect(ledger.freeBytes).toBe(0);
-    run.closeWriter(writer);
+    closeWriter(run, writer);
     expect(run.delete()).toBe(neededBytes);
     expect(ledger.usedBytes).toBe(0);
   });

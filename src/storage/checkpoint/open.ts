@@ -4,12 +4,7 @@ import type { SafetensorsReader } from '../safetensors/reader.js';
 import { listCheckpoints, runDirectory } from './layout.js';
 import type { ManifestFile } from './manifest.js';
 import { TensorChecksums } from './tensor-checksums.js';
-import { closeAll, type VerifiedCheckpoint, verifyCheckpoint } from './verify.js';
-
-export interface OpenCheckpointOptions {
-  /** When the newest checkpoint is damaged take the newest whole one, an older state of the run. Default false. */
-  allowFallback?: boolean;
-}
+import { closeAll, verifyCheckpoint } from './verify.js';
 
 export interface CheckpointPartReader {
   /** As it was given to `writeCheckpoint`. */
@@ -33,8 +28,6 @@ export interface OpenedCheckpoint {
   state: unknown;
   /** In the order in which they were written. */
   parts: CheckpointPartReader[];
-  /** What is wrong with newer checkpoints that were passed over (`allowFallback`), newest first. */
-  passedOver: StorageError[];
   close(): Promise<void>;
 }
 
@@ -44,34 +37,15 @@ export interface OpenedCheckpoint {
  *
  * @throws StorageError DAMAGED, TOO_NEW, UNSAFE_PATH, IO; ShadowkeepError INVALID_NAME
  */
-export async function openCheckpoint(
-  dataDir: string,
-  run: string,
-  options: OpenCheckpointOptions = {},
-): Promise<OpenedCheckpoint | undefined> {
-  const passedOver: StorageError[] = [];
-  for (const checkpoint of await listCheckpoints(await runDirectory(dataDir, run))) {
-    try {
-      const verified = await verifyCheckpoint(checkpoint.path, run, checkpoint);
-      return present(verified, checkpoint.path, passedOver);
-    } catch (error) {
-      if (!(error instanceof StorageError) || error.code !== 'DAMAGED') throw error;
-      if (options.allowFallback !== true) throw error;
-      passedOver.push(error);
-    }
-  }
-  if (passedOver[0] !== undefined) throw passedOver[0];
-  return undefined;
-}
-
-function present(verified: VerifiedCheckpoint, path: string, passedOver: StorageError[]): OpenedCheckpoint {
-  const { manifest, readers } = verified;
+export async function openCheckpoint(dataDir: string, run: string): Promise<OpenedCheckpoint | undefined> {
+  const [newest] = await listCheckpoints(await runDirectory(dataDir, run));
+  if (newest === undefined) return undefined;
+  const { manifest, readers } = await verifyCheckpoint(newest.path, run, newest);
   return {
-    path,
+    path: newest.path,
     step: manifest.step,
     state: manifest.state,
     parts: manifest.files.map((file, index) => partReader(file, readers[index]!)),
-    passedOver,
     close: () => closeAll(readers),
   };
 }

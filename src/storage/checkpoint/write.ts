@@ -19,7 +19,7 @@ import { TensorChecksums } from './tensor-checksums.js';
 import { closeAll, verifyCheckpoint } from './verify.js';
 
 /** With two, a checkpoint that rots on the disk is not the only one. */
-export const CHECKPOINTS_KEPT_MIN = 2;
+export const CHECKPOINT_COUNT_KEPT = 2;
 
 export interface CheckpointPart {
   /** Names the part, and its file: letters, digits, ".", "_" and "-", at most 128; unique also without case. */
@@ -35,8 +35,6 @@ export interface CheckpointContent {
   /** Any JSON value: it comes back as it was. */
   state: unknown;
   parts: readonly CheckpointPart[];
-  /** Checkpoints of the run to keep, this one included. Default and minimum 2. */
-  keep?: number;
 }
 
 export interface WrittenCheckpoint {
@@ -70,10 +68,10 @@ export async function writeCheckpoint(
     await rm(building, { recursive: true, force: true }).catch(() => undefined);
     throw error;
   }
-  return { path: place.path, bytes, cleanupError: await cleanUp(runDir, content.keep ?? CHECKPOINTS_KEPT_MIN) };
+  return { path: place.path, bytes, cleanupError: await cleanUp(runDir) };
 }
 
-function checkContent({ step, parts, keep }: CheckpointContent): void {
+function checkContent({ step, parts }: CheckpointContent): void {
   const names = new Set<string>();
   for (const { name } of parts) {
     checkRunName(name, 'part');
@@ -81,7 +79,6 @@ function checkContent({ step, parts, keep }: CheckpointContent): void {
     names.add(name.toLowerCase());
   }
   assert(step === undefined || (Number.isSafeInteger(step) && step >= 0), 'a step is a whole number');
-  assert(keep === undefined || keep >= CHECKPOINTS_KEPT_MIN, `at least ${CHECKPOINTS_KEPT_MIN} checkpoints are kept`);
 }
 
 async function prepare(dataDir: string, run: string, step: number | undefined) {
@@ -155,9 +152,9 @@ async function publish(building: string, runDir: string, place: CheckpointDirect
   await syncDirectory(runDir);
 }
 
-async function cleanUp(runDir: string, keep: number): Promise<StorageError | undefined> {
+async function cleanUp(runDir: string): Promise<StorageError | undefined> {
   try {
-    await removeOlder(runDir, keep);
+    await removeOlder(runDir, CHECKPOINT_COUNT_KEPT);
     await removeLeftovers(runDir);
     return undefined;
   } catch (error) {

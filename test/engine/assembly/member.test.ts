@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Run } from '../../../src/engine/index.js';
-import { ema, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
+import { closeWriter, ema, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
 import { rowShards, Team } from './team.js';
 
 const SHAPE = [4, 16] as const;
@@ -26,7 +26,7 @@ describe('a second stream of a writer', () => {
     expect(team.failures).toEqual([[0, 'STREAM_REPLACED']]);
     expect(() => old!.stage(2, 48, Buffer.alloc(16))).toThrow('writer 0 of run "r" came back on another stream');
     // What the old one leaves behind is the new one's now.
-    run.closeWriter(old!);
+    closeWriter(run, old!);
     expect(taken).toMatchObject({ isReady: true, step: 2, receivedBytes: 48 });
     team.send(0, 2, step(3), 48);
     void team.commit(0, 2);
@@ -73,7 +73,7 @@ describe('a writer that comes back', () => {
     await team.pushAll(1, step(1));
     const outcome = team.push(1, 2, step(3));
     team.send(0, 2, step(9), 0, 48);
-    run.closeWriter(team.writers[0]!);
+    closeWriter(run, team.writers[0]!);
     expect(run.staging).toEqual({ step: 2, receivedBytes: 128 });
     expect(team.reopen(0)).toMatchObject({ step: undefined, receivedBytes: 0 });
     await team.push(0, 2, step(3));
@@ -104,9 +104,9 @@ describe('a writer that comes back', () => {
     await team.pushAll(1, step(1));
     void team.push(0, 2, step(9));
     team.send(1, 2, step(9), 0, 48);
-    run.closeWriter(team.writers[0]!);
+    closeWriter(run, team.writers[0]!);
     expect(run.memory.stagingBytes).toBeGreaterThan(0);
-    run.closeWriter(team.writers[1]!);
+    closeWriter(run, team.writers[1]!);
     expect(run.memory).toMatchObject({ stagingBytes: 0, pinnedBytes: 0 });
     expect(run.writerStates.map(({ isConnected, stepBytes }) => ({ isConnected, stepBytes }))).toEqual(
       Array(2).fill({ isConnected: false, stepBytes: 0 }),

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
 import { BoxList, type Writer } from '../../../src/engine/index.js';
-import { attach, makeRun, mean, refusal, tensor } from '../fixtures.js';
+import { attach, closeWriter, makeRun, mean, refusal, tensor } from '../fixtures.js';
 import { box } from '../world/naive.js';
 
 /** More tensors than one slice of the proof takes. */
@@ -42,7 +42,7 @@ test('all are ready when their boxes are proved, and not before', () => {
 
 test('a writer that leaves meanwhile takes its boxes along; when it comes back, all are ready', () => {
   const { run, failures, opening, first, work } = setUp();
-  run.closeWriter(first);
+  closeWriter(run, first);
   const last = finish(work);
   expect(last.isReady).toBe(false);
   expect(run.missingError(1)).toSatisfy(refusal('WRITERS_MISSING', /1 of 2 writers .*: 0$/));

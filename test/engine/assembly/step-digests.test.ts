@@ -3,7 +3,7 @@ import type { FloatDType } from '../../../src/common/index.js';
 import { StepDigests } from '../../../src/engine/assembly/index.js';
 import type { Member } from '../../../src/engine/assembly/member.js';
 import { Replays } from '../../../src/engine/assembly/step-digests.js';
-import { ema, f32, f32At, makeRun, push, readAll, refusal, space, tensor } from '../fixtures.js';
+import { closeWriter, ema, f32, f32At, makeRun, push, readAll, refusal, space, tensor } from '../fixtures.js';
 import { rowShards, Team } from './team.js';
 
 const SHAPE = [4, 16] as const;
@@ -112,7 +112,7 @@ describe('a step that was committed', () => {
       ),
     );
     expect(team.failures).toEqual([0, 1, 2].map((writer) => [writer, 'STEP_CONFLICT']));
-    for (const writer of team.writers) run.closeWriter(writer);
+    for (const writer of team.writers) closeWriter(run, writer);
     for (const writer of [0, 1, 2]) team.reopen(writer);
     expect(await team.pushAll(3, step(3))).toEqual(Array(3).fill('COMMITTED'));
     expect(f32At(readAll(run), 1)).toEqual([2.25]);

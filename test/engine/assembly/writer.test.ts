@@ -1,7 +1,19 @@
 import { describe, expect, test } from 'vitest';
 import { CHUNK_BYTES_MAX, type ShadowkeepError } from '../../../src/common/index.js';
 import type { Run, Writer } from '../../../src/engine/index.js';
-import { commit, ema, f32, f32At, makeRun, openWriter, readAll, refusal, space, tensor } from '../fixtures.js';
+import {
+  closeWriter,
+  commit,
+  ema,
+  f32,
+  f32At,
+  makeRun,
+  openWriter,
+  readAll,
+  refusal,
+  space,
+  tensor,
+} from '../fixtures.js';
 
 const STEP_BYTES = 128;
 const step = space(f32(...Array.from({ length: 32 }, (_, index) => index)));
@@ -94,7 +106,7 @@ test('a writer that ends frees its staging and leaves no trace', async () => {
   writer.stage(1, 0, step.subarray(0, 64));
   expect(run.memory.stagingBytes).toBeGreaterThan(0);
   const used = ledger.usedBytes;
-  run.closeWriter(writer);
+  closeWriter(run, writer);
   expect(run.memory).toMatchObject({ ...before, freeBytes: before.freeBytes + 4_096 });
   expect(() => writer.stage(1, 64, step.subarray(64))).toThrow('broken invariant');
   const second = openWriter(run);

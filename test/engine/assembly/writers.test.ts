@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { BoxList, type Writer } from '../../../src/engine/index.js';
 import type { Box } from '../../../src/engine/world/index.js';
-import { attach, drive, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
+import { attach, closeWriter, drive, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
 import { box } from '../world/naive.js';
 import { rowShards } from './team.js';
 
@@ -47,14 +47,14 @@ describe('the opening of the writers of a generation', () => {
     const again = open(0, whole, true, 'first');
     expect(failures).toEqual([[0, 'STREAM_REPLACED']]);
     run.leaveWriter(first);
-    run.closeWriter(again);
+    closeWriter(run, again);
     // Nobody is there: whoever comes is the writer, and who was it before is not any more, whatever the newer one does.
     const second = open(0, whole, true, 'second');
     const LATE = expect.toSatisfy(
       refusal('STREAM_REPLACED', /^writer 0 of run "r" was opened by another process since/),
     );
     expect(() => open(0, whole, true, 'first')).toThrow(LATE);
-    run.closeWriter(second);
+    closeWriter(run, second);
     expect(() => open(0, whole, true, 'first')).toThrow(LATE);
     expect(open(0, whole, true, 'second').isReady).toBe(true);
     expect(failures).toHaveLength(1);
@@ -63,9 +63,9 @@ describe('the opening of the writers of a generation', () => {
   test('a process that begins anew, with the same session or another, is no late one', () => {
     const { run, open } = makeOpener(1);
     const whole = [box([0, 0], [4, 16])];
-    for (let restart = 0; restart < 40; restart++) run.closeWriter(open(0, whole, false, `${restart}`));
+    for (let restart = 0; restart < 40; restart++) closeWriter(run, open(0, whole, false, `${restart}`));
     expect(() => open(0, whole, true, '30')).toThrow(expect.toSatisfy(refusal('STREAM_REPLACED', /another process/)));
-    run.closeWriter(open(0, whole, false, '30'));
+    closeWriter(run, open(0, whole, false, '30'));
     expect(open(0, whole, true, '30').isReady).toBe(true);
   });
 
@@ -84,7 +84,7 @@ describe('the opening of the writers of a generation', () => {
     expect(() => open(1, top!)).toThrow(expect.toSatisfy(refusal('BOX_OVERLAP', /element \[0,0\]/)));
     await expect(waiting.ready).rejects.toSatisfy(refusal('BOX_OVERLAP', /element \[0,0\]/));
     expect(failures).toEqual([[0, 'BOX_OVERLAP']]);
-    run.closeWriter(waiting);
+    closeWriter(run, waiting);
     expect({ used: ledger.usedBytes - used, staging: run.memory.stagingBytes }).toEqual({ used: 0, staging: 0 });
     const again = [open(0, top!), open(1, bottom!)];
     expect(again.every(({ isReady }) => isReady)).toBe(true);
@@ -133,7 +133,7 @@ describe('the opening of the writers of a generation', () => {
     expect(() => open(0, bottom!, true)).toThrow(expect.toSatisfy(refusal('BOXES_CHANGED', /^writer 0/)));
     const taken = open(0, top!, true);
     expect(failures).toEqual([[0, 'STREAM_REPLACED']]);
-    run.closeWriter(old);
+    closeWriter(run, old);
     open(1, bottom!);
     await taken.ready;
     expect(taken.isReady).toBe(true);

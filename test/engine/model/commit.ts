@@ -1,5 +1,6 @@
 import { expect } from 'vitest';
 import { ShadowkeepError } from '../../../src/common/index.js';
+import { closeWriter } from '../fixtures.js';
 import type { Commands } from './commands.js';
 import type { Random } from './random.js';
 import { type OpenReader, type OpenWriter, refusalOf, type Subject } from './subject.js';
@@ -98,7 +99,7 @@ export class Committer {
   private endStream(subject: Subject, { engine, failures }: OpenWriter): void {
     expect(failures.map(({ reason }) => reason)).toEqual(['STEP_CONFLICT']);
     expect(refusalOf(() => engine.stage(1, 0, Buffer.alloc(16)))?.reason).toBe('STEP_CONFLICT');
-    subject.run.closeWriter(engine);
+    closeWriter(subject.run, engine);
     subject.writer = undefined;
   }
 

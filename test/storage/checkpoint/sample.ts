@@ -36,8 +36,8 @@ async function* pieces(tensors: readonly TensorSpec[], seed: number): AsyncGener
 }
 
 /** Which sample the newest checkpoint of RUN is, after its state and every byte of it have been compared. */
-export async function readSample(dataDir: string, extraBytes = 0, options = {}): Promise<number | undefined> {
-  const checkpoint = await openCheckpoint(dataDir, RUN, options);
+export async function readSample(dataDir: string, extraBytes = 0): Promise<number | undefined> {
+  const checkpoint = await openCheckpoint(dataDir, RUN);
   if (checkpoint === undefined) return undefined;
   try {
     const expected = sampleContent(checkpoint.step!, extraBytes);
