@@ -1,4 +1,4 @@
-import { AVERAGE_DEFAULTS } from '../dist/engine/averages/index.js';
+import { AVERAGE_DEFAULTS } from '../dist/common/index.js';
 import { RunTable } from '../dist/engine/index.js';
 import { MovementMeter } from '../dist/engine/movement.js';
 import { createKernels } from '../dist/kernels/index.js';

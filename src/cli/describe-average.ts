@@ -1,24 +1,15 @@
-import { type AverageSpec, SCHEDULE_FIELDS, type ScheduleField } from '../client/index.js';
+import type { AverageSpec } from '../client/index.js';
+import { SCHEDULE_KINDS, type ScheduleKind, scheduleRow } from '../common/index.js';
 import { formatWeight } from './format.js';
-
-/** Schedules with an index n of their own, and those that go by the time t. */
-const INDEXED: ReadonlySet<ScheduleField | undefined> = new Set<ScheduleField>([
-  'ratio_warmup',
-  'inverse_power',
-  'exponential_ramp',
-  'half_life_fraction',
-  'annealed_momentum',
-  'cosine',
-]);
 
 /** An average's rule in words: `constant(decay 0.999), start FIRST, at updates 1, 11 …, precision F32`. */
 export function describeAverage(average: AverageSpec): string {
-  const schedule = SCHEDULE_FIELDS.find((field) => average[field] != null);
+  const schedule = SCHEDULE_KINDS.find((field) => average[field] != null);
   const words = [describeSchedule(average, schedule)];
   if (average.bias_correction) words.push('bias corrected');
   words.push(`start ${average.start}`, ...describeDelay(average), ...describeCadence(average));
   if (average.decay_unit === 'PER_STEP') words.push("per trainer's step");
-  if (INDEXED.has(schedule)) words.push(describeIndex(average));
+  if (schedule !== undefined && scheduleRow(schedule).isIndexed === true) words.push(describeIndex(average));
   words.push(`precision ${average.precision === 'F64' ? 'F64' : 'F32'}`);
   if (average.include?.length) words.push(`only ${average.include.join(' ')}`);
   if (average.exclude?.length) words.push(`without ${average.exclude.join(' ')}`);
@@ -26,7 +17,7 @@ export function describeAverage(average: AverageSpec): string {
   return words.join(', ');
 }
 
-function describeSchedule(average: AverageSpec, schedule: ScheduleField | undefined): string {
+function describeSchedule(average: AverageSpec, schedule: ScheduleKind | undefined): string {
   if (schedule === undefined) return 'unspecified';
   const parameters = Object.entries(average[schedule] ?? {})
     .filter(([name]) => schedule !== 'power_function' || name === 'gamma' || name === 'sigma_rel')

@@ -42,8 +42,6 @@ export {
   type InversePowerOptions,
   type PowerFunctionOptions,
   type RatioWarmupOptions,
-  SCHEDULE_FIELDS,
-  type ScheduleField,
 } from './averages/index.js';
 export { silenceTransportLog } from './channel.js';
 export { type ConnectOptions, connect, type ShadowkeepClient } from './client.js';

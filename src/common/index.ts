@@ -1,4 +1,20 @@
 export { assert, assertNever } from './assert.js';
+export {
+  AVERAGE_COUNTS,
+  AVERAGE_DEFAULTS,
+  type Bound,
+  biasProblem,
+  DECAY_UNITS,
+  DELAY_MODES,
+  INDEX_UNITS,
+  isWithin,
+  SCHEDULE_KINDS,
+  SCHEDULES,
+  type ScheduleKind,
+  STARTS,
+  scheduleRow,
+  snakeCase,
+} from './average-table.js';
 export { crc32c } from './crc32c.js';
 export {
   DTYPE_BYTES,

@@ -1,5 +1,4 @@
-import { type ErrorReason, type FloatDType, ShadowkeepError, toEnd } from '../../src/common/index.js';
-import { AVERAGE_DEFAULTS } from '../../src/engine/averages/index.js';
+import { AVERAGE_DEFAULTS, type ErrorReason, type FloatDType, ShadowkeepError, toEnd } from '../../src/common/index.js';
 import {
   type AverageSpec,
   type CommitOutcome,

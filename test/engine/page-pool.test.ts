@@ -1,6 +1,7 @@
 import { describe, expect, onTestFinished, test, vi } from 'vitest';
+import { AVERAGE_DEFAULTS } from '../../src/common/index.js';
 import { Arena, SKEW, SLOTS_ADDRESS } from '../../src/engine/arena.js';
-import { AVERAGE_DEFAULTS, type AverageSpec } from '../../src/engine/averages/index.js';
+import type { AverageSpec } from '../../src/engine/averages/index.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import { PagePool, type PageWant } from '../../src/engine/page-pool.js';
 import { RunTable } from '../../src/engine/run-table.js';

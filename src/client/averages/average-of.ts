@@ -1,8 +1,19 @@
-import type { Precision } from '../../common/index.js';
+import {
+  AVERAGE_DEFAULTS,
+  type DECAY_UNITS,
+  type DELAY_MODES,
+  type INDEX_UNITS,
+  type Precision,
+  type SCHEDULES,
+  type ScheduleKind,
+  type STARTS,
+  scheduleRow,
+  snakeCase,
+} from '../../common/index.js';
 import type { AverageSpec } from '../types.js';
 
 /** What a shadow is before the first folded update: 0, the registered weights, or the first update itself. */
-export type AverageStart = 'ZEROS' | 'INITIAL' | 'FIRST';
+export type AverageStart = (typeof STARTS)[number];
 
 /** What every average takes, whatever its schedule. `Average` in proto/shadowkeep/v1/types.proto explains each field. */
 export interface AverageOptions {
@@ -16,62 +27,54 @@ export interface AverageOptions {
    * Until then the shadow equals the newest weights (COPY_UNTIL, default; at the pushes that `every` folds, or at each
    * with COPY_EACH_UNTIL) or stays as it started (HOLD_UNTIL).
    */
-  delayMode?: 'COPY_UNTIL' | 'HOLD_UNTIL' | 'COPY_EACH_UNTIL' | undefined;
+  delayMode?: (typeof DELAY_MODES)[number] | undefined;
   /** Of the pushed updates i = 1, 2 … those with i modulo `every` = `everyOffset` are folded. Default: each. */
   every?: number | undefined;
   everyOffset?: number | undefined;
   /** PER_UPDATE (default): one decay for each fold. PER_STEP: one for each of the trainer's steps since the last fold. */
-  decayUnit?: 'PER_UPDATE' | 'PER_STEP' | undefined;
+  decayUnit?: (typeof DECAY_UNITS)[number] | undefined;
   /** n, the schedule's index, at the first folded update. Default 0. */
   firstIndex?: number | undefined;
   /** What n counts: folded updates (UPDATES, default), or all pushed ones after the delay (PUSHES). */
-  indexUnit?: 'UPDATES' | 'PUSHES' | undefined;
-  /** w_k = (1 − decay) / (1 − decay^k), for a constant decay or half-life that starts from ZEROS. Default false. */
+  indexUnit?: (typeof INDEX_UNITS)[number] | undefined;
+  /** w_k = (1 − decay) / (1 − decay^k), for a constant decay below 1 or a half-life, not from INITIAL. Default false. */
   biasCorrection?: boolean | undefined;
   /** Name patterns of the tensors that it averages, `*` matches any run of characters. Default: all. */
   include?: readonly string[] | undefined;
   exclude?: readonly string[] | undefined;
 }
 
-/** The proto's fields of the schedules: each average has one of them. */
-export const SCHEDULE_FIELDS = [
-  'constant',
-  'mean',
-  'half_life',
-  'ratio_warmup',
-  'inverse_power',
-  'exponential_ramp',
-  'half_life_fraction',
-  'annealed_momentum',
-  'cosine',
-  'power_function',
-  'half_life_ramp_up',
-] as const satisfies readonly (keyof AverageSpec)[];
+type ParametersOf<Kind extends ScheduleKind> = keyof (typeof SCHEDULES)[Kind]['parameters'];
 
-export type ScheduleField = (typeof SCHEDULE_FIELDS)[number];
+/** Options of an average whose schedule is of a kind: its parameters, and what every average takes. */
+type OptionsOf<Kind extends ScheduleKind> = AverageOptions & {
+  readonly [Name in ParametersOf<Kind>]?: number | undefined;
+};
 
-/** One schedule with its parameters, as in the proto. */
-export type Schedule = Pick<AverageSpec, ScheduleField>;
-
-/** The proto's average of a name, its options and its schedule. What is the default is left out. */
-export function averageOf(name: string, options: AverageOptions, schedule: Schedule): AverageSpec {
-  const { start = 'FIRST', precision = 'F32', delayUpdates = 0, delayMode = 'COPY_UNTIL' } = options;
-  const { every = 1, everyOffset = 0, decayUnit = 'PER_UPDATE', firstIndex = 0, indexUnit = 'UPDATES' } = options;
-  const { biasCorrection = false, include = [], exclude = [] } = options;
+/** The proto's average of a name and a schedule's kind. Parameters have their defaults; other defaults are left out. */
+export function averageOf<Kind extends ScheduleKind>(
+  name: string,
+  kind: Kind,
+  options: OptionsOf<Kind>,
+  inPlaceOf: Readonly<Record<string, number>> = {},
+): AverageSpec {
+  const given = options as Readonly<Record<string, unknown>>;
+  const { parameters } = scheduleRow(kind);
+  const said = Object.keys(inPlaceOf).length > 0 ? [] : Object.entries(parameters);
+  const schedule = said.map(([parameter, { default: fallback }]) => [parameter, given[parameter] ?? fallback]);
+  const fields = Object.entries(AVERAGE_DEFAULTS).filter(([field, fallback]) => {
+    const value = given[field];
+    if (value === undefined || (field === 'delayMode' && !options.delayUpdates)) return false;
+    return Array.isArray(value) ? value.length > 0 : value !== fallback;
+  });
   return {
     name,
-    start,
-    ...(precision === 'F32' ? {} : { precision }),
-    ...(delayUpdates === 0 ? {} : { delay_updates: delayUpdates }),
-    ...(delayUpdates === 0 || delayMode === 'COPY_UNTIL' ? {} : { delay_mode: delayMode }),
-    ...(every === 1 ? {} : { every }),
-    ...(decayUnit === 'PER_UPDATE' ? {} : { decay_unit: decayUnit }),
-    ...(include.length === 0 ? {} : { include: [...include] }),
-    ...(exclude.length === 0 ? {} : { exclude: [...exclude] }),
-    ...schedule,
-    ...(biasCorrection ? { bias_correction: true } : {}),
-    ...(firstIndex === 0 ? {} : { first_index: firstIndex }),
-    ...(indexUnit === 'UPDATES' ? {} : { index_unit: indexUnit }),
-    ...(everyOffset === 0 ? {} : { every_offset: everyOffset }),
+    start: options.start ?? AVERAGE_DEFAULTS.start,
+    ...messageOf(fields.map(([field]) => [field, given[field]])),
+    [kind]: { ...messageOf(schedule), ...messageOf(Object.entries(inPlaceOf)) },
   };
+}
+
+function messageOf(fields: readonly (readonly unknown[])[]): object {
+  return Object.fromEntries(fields.map(([field, value]) => [snakeCase(String(field)), value]));
 }

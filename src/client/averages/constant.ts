@@ -11,8 +11,7 @@ export interface EmaOptions extends AverageOptions {
  * initial weights: start from INITIAL, and `pushInitial`. `name` is unique in the run.
  */
 export function averageEma(name: string, options: EmaOptions): AverageSpec {
-  const { decay, ...common } = options;
-  return averageOf(name, common, { constant: { decay } });
+  return averageOf(name, 'constant', options);
 }
 
 export interface HalfLifeOptions extends AverageOptions {
@@ -22,11 +21,10 @@ export interface HalfLifeOptions extends AverageOptions {
 
 /** A constant decay by its half-life: w = 1 − 2^(−1 / halfLife). Source: MosaicML Composer's EMA. */
 export function averageHalfLife(name: string, options: HalfLifeOptions): AverageSpec {
-  const { halfLife, ...common } = options;
-  return averageOf(name, common, { half_life: { updates: halfLife } });
+  return averageOf(name, 'half_life', { ...options, updates: options.halfLife });
 }
 
 /** Plain average of all updates: w = 1 / k at the k-th. Source: stochastic weight averaging (Izmailov et al. 2018). */
 export function averageMean(name: string, options: AverageOptions = {}): AverageSpec {
-  return averageOf(name, options, { mean: {} });
+  return averageOf(name, 'mean', options);
 }

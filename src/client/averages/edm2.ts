@@ -16,8 +16,8 @@ export type PowerFunctionOptions = AverageOptions &
  * Source: Karras et al. 2023, "Analyzing and Improving the Training Dynamics of Diffusion Models", section 3.
  */
 export function averagePowerFunction(name: string, options: PowerFunctionOptions): AverageSpec {
-  const { gamma, sigmaRel, ...common } = options;
-  return averageOf(name, common, { power_function: gamma === undefined ? { sigma_rel: sigmaRel } : { gamma } });
+  const { sigmaRel } = options;
+  return averageOf(name, 'power_function', options, sigmaRel === undefined ? {} : { sigmaRel });
 }
 
 export interface HalfLifeRampUpOptions extends AverageOptions {
@@ -29,6 +29,5 @@ export interface HalfLifeRampUpOptions extends AverageOptions {
 
 /** EDM2's traditional EMA: w = 1 − 2^(−Δ / min(halfLife, ratio · t)). Source: NVlabs/edm2 `TraditionalEMA`. */
 export function averageHalfLifeRampUp(name: string, options: HalfLifeRampUpOptions = {}): AverageSpec {
-  const { halfLife = 0, ratio = 0.09, ...common } = options;
-  return averageOf(name, common, { half_life_ramp_up: { half_life: halfLife, ratio } });
+  return averageOf(name, 'half_life_ramp_up', options);
 }

@@ -1,9 +1,4 @@
-export {
-  type AverageOptions,
-  type AverageStart,
-  SCHEDULE_FIELDS,
-  type ScheduleField,
-} from './average-of.js';
+export type { AverageOptions, AverageStart } from './average-of.js';
 export { averageEma, averageHalfLife, averageMean, type EmaOptions, type HalfLifeOptions } from './constant.js';
 export {
   averageHalfLifeRampUp,

@@ -13,8 +13,7 @@ export interface RatioWarmupOptions extends AverageOptions {
  * Source: tf.train.ExponentialMovingAverage with `num_updates`; torch_ema and LitEma begin at n = 1, diffusers at 0.
  */
 export function averageRatioWarmup(name: string, options: RatioWarmupOptions): AverageSpec {
-  const { decay, decayMin = 0, ...common } = options;
-  return averageOf(name, common, { ratio_warmup: { decay, decay_min: decayMin } });
+  return averageOf(name, 'ratio_warmup', options);
 }
 
 export interface InversePowerOptions extends AverageOptions {
@@ -32,10 +31,7 @@ export interface InversePowerOptions extends AverageOptions {
  * Source: k-diffusion's EMAWarmup; timm, diffusers and ema-pytorch have it too.
  */
 export function averageInversePower(name: string, options: InversePowerOptions = {}): AverageSpec {
-  const { invGamma = 1, power = 2 / 3, decayMin = 0, decayMax = 1, ...common } = options;
-  return averageOf(name, common, {
-    inverse_power: { inv_gamma: invGamma, power, decay_min: decayMin, decay_max: decayMax },
-  });
+  return averageOf(name, 'inverse_power', options);
 }
 
 export interface ExponentialRampOptions extends AverageOptions {
@@ -47,8 +43,7 @@ export interface ExponentialRampOptions extends AverageOptions {
 
 /** decay_n = decay · (1 − e^(−n / tau)). Source: ultralytics' ModelEMA (0.9999 and 2000), which begins at n = 1. */
 export function averageExponentialRamp(name: string, options: ExponentialRampOptions): AverageSpec {
-  const { decay, tau, ...common } = options;
-  return averageOf(name, common, { exponential_ramp: { decay, tau } });
+  return averageOf(name, 'exponential_ramp', options);
 }
 
 export interface HalfLifeFractionOptions extends AverageOptions {
@@ -58,21 +53,19 @@ export interface HalfLifeFractionOptions extends AverageOptions {
 
 /** decay_n = 2^(−1 / (fraction · n)). Source: torchtitan's EMA, which begins at n = 1. */
 export function averageHalfLifeFraction(name: string, options: HalfLifeFractionOptions = {}): AverageSpec {
-  const { fraction = 0.05, ...common } = options;
-  return averageOf(name, common, { half_life_fraction: { fraction } });
+  return averageOf(name, 'half_life_fraction', options);
 }
 
 export interface AnnealedMomentumOptions extends AverageOptions {
   /** What the weight falls to, 0 to 1: 1 − decay. */
   momentum: number;
-  /** Updates after which it is down to a half, above 0. */
-  gamma: number;
+  /** Updates after which it is down to a half, above 0, default 100. */
+  gamma?: number | undefined;
 }
 
 /** w_n = max(momentum, gamma / (gamma + n)). Source: mmengine's MomentumAnnealingEMA (0.0002 and 100). */
 export function averageAnnealedMomentum(name: string, options: AnnealedMomentumOptions): AverageSpec {
-  const { momentum, gamma, ...common } = options;
-  return averageOf(name, common, { annealed_momentum: { momentum, gamma } });
+  return averageOf(name, 'annealed_momentum', options);
 }
 
 export interface CosineOptions extends AverageOptions {
@@ -84,6 +77,5 @@ export interface CosineOptions extends AverageOptions {
 
 /** decay_n = 1 − (1 − decay) · (cos(π n / steps) + 1) / 2. Source: BYOL (Grill et al. 2020), DINO's teacher. */
 export function averageCosine(name: string, options: CosineOptions): AverageSpec {
-  const { decay, steps, ...common } = options;
-  return averageOf(name, common, { cosine: { decay, steps } });
+  return averageOf(name, 'cosine', options);
 }

@@ -1,4 +1,4 @@
-import { PRECISIONS } from '../../common/index.js';
+import { type Bound, isWithin, PRECISIONS } from '../../common/index.js';
 
 /** What stands for "no default": the option must be given. */
 export const REQUIRED = Symbol('required');
@@ -21,13 +21,15 @@ export type ValuesOf<Options> = { [Key in keyof Options]: Options[Key] extends O
 /** As a fallback: the option is required. */
 type Fallback<Value> = Value | typeof REQUIRED;
 
+/** A number of the table of averages. */
+export function within(bound: Bound, fallback: Fallback<number>): Option<number> {
+  const holds = (value: unknown): value is number => isWithin(bound, value);
+  return { fallback, bound: bound.text, read: readNumber, holds };
+}
+
 /** Decays, weights, shares. */
 export function fraction(fallback: Fallback<number>): Option<number> {
   return { fallback, bound: 'a number from 0 to 1', read: readNumber, holds: isNumber((value) => value <= 1) };
-}
-
-export function notNegative(fallback: Fallback<number>): Option<number> {
-  return { fallback, bound: 'a number of at least 0', read: readNumber, holds: isNumber(Number.isFinite) };
 }
 
 /** Above 0, up to `max`; infinity only where that is the bound. */

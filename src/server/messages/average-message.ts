@@ -1,3 +1,4 @@
+import { snakeCase } from '../../common/index.js';
 import type { AverageSpec, Schedule } from '../../engine/index.js';
 import type { Average } from '../../protocol/index.js';
 
@@ -22,31 +23,6 @@ export function averageMessage(average: AverageSpec): Average {
   };
 }
 
-function scheduleMessage(schedule: Schedule): Partial<Average> {
-  switch (schedule.kind) {
-    case 'mean':
-      return { mean: {} };
-    case 'constant':
-      return { constant: { decay: schedule.decay } };
-    case 'half_life':
-      return { half_life: { updates: schedule.updates } };
-    case 'ratio_warmup':
-      return { ratio_warmup: { decay: schedule.decay, decay_min: schedule.decayMin } };
-    case 'inverse_power': {
-      const { invGamma, power, decayMin, decayMax } = schedule;
-      return { inverse_power: { inv_gamma: invGamma, power, decay_min: decayMin, decay_max: decayMax } };
-    }
-    case 'exponential_ramp':
-      return { exponential_ramp: { decay: schedule.decay, tau: schedule.tau } };
-    case 'half_life_fraction':
-      return { half_life_fraction: { fraction: schedule.fraction } };
-    case 'annealed_momentum':
-      return { annealed_momentum: { momentum: schedule.momentum, gamma: schedule.gamma } };
-    case 'cosine':
-      return { cosine: { decay: schedule.decay, steps: schedule.steps } };
-    case 'power_function':
-      return { power_function: { gamma: schedule.gamma } };
-    case 'half_life_ramp_up':
-      return { half_life_ramp_up: { half_life: schedule.halfLife, ratio: schedule.ratio } };
-  }
+function scheduleMessage({ kind, ...parameters }: Schedule): Partial<Average> {
+  return { [kind]: Object.fromEntries(Object.entries(parameters).map(([name, value]) => [snakeCase(name), value])) };
 }

@@ -1,10 +1,18 @@
 import {
+  AVERAGE_COUNTS,
+  AVERAGE_DEFAULTS,
+  biasProblem,
   checkPrintable,
+  DECAY_UNITS,
+  DELAY_MODES,
+  INDEX_UNITS,
   PATTERN_COUNT_MAX,
   PRESET_BYTES_MAX,
   type Precision,
   quote,
   type ShadowkeepError,
+  STARTS,
+  snakeCase,
 } from '../../common/index.js';
 import type { AverageSpec } from '../../engine/index.js';
 import type { Average__Output } from '../../protocol/index.js';
@@ -14,26 +22,26 @@ import { validateSchedule } from './validate-schedule.js';
 
 /** One average of a request whose name has been checked. */
 export function validateAverage(field: string, average: Average__Output): AverageSpec {
-  const start = known(`${field}.start`, average.start, ['START_UNSPECIFIED', 'ZEROS', 'INITIAL', 'FIRST']);
-  if (start === 'START_UNSPECIFIED') throw invalid(`${field}.start`, 'must be ZEROS, INITIAL or FIRST');
-  const every = average.every === undefined ? 1 : count(`${field}.every`, average.every, 1);
-  const mode = known(`${field}.delay_mode`, average.delay_mode, DELAY_MODES);
-  const decayUnit = known(`${field}.decay_unit`, average.decay_unit, DECAY_UNITS);
-  const indexUnit = known(`${field}.index_unit`, average.index_unit, INDEX_UNITS);
+  const start = known(`${field}.start`, average.start, ['START_UNSPECIFIED', ...STARTS]);
+  if (start === 'START_UNSPECIFIED') throw invalid(`${field}.start`, `must be one of ${STARTS.join(', ')}`);
+  const every = average.every === undefined ? AVERAGE_DEFAULTS.every : count(field, average, 'every');
+  const mode = known(`${field}.delay_mode`, average.delay_mode, ['DELAY_MODE_UNSPECIFIED', ...DELAY_MODES]);
+  const decayUnit = known(`${field}.decay_unit`, average.decay_unit, ['DECAY_UNIT_UNSPECIFIED', ...DECAY_UNITS]);
+  const indexUnit = known(`${field}.index_unit`, average.index_unit, ['INDEX_UNIT_UNSPECIFIED', ...INDEX_UNITS]);
   const schedule = validateSchedule(field, average);
-  if (average.bias_correction) checkBiasCorrection(field, schedule);
+  if (average.bias_correction) checkBiasCorrection(field, schedule, start);
   return {
     name: average.name,
     start,
     schedule,
     precision: precisionOf(field, average),
-    delayUpdates: count(`${field}.delay_updates`, average.delay_updates, 0),
-    delayMode: mode === 'DELAY_MODE_UNSPECIFIED' ? 'COPY_UNTIL' : mode,
+    delayUpdates: count(field, average, 'delayUpdates'),
+    delayMode: mode === 'DELAY_MODE_UNSPECIFIED' ? AVERAGE_DEFAULTS.delayMode : mode,
     every,
     everyOffset: integer(`${field}.every_offset`, average.every_offset, 0, every - 1, 'INVALID_AVERAGE'),
-    decayUnit: decayUnit === 'DECAY_UNIT_UNSPECIFIED' ? 'PER_UPDATE' : decayUnit,
-    firstIndex: count(`${field}.first_index`, average.first_index, 0),
-    indexUnit: indexUnit === 'INDEX_UNIT_UNSPECIFIED' ? 'UPDATES' : indexUnit,
+    decayUnit: decayUnit === 'DECAY_UNIT_UNSPECIFIED' ? AVERAGE_DEFAULTS.decayUnit : decayUnit,
+    firstIndex: count(field, average, 'firstIndex'),
+    indexUnit: indexUnit === 'INDEX_UNIT_UNSPECIFIED' ? AVERAGE_DEFAULTS.indexUnit : indexUnit,
     biasCorrection: average.bias_correction,
     include: patterns(`${field}.include`, average.include),
     exclude: patterns(`${field}.exclude`, average.exclude),
@@ -41,16 +49,9 @@ export function validateAverage(field: string, average: Average__Output): Averag
   };
 }
 
-const DELAY_MODES = ['DELAY_MODE_UNSPECIFIED', 'COPY_UNTIL', 'HOLD_UNTIL', 'COPY_EACH_UNTIL'] as const;
-const DECAY_UNITS = ['DECAY_UNIT_UNSPECIFIED', 'PER_UPDATE', 'PER_STEP'] as const;
-const INDEX_UNITS = ['INDEX_UNIT_UNSPECIFIED', 'UPDATES', 'PUSHES'] as const;
-
-/** Without a decay below 1 there is no bias to correct, and the other schedules have no closed form of it. */
-function checkBiasCorrection(field: string, schedule: AverageSpec['schedule']): void {
-  const isConstant = schedule.kind === 'half_life' || (schedule.kind === 'constant' && schedule.decay < 1);
-  if (isConstant) return;
-  const found = schedule.kind === 'constant' ? `decay ${schedule.decay}` : schedule.kind;
-  throw invalid(`${field}.bias_correction`, `needs a half_life, or a constant decay below 1, got ${found}`);
+function checkBiasCorrection(field: string, schedule: AverageSpec['schedule'], start: AverageSpec['start']): void {
+  const problem = biasProblem(schedule.kind, 'decay' in schedule ? schedule.decay : undefined, start);
+  if (problem !== undefined) throw invalid(`${field}.bias_correction`, problem);
 }
 
 function precisionOf(field: string, average: Average__Output): Precision {
@@ -79,8 +80,10 @@ function presetOf(field: string, preset: string): string {
   return preset;
 }
 
-function count(field: string, value: number, min: number): number {
-  return integer(field, value, min, Number.MAX_SAFE_INTEGER, 'INVALID_AVERAGE');
+function count(field: string, average: Average__Output, name: keyof typeof AVERAGE_COUNTS): number {
+  const { min, max } = AVERAGE_COUNTS[name];
+  const key = snakeCase(name) as 'delay_updates' | 'every' | 'first_index' | 'every_offset';
+  return integer(`${field}.${key}`, average[key] ?? Number.NaN, min, max, 'INVALID_AVERAGE');
 }
 
 function invalid(field: string, problem: string): ShadowkeepError {

@@ -1,7 +1,6 @@
 import { describe, expect, test } from 'vitest';
-import { SIGMA_REL_MAX } from '../../../src/common/index.js';
+import { AVERAGE_DEFAULTS, SIGMA_REL_MAX } from '../../../src/common/index.js';
 import {
-  AVERAGE_DEFAULTS,
   type AverageSpec,
   advanceUpdate,
   gammaOf,

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
+import { AVERAGE_DEFAULTS } from '../../../src/common/index.js';
 import {
-  AVERAGE_DEFAULTS,
   type AverageSpec,
   advanceInitial,
   advanceUpdate,

@@ -1,5 +1,12 @@
-import { DTYPE_BYTES, type DType, FLOAT_DTYPES, type FloatDType, isFloatDType } from '../../../src/common/index.js';
-import { AVERAGE_DEFAULTS, type Start } from '../../../src/engine/averages/index.js';
+import {
+  AVERAGE_DEFAULTS,
+  DTYPE_BYTES,
+  type DType,
+  FLOAT_DTYPES,
+  type FloatDType,
+  isFloatDType,
+} from '../../../src/common/index.js';
+import type { Start } from '../../../src/engine/averages/index.js';
 import type { AverageSpec, Policy, TensorSpec } from '../../../src/engine/index.js';
 import type { RunSpec } from '../../../src/engine/run-spec.js';
 import { countOf, inWireOrder, wireOf } from './naive-run.js';

@@ -102,7 +102,7 @@ describe('an Average', () => {
       'must be an integer from 0 to 1024, got 1025',
     ],
     ['a preset of 513 bytes', { preset: 'ä'.repeat(257) }, 'preset bytes', 'must be an integer from 0 to 512, got 514'],
-    ['no start', { start: 0 }, 'start', 'must be ZEROS, INITIAL or FIRST'],
+    ['no start', { start: 0 }, 'start', 'must be one of ZEROS, INITIAL, FIRST'],
     ['precision BF16', { precision: 'BF16' }, 'precision', 'of "a" must be F32 or F64, got BF16'],
     ['no schedule', { mean: undefined }, 'schedule', 'is required'],
   ])('%s is refused', (_, rest, field, problem) => {

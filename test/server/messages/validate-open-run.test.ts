@@ -1,5 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { AVERAGE_DEFAULTS } from '../../../src/engine/averages/index.js';
+import { AVERAGE_DEFAULTS } from '../../../src/common/index.js';
 import { validateOpenRun } from '../../../src/server/messages/index.js';
 import { arrived, refused } from './requests.js';
 

@@ -1,6 +1,5 @@
 import { describe, expect, test } from 'vitest';
-import { toEnd } from '../../../src/common/index.js';
-import { AVERAGE_DEFAULTS } from '../../../src/engine/averages/index.js';
+import { AVERAGE_DEFAULTS, toEnd } from '../../../src/common/index.js';
 import type { AverageSpec, TensorSpec } from '../../../src/engine/index.js';
 import { validateOpenRun } from '../../../src/server/messages/index.js';
 import { checkFilters, validatePolicies } from '../../../src/server/messages/validate-policies.js';

@@ -67,7 +67,7 @@ describe('the schedule of an Average', () => {
     for (const value of OUTSIDE_SHARE) {
       expect(refused(() => validate({ [kind]: { ...message, [field]: value } }))).toEqual({
         reason: 'INVALID_AVERAGE',
-        message: `average.${kind}.${field} must be from 0 to 1, got ${value}`,
+        message: `average.${kind}.${field} must be a number from 0 to 1, got ${value}`,
         field: `average.${kind}.${field}`,
       });
     }
@@ -134,14 +134,14 @@ describe('the width of a power function', () => {
   });
 
   test.each([
-    ['gamma', -1e-9, 'must be from 0 to 1000000, got -1e-9'],
-    ['gamma', 1_000_001, 'must be from 0 to 1000000, got 1000001'],
-    ['gamma', NAN, 'must be from 0 to 1000000, got NaN'],
-    ['gamma', INF, 'must be from 0 to 1000000, got Infinity'],
-    ['sigma_rel', 0, 'must be from 0.000001 to 0.2886751345948129 (the plain average), got 0'],
-    ['sigma_rel', -0.1, 'must be from 0.000001 to 0.2886751345948129 (the plain average), got -0.1'],
-    ['sigma_rel', 0.3, 'must be from 0.000001 to 0.2886751345948129 (the plain average), got 0.3'],
-    ['sigma_rel', NAN, 'must be from 0.000001 to 0.2886751345948129 (the plain average), got NaN'],
+    ['gamma', -1e-9, 'must be a number from 0 to 1000000, got -1e-9'],
+    ['gamma', 1_000_001, 'must be a number from 0 to 1000000, got 1000001'],
+    ['gamma', NAN, 'must be a number from 0 to 1000000, got NaN'],
+    ['gamma', INF, 'must be a number from 0 to 1000000, got Infinity'],
+    ['sigma_rel', 0, 'must be a number from 0.000001 to 0.2886751345948129 (the plain average), got 0'],
+    ['sigma_rel', -0.1, 'must be a number from 0.000001 to 0.2886751345948129 (the plain average), got -0.1'],
+    ['sigma_rel', 0.3, 'must be a number from 0.000001 to 0.2886751345948129 (the plain average), got 0.3'],
+    ['sigma_rel', NAN, 'must be a number from 0.000001 to 0.2886751345948129 (the plain average), got NaN'],
   ])('%s %d is refused', (field, value, problem) => {
     expect(refused(() => width({ [field]: value }))).toEqual({
       reason: 'INVALID_AVERAGE',
