@@ -1,3 +1,4 @@
+import { PRECISIONS } from './dtype.js';
 import { SIGMA_REL_MAX } from './limits.js';
 
 /*
@@ -35,7 +36,7 @@ const COUNT: Bound = countFrom(0);
 const COUNT_FROM_1: Bound = countFrom(1);
 
 function countFrom(min: number): Bound {
-  return { text: `an integer from ${min} to ${COUNT_MAX}`, min, max: COUNT_MAX, isInteger: true };
+  return { text: `an integer of at least ${min}, below 2^53`, min, max: COUNT_MAX, isInteger: true };
 }
 
 export interface Parameter {
@@ -122,10 +123,16 @@ export function scheduleRow(kind: ScheduleKind): ScheduleRow {
   return SCHEDULES[kind];
 }
 
-export const STARTS = ['ZEROS', 'INITIAL', 'FIRST'] as const;
-export const DELAY_MODES = ['COPY_UNTIL', 'HOLD_UNTIL', 'COPY_EACH_UNTIL'] as const;
-export const DECAY_UNITS = ['PER_UPDATE', 'PER_STEP'] as const;
-export const INDEX_UNITS = ['UPDATES', 'PUSHES'] as const;
+/** What every average has: one of a few words each. */
+export const AVERAGE_WORDS = {
+  start: ['ZEROS', 'INITIAL', 'FIRST'],
+  precision: PRECISIONS,
+  delayMode: ['COPY_UNTIL', 'HOLD_UNTIL', 'COPY_EACH_UNTIL'],
+  decayUnit: ['PER_UPDATE', 'PER_STEP'],
+  indexUnit: ['UPDATES', 'PUSHES'],
+} as const satisfies Readonly<Record<string, readonly string[]>>;
+
+export type AverageWord<Name extends keyof typeof AVERAGE_WORDS> = (typeof AVERAGE_WORDS)[Name][number];
 
 /** The counts that every average has. `every_offset` is below `every` besides. */
 export const AVERAGE_COUNTS = {
@@ -151,23 +158,3 @@ export const AVERAGE_DEFAULTS = {
   exclude: [],
   preset: '',
 } as const;
-
-export function isWithin({ min, isAbove = false, max, isInteger = false }: Bound, value: unknown): value is number {
-  if (typeof value !== 'number' || (isInteger && !Number.isSafeInteger(value))) return false;
-  return (isAbove ? value > min : value >= min) && value <= max;
-}
-
-/**
- * Why a bias is not corrected so; undefined: it is. An average that starts from ZEROS or FIRST is the same then; what was
- * pushed as INITIAL would have no weight from the first update on.
- */
-export function biasProblem(kind: ScheduleKind, decay: unknown, start: string): string | undefined {
-  if (scheduleRow(kind).isCorrectable !== true) return `needs a half_life, or a constant decay below 1, got ${kind}`;
-  if (decay === 1) return `needs a half_life, or a constant decay below 1, got decay ${decay}`;
-  return start === 'INITIAL' ? 'needs a start from ZEROS or FIRST, got INITIAL' : undefined;
-}
-
-/** `decay_min` of decayMin: the proto's name of a field. */
-export function snakeCase(name: string): string {
-  return name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
-}

@@ -1,19 +1,15 @@
 export { assert, assertNever } from './assert.js';
+export { biasProblem, isWithin, type Refusal, refusedField, refusedParameter, snakeCase } from './average-check.js';
 export {
   AVERAGE_COUNTS,
   AVERAGE_DEFAULTS,
+  AVERAGE_WORDS,
+  type AverageWord,
   type Bound,
-  biasProblem,
-  DECAY_UNITS,
-  DELAY_MODES,
-  INDEX_UNITS,
-  isWithin,
   SCHEDULE_KINDS,
   SCHEDULES,
   type ScheduleKind,
-  STARTS,
   scheduleRow,
-  snakeCase,
 } from './average-table.js';
 export { crc32c } from './crc32c.js';
 export {

@@ -37,7 +37,9 @@ test('what cannot be added or removed', async () => {
   const [second] = parseAverage('ema=torch-ema');
   expect(await failureOf(client.addAverage('nope', second!))).toMatchObject({ reason: 'RUN_NOT_FOUND' });
   expect(await failureOf(client.addAverage('r', averageMean('mean')))).toMatchObject({ code: 'INVALID_ARGUMENT' });
-  expect(await failureOf(client.addAverage('r', averageEma('ema', { decay: 1.5, start: 'FIRST' })))).toMatchObject({
+  expect(
+    await failureOf(client.addAverage('r', { name: 'ema', start: 'FIRST', constant: { decay: 1.5 } })),
+  ).toMatchObject({
     reason: 'INVALID_AVERAGE',
   });
   expect(await failureOf(client.addAverage('r', averageEma('ema', { decay: 0.5, start: 'INITIAL' })))).toMatchObject({

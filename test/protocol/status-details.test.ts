@@ -20,7 +20,7 @@ describe('status details', () => {
 
   test('are the bytes that any google.rpc.Status reader expects', () => {
     const bytes = encodeErrorDetails(new ShadowkeepError('INTERNAL', 'no'), 13);
-    const info = '0a08494e5445524e414c' + '120e' + Buffer.from('shadowkeep.dev').toString('hex');
+    const info = `0a08494e5445524e414c120e${Buffer.from('shadowkeep.dev').toString('hex')}`;
     const url = Buffer.from('type.googleapis.com/google.rpc.ErrorInfo').toString('hex');
     const any = `0a28${url}121a${info}`;
     expect(bytes.toString('hex')).toBe(`080d12026e6f1a46${any}`);

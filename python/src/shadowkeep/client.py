@@ -11,7 +11,8 @@ from . import wire
 from .allocator import keep_freed_blocks
 from .apart import Answer
 from .averages import Average
-from .averages.checks import count, member, not_negative, positive, step_number, width
+from .averages.checks import count, member, not_negative, positive, step_number
+from .averages.table import EXPONENT, WIDTH, within
 from .boxes import Box, checked_boxes, to_messages
 from .catalog import Catalog
 from .checksums import find_checksum
@@ -248,8 +249,8 @@ class Client(NotCopied):
             names=list(names or ()),
             dtype=float_dtype(dtype),
             checksums=self._checksum is not None,
-            sigma_rel=None if sigma_rel is None else width("sigma_rel", sigma_rel),
-            gamma=None if gamma is None else not_negative("gamma", gamma),
+            sigma_rel=None if sigma_rel is None else within("sigma_rel", sigma_rel, WIDTH),
+            gamma=None if gamma is None else within("gamma", gamma, EXPONENT),
         )
         if boxes is not None:
             known = run.layout if isinstance(run, Run) and not run.is_reordered else None

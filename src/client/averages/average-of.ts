@@ -1,19 +1,21 @@
 import {
   AVERAGE_DEFAULTS,
-  type DECAY_UNITS,
-  type DELAY_MODES,
-  type INDEX_UNITS,
+  type AverageWord,
   type Precision,
+  quote,
+  type Refusal,
+  refusedField,
+  refusedParameter,
   type SCHEDULES,
   type ScheduleKind,
-  type STARTS,
+  ShadowkeepError,
   scheduleRow,
   snakeCase,
 } from '../../common/index.js';
 import type { AverageSpec } from '../types.js';
 
 /** What a shadow is before the first folded update: 0, the registered weights, or the first update itself. */
-export type AverageStart = (typeof STARTS)[number];
+export type AverageStart = AverageWord<'start'>;
 
 /** What every average takes, whatever its schedule. `Average` in proto/shadowkeep/v1/types.proto explains each field. */
 export interface AverageOptions {
@@ -27,16 +29,16 @@ export interface AverageOptions {
    * Until then the shadow equals the newest weights (COPY_UNTIL, default; at the pushes that `every` folds, or at each
    * with COPY_EACH_UNTIL) or stays as it started (HOLD_UNTIL).
    */
-  delayMode?: (typeof DELAY_MODES)[number] | undefined;
+  delayMode?: AverageWord<'delayMode'> | undefined;
   /** Of the pushed updates i = 1, 2 … those with i modulo `every` = `everyOffset` are folded. Default: each. */
   every?: number | undefined;
   everyOffset?: number | undefined;
   /** PER_UPDATE (default): one decay for each fold. PER_STEP: one for each of the trainer's steps since the last fold. */
-  decayUnit?: (typeof DECAY_UNITS)[number] | undefined;
+  decayUnit?: AverageWord<'decayUnit'> | undefined;
   /** n, the schedule's index, at the first folded update. Default 0. */
   firstIndex?: number | undefined;
   /** What n counts: folded updates (UPDATES, default), or all pushed ones after the delay (PUSHES). */
-  indexUnit?: (typeof INDEX_UNITS)[number] | undefined;
+  indexUnit?: AverageWord<'indexUnit'> | undefined;
   /** w_k = (1 − decay) / (1 − decay^k), for a constant decay below 1 or a half-life, not from INITIAL. Default false. */
   biasCorrection?: boolean | undefined;
   /** Name patterns of the tensors that it averages, `*` matches any run of characters. Default: all. */
@@ -51,17 +53,22 @@ type OptionsOf<Kind extends ScheduleKind> = AverageOptions & {
   readonly [Name in ParametersOf<Kind>]?: number | undefined;
 };
 
-/** The proto's average of a name and a schedule's kind. Parameters have their defaults; other defaults are left out. */
-export function averageOf<Kind extends ScheduleKind>(
-  name: string,
-  kind: Kind,
-  options: OptionsOf<Kind>,
-  inPlaceOf: Readonly<Record<string, number>> = {},
-): AverageSpec {
+/**
+ * The proto's average of a name and a schedule's kind. Parameters have their defaults; other defaults are left out. Throws
+ * INVALID_AVERAGE: a word that the protocol does not have would be lost on its way otherwise.
+ */
+export function averageOf<Kind extends ScheduleKind>(name: string, kind: Kind, options: OptionsOf<Kind>): AverageSpec {
   const given = options as Readonly<Record<string, unknown>>;
-  const { parameters } = scheduleRow(kind);
-  const said = Object.keys(inPlaceOf).length > 0 ? [] : Object.entries(parameters);
-  const schedule = said.map(([parameter, { default: fallback }]) => [parameter, given[parameter] ?? fallback]);
+  const { parameters, inPlaceOf = {} } = scheduleRow(kind);
+  const schedule = Object.fromEntries([
+    ...Object.entries(parameters).map(([parameter, { default: fallback }]) => [
+      parameter,
+      given[parameter] ?? fallback,
+    ]),
+    ...Object.keys(inPlaceOf).map((parameter) => [parameter, given[parameter]]),
+  ]);
+  const refusal = refusedParameter(kind, schedule) ?? refusedField(kind, { ...given, ...schedule });
+  if (refusal !== undefined) throw refusedError(name, refusal);
   const fields = Object.entries(AVERAGE_DEFAULTS).filter(([field, fallback]) => {
     const value = given[field];
     if (value === undefined || (field === 'delayMode' && !options.delayUpdates)) return false;
@@ -71,10 +78,17 @@ export function averageOf<Kind extends ScheduleKind>(
     name,
     start: options.start ?? AVERAGE_DEFAULTS.start,
     ...messageOf(fields.map(([field]) => [field, given[field]])),
-    [kind]: { ...messageOf(schedule), ...messageOf(Object.entries(inPlaceOf)) },
+    [kind]: messageOf(Object.entries(schedule).filter(([, value]) => value != null)),
   };
 }
 
 function messageOf(fields: readonly (readonly unknown[])[]): object {
   return Object.fromEntries(fields.map(([field, value]) => [snakeCase(String(field)), value]));
+}
+
+function refusedError(name: string, { field, bound, value }: Refusal): ShadowkeepError {
+  const shown = typeof value === 'string' ? quote(value) : value;
+  return new ShadowkeepError('INVALID_AVERAGE', `${name}: ${field} must be ${bound}, got ${shown}`, {
+    metadata: { field },
+  });
 }

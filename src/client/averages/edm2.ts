@@ -16,8 +16,7 @@ export type PowerFunctionOptions = AverageOptions &
  * Source: Karras et al. 2023, "Analyzing and Improving the Training Dynamics of Diffusion Models", section 3.
  */
 export function averagePowerFunction(name: string, options: PowerFunctionOptions): AverageSpec {
-  const { sigmaRel } = options;
-  return averageOf(name, 'power_function', options, sigmaRel === undefined ? {} : { sigmaRel });
+  return averageOf(name, 'power_function', options);
 }
 
 export interface HalfLifeRampUpOptions extends AverageOptions {

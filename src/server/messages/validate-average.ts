@@ -1,17 +1,15 @@
 import {
   AVERAGE_COUNTS,
   AVERAGE_DEFAULTS,
+  AVERAGE_WORDS,
   biasProblem,
   checkPrintable,
-  DECAY_UNITS,
-  DELAY_MODES,
-  INDEX_UNITS,
+  isWithin,
   PATTERN_COUNT_MAX,
   PRESET_BYTES_MAX,
   type Precision,
   quote,
   type ShadowkeepError,
-  STARTS,
   snakeCase,
 } from '../../common/index.js';
 import type { AverageSpec } from '../../engine/index.js';
@@ -22,12 +20,20 @@ import { validateSchedule } from './validate-schedule.js';
 
 /** One average of a request whose name has been checked. */
 export function validateAverage(field: string, average: Average__Output): AverageSpec {
-  const start = known(`${field}.start`, average.start, ['START_UNSPECIFIED', ...STARTS]);
-  if (start === 'START_UNSPECIFIED') throw invalid(`${field}.start`, `must be one of ${STARTS.join(', ')}`);
+  const start = known(`${field}.start`, average.start, ['START_UNSPECIFIED', ...AVERAGE_WORDS.start]);
+  if (start === 'START_UNSPECIFIED')
+    throw invalid(`${field}.start`, `must be one of ${AVERAGE_WORDS.start.join(', ')}`);
   const every = average.every === undefined ? AVERAGE_DEFAULTS.every : count(field, average, 'every');
-  const mode = known(`${field}.delay_mode`, average.delay_mode, ['DELAY_MODE_UNSPECIFIED', ...DELAY_MODES]);
-  const decayUnit = known(`${field}.decay_unit`, average.decay_unit, ['DECAY_UNIT_UNSPECIFIED', ...DECAY_UNITS]);
-  const indexUnit = known(`${field}.index_unit`, average.index_unit, ['INDEX_UNIT_UNSPECIFIED', ...INDEX_UNITS]);
+  const delayUpdates = count(field, average, 'delayUpdates');
+  const mode = known(`${field}.delay_mode`, average.delay_mode, ['DELAY_MODE_UNSPECIFIED', ...AVERAGE_WORDS.delayMode]);
+  const decayUnit = known(`${field}.decay_unit`, average.decay_unit, [
+    'DECAY_UNIT_UNSPECIFIED',
+    ...AVERAGE_WORDS.decayUnit,
+  ]);
+  const indexUnit = known(`${field}.index_unit`, average.index_unit, [
+    'INDEX_UNIT_UNSPECIFIED',
+    ...AVERAGE_WORDS.indexUnit,
+  ]);
   const schedule = validateSchedule(field, average);
   if (average.bias_correction) checkBiasCorrection(field, schedule, start);
   return {
@@ -35,10 +41,11 @@ export function validateAverage(field: string, average: Average__Output): Averag
     start,
     schedule,
     precision: precisionOf(field, average),
-    delayUpdates: count(field, average, 'delayUpdates'),
-    delayMode: mode === 'DELAY_MODE_UNSPECIFIED' ? AVERAGE_DEFAULTS.delayMode : mode,
+    delayUpdates,
+    // Without a delay there is one way to say so: averages are compared field by field.
+    delayMode: mode === 'DELAY_MODE_UNSPECIFIED' || delayUpdates === 0 ? AVERAGE_DEFAULTS.delayMode : mode,
     every,
-    everyOffset: integer(`${field}.every_offset`, average.every_offset, 0, every - 1, 'INVALID_AVERAGE'),
+    everyOffset: everyOffsetOf(field, average, every),
     decayUnit: decayUnit === 'DECAY_UNIT_UNSPECIFIED' ? AVERAGE_DEFAULTS.decayUnit : decayUnit,
     firstIndex: count(field, average, 'firstIndex'),
     indexUnit: indexUnit === 'INDEX_UNIT_UNSPECIFIED' ? AVERAGE_DEFAULTS.indexUnit : indexUnit,
@@ -50,8 +57,14 @@ export function validateAverage(field: string, average: Average__Output): Averag
 }
 
 function checkBiasCorrection(field: string, schedule: AverageSpec['schedule'], start: AverageSpec['start']): void {
-  const problem = biasProblem(schedule.kind, 'decay' in schedule ? schedule.decay : undefined, start);
+  const problem = biasProblem(schedule.kind, { ...schedule, start });
   if (problem !== undefined) throw invalid(`${field}.bias_correction`, problem);
+}
+
+function everyOffsetOf(field: string, average: Average__Output, every: number): number {
+  const offset = count(field, average, 'everyOffset');
+  if (offset < every) return offset;
+  throw invalid(`${field}.every_offset`, `must be below every (${every}), got ${offset}`);
 }
 
 function precisionOf(field: string, average: Average__Output): Precision {
@@ -81,9 +94,11 @@ function presetOf(field: string, preset: string): string {
 }
 
 function count(field: string, average: Average__Output, name: keyof typeof AVERAGE_COUNTS): number {
-  const { min, max } = AVERAGE_COUNTS[name];
+  const bound = AVERAGE_COUNTS[name];
   const key = snakeCase(name) as 'delay_updates' | 'every' | 'first_index' | 'every_offset';
-  return integer(`${field}.${key}`, average[key] ?? Number.NaN, min, max, 'INVALID_AVERAGE');
+  const value = average[key];
+  if (isWithin(bound, value)) return value;
+  throw invalid(`${field}.${key}`, `must be ${bound.text}, got ${value}`);
 }
 
 function invalid(field: string, problem: string): ShadowkeepError {

@@ -1,4 +1,11 @@
-import { isWithin, SCHEDULES, type ScheduleKind, scheduleRow, snakeCase } from '../../common/index.js';
+import {
+  isWithin,
+  refusedParameter,
+  SCHEDULES,
+  type ScheduleKind,
+  scheduleRow,
+  snakeCase,
+} from '../../common/index.js';
 import { gammaOf, type Schedule } from '../../engine/index.js';
 import type { Average__Output } from '../../protocol/index.js';
 import { invalidField } from './fields.js';
@@ -18,20 +25,13 @@ export function validateSchedule(field: string, average: Average__Output): Sched
   return { kind, ...parameters } as Schedule;
 }
 
-function validateParameters(field: string, kind: ScheduleKind, message: Numbers): Record<string, number> {
-  const { parameters } = scheduleRow(kind);
-  const values: Record<string, number> = {};
-  for (const [name, { bound }] of Object.entries(parameters)) {
-    const value = message[snakeCase(name)];
-    if (!isWithin(bound, value)) throw invalid(`${field}.${snakeCase(name)}`, `must be ${bound.text}, got ${value}`);
-    values[name] = value;
-  }
-  for (const [name, { atMost }] of Object.entries(parameters)) {
-    const [value, most] = [values[name], atMost === undefined ? undefined : values[atMost]];
-    if (atMost === undefined || value === undefined || most === undefined || value <= most) continue;
-    throw invalid(`${field}.${snakeCase(name)}`, `must be at most ${snakeCase(atMost)}, ${most}, got ${value}`);
-  }
-  return values;
+function validateParameters(field: string, kind: ScheduleKind, message: Numbers): Numbers {
+  const names = Object.keys(scheduleRow(kind).parameters);
+  const values = Object.fromEntries(names.map((name) => [name, message[snakeCase(name)]]));
+  const refusal = refusedParameter(kind, values);
+  if (refusal === undefined) return values;
+  const problem = `must be ${refusal.bound}, got ${refusal.value}`;
+  throw invalidField(`${field}.${refusal.field}`, problem, 'INVALID_AVERAGE');
 }
 
 /** The exponent of a power function that is given by it or by its relative width, of the message at `prefix`. */
@@ -47,8 +47,4 @@ export function validateWidth(
   if (value === undefined) throw invalidField(`${prefix}width`, 'needs gamma or sigma_rel', reason);
   if (!isWithin(bound, value)) throw invalidField(`${prefix}${name}`, `must be ${bound.text}, got ${value}`, reason);
   return sigmaRel === undefined ? value : gammaOf(value);
-}
-
-function invalid(field: string, problem: string): Error {
-  return invalidField(field, problem, 'INVALID_AVERAGE');
 }

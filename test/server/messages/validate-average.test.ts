@@ -68,25 +68,20 @@ describe('an Average', () => {
   });
 
   test.each<[string, object, string, string]>([
-    ['every 0', { every: 0 }, 'every', 'must be an integer from 1 to 9007199254740991, got 0'],
-    ['an offset of 1 with every unset', { every_offset: 1 }, 'every_offset', 'must be an integer from 0 to 0, got 1'],
-    [
-      'an offset as large as every',
-      { every: 4, every_offset: 4 },
-      'every_offset',
-      'must be an integer from 0 to 3, got 4',
-    ],
+    ['every 0', { every: 0 }, 'every', 'must be an integer of at least 1, below 2^53, got 0'],
+    ['an offset of 1 with every unset', { every_offset: 1 }, 'every_offset', 'must be below every (1), got 1'],
+    ['an offset as large as every', { every: 4, every_offset: 4 }, 'every_offset', 'must be below every (4), got 4'],
     [
       'a delay that is not exact',
       { delay_updates: '9007199254740992' },
       'delay_updates',
-      'must be an integer from 0 to 9007199254740991, got 9007199254740992',
+      'must be an integer of at least 0, below 2^53, got 9007199254740992',
     ],
     [
       'a first index that is not exact',
       { first_index: '18446744073709551615' },
       'first_index',
-      'must be an integer from 0 to 9007199254740991, got 18446744073709552000',
+      'must be an integer of at least 0, below 2^53, got 18446744073709552000',
     ],
     ['an empty pattern', { include: ['w', ''] }, 'include[1] length', 'must be an integer from 1 to 1024, got 0'],
     [

@@ -97,7 +97,7 @@ describe('the schedule of an Average', () => {
     expect(refused(() => validate({ [kind]: { ...rest, decay_min: 0.5, [largest]: 0.5 } }))).toBeUndefined();
     expect(refused(() => validate({ [kind]: { ...rest, decay_min: 0.75, [largest]: 0.5 } }))).toEqual({
       reason: 'INVALID_AVERAGE',
-      message: `average.${kind}.decay_min must be at most ${largest}, 0.5, got 0.75`,
+      message: `average.${kind}.decay_min must be at most ${largest} (0.5), got 0.75`,
       field: `average.${kind}.decay_min`,
     });
   });
@@ -106,7 +106,7 @@ describe('the schedule of an Average', () => {
     for (const steps of [0, '9007199254740992']) {
       expect(refused(() => validate({ cosine: { decay: 0.5, steps } }))).toMatchObject({
         reason: 'INVALID_AVERAGE',
-        message: `average.cosine.steps must be an integer from 1 to 9007199254740991, got ${steps}`,
+        message: `average.cosine.steps must be an integer of at least 1, below 2^53, got ${steps}`,
       });
     }
   });

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Self, Unpack
 
 from .. import wire
-from . import checks
 from .rule import AverageOptions, Rule
+from .table import parameters
 
 
 class Average(Rule):
@@ -30,7 +30,7 @@ class Average(Rule):
         first_index: n of the first folded update.
         index_unit: what n counts, folded UPDATES, or all PUSHES after the delay, those that `every` passes over, too.
         bias_correction: w_k = (1 - decay) / (1 - decay^k), an average from ZEROS without its bias. Only for constant
-            decays.
+            decays below 1 and half-lives, and not from INITIAL.
         include: name patterns of the tensors that it averages, "*" matches any run of characters; none: all.
         exclude: patterns of those that it does not.
         preset: what it was expanded from, for people to read.
@@ -46,7 +46,7 @@ class Average(Rule):
 
         The textbook class blends the first update into the initial weights: `start="INITIAL"`, and `Run.push_initial`.
         """
-        return cls(name, wire.ConstantDecay(checks.unit_interval("decay", decay)), **options)
+        return cls(name, wire.ConstantDecay(**parameters("constant", decay=decay)), **options)
 
     @classmethod
     def half_life(cls, name: str, *, updates: float, **options: Unpack[AverageOptions]) -> Self:
@@ -54,7 +54,7 @@ class Average(Rule):
 
         With `decay_unit="PER_STEP"`, by the number of the trainer's steps.
         """
-        return cls(name, wire.HalfLife(checks.positive("updates", updates)), **options)
+        return cls(name, wire.HalfLife(**parameters("half_life", updates=updates)), **options)
 
     @classmethod
     def mean(cls, name: str, **options: Unpack[AverageOptions]) -> Self:
@@ -66,8 +66,8 @@ class Average(Rule):
         cls, name: str, *, decay: float, decay_min: float = 0.0, **options: Unpack[AverageOptions]
     ) -> Self:
         """decay_n = max(decay_min, min(decay, (1 + n) / (10 + n))): the warm-up of TensorFlow's `num_updates`."""
-        bounds = _bounds("decay_min", decay_min, "decay", decay)
-        return cls(name, wire.RatioWarmup(decay=bounds[1], decay_min=bounds[0]), **options)
+        checked = parameters("ratio_warmup", decay=decay, decay_min=decay_min)
+        return cls(name, wire.RatioWarmup(**checked), **options)
 
     @classmethod
     def inverse_power(
@@ -84,34 +84,32 @@ class Average(Rule):
 
         With power 1 and no bounds it is the plain average.
         """
-        low, high = _bounds("decay_min", decay_min, "decay_max", decay_max)
-        gamma, exponent = checks.positive("inv_gamma", inv_gamma), checks.positive("power", power)
-        return cls(name, wire.InversePower(gamma, exponent, low, high), **options)
+        bounds = {"decay_min": decay_min, "decay_max": decay_max}
+        checked = parameters("inverse_power", inv_gamma=inv_gamma, power=power, **bounds)
+        return cls(name, wire.InversePower(**checked), **options)
 
     @classmethod
     def exponential_ramp(cls, name: str, *, decay: float, tau: float, **options: Unpack[AverageOptions]) -> Self:
         """decay_n = decay * (1 - exp(-n / tau)): the ramp of the YOLO family."""
-        ramp = wire.ExponentialRamp(checks.unit_interval("decay", decay), checks.positive("tau", tau))
-        return cls(name, ramp, **options)
+        return cls(name, wire.ExponentialRamp(**parameters("exponential_ramp", decay=decay, tau=tau)), **options)
 
     @classmethod
-    def half_life_fraction(cls, name: str, *, fraction: float, **options: Unpack[AverageOptions]) -> Self:
+    def half_life_fraction(cls, name: str, *, fraction: float = 0.05, **options: Unpack[AverageOptions]) -> Self:
         """decay_n = 2^(-1 / (fraction * n)): a half-life that is a fraction of all updates so far; n = 0 assigns."""
-        return cls(name, wire.HalfLifeFraction(checks.positive("fraction", fraction)), **options)
+        return cls(name, wire.HalfLifeFraction(**parameters("half_life_fraction", fraction=fraction)), **options)
 
     @classmethod
     def annealed_momentum(
         cls, name: str, *, momentum: float, gamma: float = 100.0, **options: Unpack[AverageOptions]
     ) -> Self:
         """w_n = max(momentum, gamma / (gamma + n)), a momentum in the sense of 1 - decay."""
-        rule = wire.AnnealedMomentum(checks.unit_interval("momentum", momentum), checks.positive("gamma", gamma))
-        return cls(name, rule, **options)
+        checked = parameters("annealed_momentum", momentum=momentum, gamma=gamma)
+        return cls(name, wire.AnnealedMomentum(**checked), **options)
 
     @classmethod
     def cosine(cls, name: str, *, decay: float, steps: int, **options: Unpack[AverageOptions]) -> Self:
         """decay_n = 1 - (1 - decay) * (cos(pi * n / steps) + 1) / 2: from `decay` to 1 at n = steps, where it stays."""
-        rule = wire.Cosine(checks.unit_interval("decay", decay), checks.count("steps", steps, least=1))
-        return cls(name, rule, **options)
+        return cls(name, wire.Cosine(**parameters("cosine", decay=decay, steps=steps)), **options)
 
     @classmethod
     def power(
@@ -133,22 +131,13 @@ class Average(Rule):
             sigma_rel: in its place, the profile's relative standard deviation, above 0 and at most 1 / sqrt(12).
             options: see `Average`.
         """
-        if (gamma is None) == (sigma_rel is None):
-            raise ValueError(f"exactly one of gamma ({gamma}) and sigma_rel ({sigma_rel}) must be given")
-        if gamma is not None:
-            return cls(name, wire.PowerFunction(gamma=checks.not_negative("gamma", gamma)), **options)
-        return cls(name, wire.PowerFunction(sigma_rel=checks.width("sigma_rel", sigma_rel)), **options)
+        checked = parameters("power_function", gamma=gamma, sigma_rel=sigma_rel)
+        return cls(name, wire.PowerFunction(**checked), **options)
 
     @classmethod
     def half_life_ramp_up(
-        cls, name: str, *, ratio: float, half_life: float = 0.0, **options: Unpack[AverageOptions]
+        cls, name: str, *, half_life: float = 0.0, ratio: float = 0.09, **options: Unpack[AverageOptions]
     ) -> Self:
         """EDM2's traditional average: half-life min(half_life, ratio * t) at time t; half_life 0: without bound."""
-        rule = wire.HalfLifeRampUp(checks.not_negative("half_life", half_life), checks.positive("ratio", ratio))
-        return cls(name, rule, **options)
-
-
-def _bounds(low: str, low_value: float, high: str, high_value: float) -> tuple[float, float]:
-    bounds = checks.unit_interval(low, low_value), checks.unit_interval(high, high_value)
-    checks.ordered(low, bounds[0], high, bounds[1])
-    return bounds
+        checked = parameters("half_life_ramp_up", half_life=half_life, ratio=ratio)
+        return cls(name, wire.HalfLifeRampUp(**checked), **options)

@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import math
 import operator
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from enum import IntEnum
 from typing import Any, TypeVar
 
 # The largest integer that every double holds exactly, and the service's bound of counts.
 COUNT_MAX = (1 << 53) - 1
-# The relative width of the plain average, gamma 0.
-WIDTH_MAX = 1 / math.sqrt(12)
 
 _Enum = TypeVar("_Enum", bound=IntEnum)
 
@@ -51,14 +49,6 @@ def not_negative(option: str, value: Any) -> float:
     return checked
 
 
-def width(option: str, value: Any) -> float:
-    """Return a relative width of a power-function profile."""
-    checked = number(option, value)
-    if not 0 < checked <= WIDTH_MAX:
-        raise ValueError(f"{option} must be above 0 and at most {WIDTH_MAX:.4f} (1 / sqrt(12)), got {value}")
-    return checked
-
-
 def count(option: str, value: Any, least: int = 0) -> int:
     """Return an integer of at least `least`; 5.0 is one."""
     checked = number(option, value)
@@ -95,6 +85,12 @@ def ordered(low: str, low_value: float, high: str, high_value: float) -> None:
     """Raise ValueError when the lower of two bounds is above the higher one."""
     if low_value > high_value:
         raise ValueError(f"{low} must not be above {high} ({high_value}), got {low_value}")
+
+
+def one_of(option: str, name: Any, names: Sequence[str]) -> None:
+    """Raise ValueError, which lists the names there are, unless it is one of them."""
+    if name not in names:
+        raise ValueError(f"{option} must be one of {', '.join(names)}, got {name!r}")
 
 
 def member(option: str, name: Any, enum: type[_Enum]) -> _Enum:

@@ -8,8 +8,9 @@ from typing import Unpack
 
 from .. import wire
 from .average import Average
-from .checks import count, number, positive, width
+from .checks import count, number, positive
 from .preset import PresetOptions, number_text, preset
+from .table import WIDTH, within
 
 STDS_DEFAULT = (0.05, 0.1)
 RAMPUP_RATIO_DEFAULT = 0.09
@@ -61,7 +62,7 @@ def _power_functions(stds: tuple[float, ...], common: PresetOptions) -> list[Ave
         raise ValueError("stds must hold at least one width")
     averages = []
     for std in stds:
-        schedule = wire.PowerFunction(sigma_rel=width("stds", std))
+        schedule = wire.PowerFunction(sigma_rel=within("stds", std, WIDTH))
         named = common.copy()
         if len(stds) > 1:
             named["name"] = f"{common['name']}-{number_text(number('stds', std))}"

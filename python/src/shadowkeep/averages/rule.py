@@ -9,6 +9,7 @@ from typing import Any, Literal, TypedDict
 from .. import wire
 from ..layout import name_matcher
 from . import checks
+from .table import TABLE, within
 
 StartName = Literal["ZEROS", "INITIAL", "FIRST"]
 PrecisionName = Literal["F32", "F64"]
@@ -87,16 +88,27 @@ class Rule:
 
     def __post_init__(self) -> None:
         """Check what all rules share. Raises ValueError or TypeError, which names the field and its bound."""
-        checks.count("delay_updates", self.delay_updates)
-        checks.count("first_index", self.first_index)
-        every = checks.count("every", self.every, least=1)
-        if not 0 <= checks.count("every_offset", self.every_offset) < every:
-            raise ValueError(f"every_offset must be below every ({every}), got {self.every_offset}")
-        constant = isinstance(self.schedule, wire.ConstantDecay | wire.HalfLife)
-        if self.bias_correction and not (constant and self.start == "ZEROS"):
-            raise ValueError("bias_correction is for constant decays that start from ZEROS")
+        for option, bound in TABLE["counts"].items():
+            within(option, getattr(self, option), bound)
+        for option, names in TABLE["words"].items():
+            checks.one_of(option, getattr(self, option), names)
+        if self.every_offset >= self.every:
+            raise ValueError(f"every_offset must be below every ({self.every}), got {self.every_offset}")
+        if self.bias_correction:
+            self._check_bias_correction()
         for field in ("include", "exclude"):
             object.__setattr__(self, field, checks.patterns(field, getattr(self, field)))
+
+    def _check_bias_correction(self) -> None:
+        kind = _FIELD_OF[type(self.schedule)]
+        is_correctable = TABLE["schedules"][kind].get("is_correctable", False)
+        decay = getattr(self.schedule, "decay", None)
+        if not is_correctable or decay == 1:
+            found = f"decay {decay}" if is_correctable else kind
+            needs = f"it needs a half_life, or a constant decay below 1, got {found}"
+            raise ValueError(f"bias_correction must be left out: {needs}")
+        if self.start == "INITIAL":
+            raise ValueError("bias_correction must be left out: it needs a start from ZEROS or FIRST, got INITIAL")
 
     def takes(self, tensor: str) -> bool:
         """Whether the filters let a tensor of that name be averaged."""
@@ -104,24 +116,24 @@ class Rule:
         return included and not any(name_matcher(pattern).fullmatch(tensor) for pattern in self.exclude)
 
     def to_message(self) -> wire.Average:
-        """Return the rule as it travels. Raises ValueError for a start, precision, mode or unit that does not exist."""
-        mode = checks.member("delay_mode", self.delay_mode, wire.DelayMode)
+        """Return the rule as it travels."""
+        mode = wire.DelayMode[self.delay_mode]
         schedule: dict[str, Any] = {_FIELD_OF[type(self.schedule)]: self.schedule}
         return wire.Average(
             self.name,
-            checks.member("start", self.start, wire.Start),
-            checks.member("precision", self.precision, wire.DType),
+            wire.Start[self.start],
+            wire.DType[self.precision],
             delay_updates=self.delay_updates,
             # Without a delay there is one way to say so: rules are compared field by field.
             delay_mode=mode if self.delay_updates else wire.DelayMode.COPY_UNTIL,
             every=self.every,
-            decay_unit=checks.member("decay_unit", self.decay_unit, wire.DecayUnit),
+            decay_unit=wire.DecayUnit[self.decay_unit],
             include=list(self.include),
             exclude=list(self.exclude),
             preset=self.preset,
             bias_correction=self.bias_correction,
             first_index=self.first_index,
-            index_unit=checks.member("index_unit", self.index_unit, wire.IndexUnit),
+            index_unit=wire.IndexUnit[self.index_unit],
             every_offset=self.every_offset,
             **schedule,
         )
