@@ -10,7 +10,13 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { MESSAGE_BYTES_MAX } from '../common/index.js';
-import { SERVICE_NAME, type ShadowWeightsClient, shadowWeightsDefinition } from '../protocol/index.js';
+import {
+  checkMessage,
+  SERVICE_NAME,
+  type ShadowWeightsClient,
+  SINGLE_REQUESTS,
+  shadowWeightsDefinition,
+} from '../protocol/index.js';
 import { inWords, isLoopback } from './target.js';
 
 /** Node's default of 64 KiB a stream starves a read at any distance; 8 MiB carries 1 GB/s at 8 ms. */
@@ -48,10 +54,22 @@ export function silenceTransportLog(): void {
   setLogVerbosity(logVerbosity.NONE);
 }
 
-/** A plaintext stub of the service at HOST:PORT. Connects with the first call. */
+/**
+ * A plaintext stub of the service at HOST:PORT. Connects with the first call. A request that would not arrive as it is throws
+ * INVALID_FIELD; who writes to a stream checks what it writes.
+ */
 export function createStub(target: string): ShadowWeightsClient {
   const options = { ...CHANNEL_OPTIONS, ...wayOptions(target, () => stub) };
   const stub: Client = new ShadowWeights(target, credentials.createInsecure(), options);
+  const calls = stub as unknown as Record<string, (request: object, ...rest: unknown[]) => unknown>;
+  for (const [method, requestType] of SINGLE_REQUESTS) {
+    const send = calls[method]?.bind(stub);
+    if (send === undefined) continue;
+    calls[method] = (request, ...rest) => {
+      checkMessage(requestType, request);
+      return send(request, ...rest);
+    };
+  }
   return stub as unknown as ShadowWeightsClient;
 }
 

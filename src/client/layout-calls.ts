@@ -1,6 +1,7 @@
 import type { CallOptions, ClientUnaryCall, requestCallback } from '@grpc/grpc-js';
 import { LAYOUT_PART_BYTES } from '../common/index.js';
 import {
+  checkMessage,
   type ListRunsResponse__Output,
   type OpenRunRequest,
   type OpenRunResponse__Output,
@@ -27,6 +28,7 @@ export function sendOpenRun(
   });
   const [first = [], ...more] = Array.from(parts, ({ begin, end }) => tensors.slice(begin, end));
   if (more.length === 0) return stub.OpenRun(request, options, callback);
+  checkMessage('OpenRunRequest', request);
   const call = stub.OpenRunInParts(options, callback);
   // A refusal that comes before the last part is told by the callback.
   call.on('error', () => undefined);

@@ -1,5 +1,5 @@
 import { alignedBytes, CHUNK_CUT_BYTES, crc32c, createWaiter, type Waiter } from '../common/index.js';
-import { type ByteChunk, ChunkCutter, type Commit } from '../protocol/index.js';
+import { type ByteChunk, ChunkCutter, type Commit, checkMessage } from '../protocol/index.js';
 import { ClientError, protocolError } from './errors.js';
 import { type PartSource, skipBytes } from './step-source.js';
 import type { Ack } from './types.js';
@@ -26,7 +26,9 @@ export class OutgoingStep {
   #offset = 0;
   #state: 'waiting' | 'begun' | 'committed' | 'sent' = 'waiting';
 
+  /** Throws INVALID_FIELD for a step that is no step. */
   constructor(commit: StepCommit, sources: readonly PartSource[]) {
+    checkMessage('Commit', commit);
     this.commit = commit;
     this.#sources = sources;
   }

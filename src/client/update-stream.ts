@@ -1,6 +1,12 @@
 import type { ClientDuplexStream } from '@grpc/grpc-js';
 import { createWaiter, type Waiter } from '../common/index.js';
-import type { UpdateOpen, UpdateOpened__Output, UpdateRequest, UpdateResponse__Output } from '../protocol/index.js';
+import {
+  checkMessage,
+  type UpdateOpen,
+  type UpdateOpened__Output,
+  type UpdateRequest,
+  type UpdateResponse__Output,
+} from '../protocol/index.js';
 import { ClientError, type Failure, protocolError, toFailure } from './errors.js';
 import { toAck } from './messages.js';
 import type { Ack } from './types.js';
@@ -46,6 +52,7 @@ export class UpdateStream {
 
   /** Sends the first message and waits until it is answered. */
   open(open: UpdateOpen): Promise<void> {
+    checkMessage('UpdateOpen', open);
     this.#opened = this.#wait();
     this.#call.write({ open });
     return this.#opened.promise;

@@ -1,3 +1,4 @@
+export { checkMessage, SINGLE_REQUESTS } from './check-message.js';
 export { type ByteChunk, ChunkCutter, ChunkScatter, layOut } from './chunking.js';
 export {
   completeOpenRun,

@@ -180,3 +180,27 @@ describe('a client', () => {
     expect((await connectTo(target).getRun('r')).committedStep).toBe(1);
   });
 });
+
+test('what the encoder would send as something else is refused before it leaves', async () => {
+  const { client } = await startService();
+  for (const wrong of [
+    { trainerStep: -1 },
+    { writers: 1.5 },
+    { writer: 0.5, writers: 2 },
+    { nonFinite: 'KEEP' as never },
+  ]) {
+    expect(await failureOf(client.openRun({ ...SMALL, run: 'wrong', ...wrong }))).toMatchObject({
+      reason: 'INVALID_FIELD',
+    });
+  }
+  const run = await client.openRun({ ...SMALL, averages: [averageMean('ema')] });
+  for (const step of [-1, 1.5, Number.NaN]) {
+    expect(() => run.update(step, { w: f32(1, 2) })).toThrow(
+      `step must be an integer from 0 to 9007199254740991, got ${step}`,
+    );
+  }
+  await run.update(1, { w: f32(1, 2) });
+  expect(await failureOf(client.getShadow({ run: 'r', step: 0.5 }))).toMatchObject({ reason: 'INVALID_FIELD' });
+  expect((await client.getShadow({ run: 'r' })).step).toBe(1);
+  await run.close();
+});
