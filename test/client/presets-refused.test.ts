@@ -5,7 +5,12 @@ import { parseAverage, preset, ShadowkeepError } from '../../src/client/index.js
 const REFUSED: readonly (readonly [text: string, message: string | RegExp])[] = [
   ['', 'an average must be [NAME=]PRESET[:option=value,…], got ""'],
   ['ema=:decay=1', /must be \[NAME=\]PRESET/],
-  ['timm', /^preset must be one of textbook, .*, half-life-ramp-up, got "timm"$/],
+  ['timm', 'no preset "timm": did you mean timm-v2 or timm-v3? shadowkeep presets lists them all'],
+  [
+    'a=HALF_LIFE:updates=3',
+    /^no preset "HALF_LIFE": did you mean half-life or half-life-fraction or half-life-ramp-up\? /,
+  ],
+  ['fancy', 'no preset "fancy": shadowkeep presets lists them all'],
   ['torch-ema:', 'torch-ema: an option must be option=value, got ""'],
   ['torch-ema:decay', 'torch-ema: an option must be option=value, got "decay"'],
   ['torch-ema:decay=', 'torch-ema: an option must be option=value, got "decay="'],

@@ -44,8 +44,18 @@ export function parseAverage(text: string): AverageSpec[] {
 function findPreset(name: string): Preset {
   const found = PRESETS.get(name);
   if (found !== undefined) return found;
-  const names = [...PRESETS.keys()].join(', ');
-  throw new ShadowkeepError('INVALID_AVERAGE', `preset must be one of ${names}, got ${quote(name)}`);
+  const near = [...PRESETS.keys()].filter((candidate) => isNear(plain(candidate), plain(name)));
+  const hint = near.length === 0 ? '' : `did you mean ${near.join(' or ')}? `;
+  throw new ShadowkeepError('INVALID_AVERAGE', `no preset ${quote(name)}: ${hint}shadowkeep presets lists them all`);
+}
+
+function plain(name: string): string {
+  return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
+}
+
+/** One is the beginning, the end or the middle of the other. */
+function isNear(candidate: string, given: string): boolean {
+  return given !== '' && (candidate.includes(given) || given.includes(candidate));
 }
 
 function readOption(preset: Preset, key: string, text: string): unknown {
