@@ -74,7 +74,7 @@ describe('wrong usage exits with 2 and says what was expected', () => {
     [['presets', 'torch-ema', 'extra'], /too many arguments/],
     [['average'], /^Usage: shadowkeep average/],
     [['average', 'add', 'r'], /missing required argument 'TEXT'/],
-    [['average', 'add', 'r', 'x=y'], /no preset "y": did you mean /],
+    [['average', 'add', 'r', 'x=y'], /no preset "y": shadowkeep presets lists them all/],
     [['average', 'remove', 'r'], /missing required argument 'NAME'/],
     [['delete', 'r'], /delete needs --yes where nobody can be asked/],
     [['serve', '--memory', '1KiB'], /--memory must be a size between 64MiB and .*, got "1KiB"/],

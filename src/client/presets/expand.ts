@@ -53,9 +53,9 @@ function plain(name: string): string {
   return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
 }
 
-/** One is the beginning, the end or the middle of the other. */
+/** One is a part of the other; fewer than three letters are a part of anything. */
 function isNear(candidate: string, given: string): boolean {
-  return given !== '' && (candidate.includes(given) || given.includes(candidate));
+  return given.length > 2 && (candidate.includes(given) || given.includes(candidate));
 }
 
 function readOption(preset: Preset, key: string, text: string): unknown {
