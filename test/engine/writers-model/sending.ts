@@ -3,6 +3,7 @@ import { same } from '../model/compare.js';
 import type { Random } from '../model/random.js';
 import { refusalOf } from '../model/subject.js';
 import { Calls } from './calls.js';
+import type { Events } from './events.js';
 import type { Client } from './generation.js';
 import type { ScriptStep } from './steps.js';
 import type { Streams } from './streams.js';
@@ -24,6 +25,7 @@ export class Sending {
     private readonly random: Random,
     private readonly isUnbounded: boolean,
     private readonly drive: Drive,
+    private readonly events: Events,
   ) {
     this.calls = new Calls(trainer);
   }
@@ -69,6 +71,7 @@ export class Sending {
     const receiving = this.trainer.generation.inFlight.begin(client.number, script);
     const data = bytes.subarray(receiving.bytes, receiving.bytes + size);
     client.stream!.stage(script.step, receiving.bytes, data);
+    this.events.chunk(this.trainer.generation.number, client.number, script.step, receiving.bytes, data);
     receiving.bytes += data.length;
     client.isNew = false;
   }
@@ -113,7 +116,17 @@ export class Sending {
     const { run, generation } = trainer;
     const { step, isInitial, isSkipped } = script;
     const what = `commit of step ${step} by writer ${client.number}`;
+    const event = this.events.commit(
+      { generation: generation.number, writer: client.number, step, part: client.part!, isInitial, isSkipped },
+      bytes,
+    );
     const outcome = run.commit(client.stream!, { step, bytes, isInitial, isSkipped }, this.drive);
+    outcome.then(
+      ({ state }) => {
+        event.answer = state;
+      },
+      () => undefined,
+    );
     const call = this.calls.track(what, outcome);
     this.isConflicting ||= generation.inFlight.commit(client.number, script, client.part!.stepBytes, call);
     return `${what}: ${call.allowed ?? 'waits'}`;

@@ -7,7 +7,9 @@ import { NaiveRun } from '../model/naive-run.js';
 import { Random } from '../model/random.js';
 import { sampleSpec } from '../model/samples.js';
 import { Commands } from './commands.js';
+import { Events } from './events.js';
 import { checkMemory, neededBytes } from './memory.js';
+import { checkReplay } from './replay.js';
 import { Sending } from './sending.js';
 import { checkStates } from './states.js';
 import { Streams } from './streams.js';
@@ -36,6 +38,7 @@ export class Sequence {
   private readonly versions: Versions;
   private readonly trainer: Trainer;
   private readonly streams: Streams;
+  private readonly events: Events;
   private readonly sending: Sending;
   private readonly commands: Commands;
   /** What waits for the end of a fold. */
@@ -55,7 +58,8 @@ export class Sequence {
     this.versions = new Versions(this.run, this.naive, random, !isTight);
     this.trainer = new Trainer(this.run, this.naive, this.ledger, this.versions, random);
     this.streams = new Streams(this.trainer, random);
-    this.sending = new Sending(this.trainer, this.streams, random, !isTight, (fold) => this.drive(fold));
+    this.events = new Events(this.run);
+    this.sending = new Sending(this.trainer, this.streams, random, !isTight, (fold) => this.drive(fold), this.events);
     this.commands = new Commands(this.trainer, this.streams, this.sending, this.versions, random, this.log);
     this.log.push(`${isTight ? 'little memory, ' : ''}${JSON.stringify(spec)}`);
     this.note(`${this.trainer.generation.writerCount} writers`);
@@ -85,6 +89,7 @@ export class Sequence {
     same(this.run.oldestStep, oldest?.script.step, 'oldest step');
     same(oldest?.whole.size === this.trainer.generation.writerCount, false, 'a whole step that is not decided');
     this.sending.calls.check();
+    this.events.check();
     this.sending.checkBlocked();
     checkStates(this.trainer);
     this.versions.checkAll();
@@ -155,6 +160,7 @@ export class Sequence {
       await this.settle();
       same(run.memory.stagingBytes, 0, 'staging bytes when nobody writes');
     }
+    checkReplay(run, this.naive.spec, (number) => this.trainer.wireDTypeOf(number), this.events.lineage);
     const held: Reader[] = this.versions.readers.map(({ engine }) => engine);
     run.delete();
     for (const { evicted } of held) same(evicted, 'DELETED', 'eviction');

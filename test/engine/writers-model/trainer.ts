@@ -1,4 +1,5 @@
 import { expect } from 'vitest';
+import type { FloatDType } from '../../../src/common/index.js';
 import { BoxList, type Run } from '../../../src/engine/index.js';
 import type { Ledger } from '../../../src/engine/ledger.js';
 import type { NaiveRun } from '../model/naive-run.js';
@@ -18,6 +19,7 @@ export const SLOT_EXTRA_BYTES = 4_096;
 /** The trainer of a run, through its restarts. */
 export class Trainer {
   generation: Generation;
+  private readonly wireDTypes = new Map<number, FloatDType | undefined>();
   private lives = 0;
   private readonly former: { readonly incarnation: string; readonly number: number }[] = [];
 
@@ -29,6 +31,10 @@ export class Trainer {
     private readonly random: Random,
   ) {
     this.generation = this.nextLife(undefined);
+  }
+
+  wireDTypeOf(generation: number): FloatDType | undefined {
+    return this.wireDTypes.get(generation);
   }
 
   get pageBytes(): number {
@@ -86,7 +92,9 @@ export class Trainer {
     // Each of the writers says so.
     expect(run.attach({ incarnation, writers, resumeStep, trainerStep })).toBe(generation);
     expect([run.generation, run.writerCount, run.committedStep]).toEqual([generation, writers, naive.head.step]);
-    return new Generation(generation, incarnation, writers, naive, random);
+    const begun = new Generation(generation, incarnation, writers, naive, random);
+    this.wireDTypes.set(generation, begun.wireDType);
+    return begun;
   }
 
   /** What is refused and changes nothing. */
