@@ -2,6 +2,7 @@ import { getHeapStatistics } from 'node:v8';
 import type { Logger } from '../common/index.js';
 import { ShadowkeepError } from '../common/index.js';
 import { type Run, RunTable } from '../engine/index.js';
+import { AnswerTurns } from './answer-turns.js';
 import { LifeLog } from './life-log.js';
 import { Openings } from './opening.js';
 import type { ServerOptions } from './options.js';
@@ -30,6 +31,7 @@ export class Service {
   /** Undefined: memory only. */
   readonly files: RunFiles | undefined;
   readonly readTurns = new ReadTurns();
+  readonly answerTurns = new AnswerTurns();
   readonly openings: Openings;
   readonly transport: Transport;
   readonly #activities = new WeakMap<Run, RunActivity>();

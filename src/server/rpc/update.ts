@@ -248,6 +248,8 @@ class UpdateSession {
       if (state === 'COMMITTED') this.#activity.committed(this.#writer.generation, step);
       const steps = stepFields(this.#run.committedStep, this.#activity.durableStep);
       await before;
+      const turn = this.#service.answerTurns.turn();
+      if (turn !== undefined) await turn;
       const loss = lostBy === undefined ? {} : { lost_by: lostBy };
       await writeMessage(this.#call, { ack: { step, state, ...steps, detail, ...loss } });
     });

@@ -1,4 +1,4 @@
-import type { Http2Server, IncomingHttpHeaders, ServerHttp2Stream, Settings } from 'node:http2';
+import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2Stream, Settings } from 'node:http2';
 import type { Server } from '@grpc/grpc-js';
 
 /**
@@ -53,6 +53,17 @@ export function guardStreams(
 /** What a paused stream holds is its window; left alone it would fill its own buffer (16 or 64 KiB) beside. */
 export function takeOnlyTheWindow(stream: ServerHttp2Stream): void {
   (stream as unknown as { _readableState: { highWaterMark: number } })._readableState.highWaterMark = 0;
+}
+
+/** What a connection is read from: while it is stopped, what comes waits in the kernel. */
+export interface ReadHandle {
+  readStart(): number;
+  readStop(): number;
+}
+
+/** Undefined: the connection is gone. test/server/transport/socket-turns.test.ts fails when it moves. */
+export function readHandleOf(session: ServerHttp2Session): ReadHandle | undefined {
+  return (session.socket as unknown as { _handle?: ReadHandle | null } | undefined)?._handle ?? undefined;
 }
 
 /** The HTTP/2 stream of a call. */

@@ -42,6 +42,8 @@ export interface SharedBudget {
   readonly answers: Room;
   /** Bytes that have come and are still in the buffers of streams. */
   waitingBytes: number;
+  /** Data has come on a connection. */
+  noteRead(connection: object, bytes: number): void;
   /** Sheds streams while there are too many of those. */
   checkWaiting(): void;
   /** A stream was ended for what it took from others. */
@@ -191,6 +193,7 @@ export class StreamMeter implements Claimant {
 
   /** Data has come from the connection. */
   #arrive(data: Buffer): Buffer {
+    this.#transport.noteRead(this.connection, data.length);
     if (this.#stream.closed) return data;
     this.#freePieces = Math.min(PIECE_COUNT_FREE, this.#freePieces - 1 + data.length / PIECE_BYTES_MIN);
     if (this.#freePieces < 0) {

@@ -6,6 +6,7 @@ import { addSettings, guardStreams, onHttp2Server, streamOf } from './grpc-inter
 import { powerOfTwoWithin } from './power-of-two.js';
 import { refuseStream } from './refuse-stream.js';
 import { Room } from './room.js';
+import { SocketTurns } from './socket-turns.js';
 import { type SharedBudget, SMALL_MESSAGE_BYTES, StreamMeter } from './stream-meter.js';
 import { Windows } from './windows.js';
 
@@ -31,6 +32,8 @@ const LARGE_METHODS = ['OpenRun', 'OpenRunInParts', 'Update', 'GetShadow', 'AddA
   (name) => `/${SERVICE_NAME}/${name}`,
 );
 
+const UPDATE_METHOD = `/${SERVICE_NAME}/Update`;
+
 const HEALTH_PREFIX = '/grpc.health.v1.Health/';
 
 export interface TransportOptions {
@@ -54,6 +57,7 @@ export class Transport implements SharedBudget {
   readonly #refused = new Set<ServerHttp2Session>();
   /** In the order in which the streams came. */
   readonly #meters = new Map<ServerHttp2Stream, StreamMeter>();
+  readonly #socketTurns = new SocketTurns();
   #isRelieving = false;
   #refusal: string | undefined;
 
@@ -149,6 +153,10 @@ export class Transport implements SharedBudget {
     });
   }
 
+  noteRead(connection: object, bytes: number): void {
+    this.#socketTurns.arrived(connection as ServerHttp2Session, bytes);
+  }
+
   forget(stream: ServerHttp2Stream): void {
     this.#meters.delete(stream);
   }
@@ -202,6 +210,7 @@ export class Transport implements SharedBudget {
       stream.resume();
       return false;
     }
+    if (path === UPDATE_METHOD) this.#socketTurns.add(session);
     const isLarge = LARGE_METHODS.includes(path);
     this.#meters.set(stream, new StreamMeter(this, stream, session, isLarge ? MESSAGE_BYTES_MAX : QUESTION_BYTES_MAX));
     const sent = this.#windows?.begin();

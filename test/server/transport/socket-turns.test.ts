@@ -1,0 +1,148 @@
+import { type ChildProcess, fork } from 'node:child_process';
+import { existsSync } from 'node:fs';
+import { mkdtemp, rm, writeFile } from 'node:fs/promises';
+import { createServer, type Http2Server, type ServerHttp2Session } from 'node:http2';
+import type { AddressInfo } from 'node:net';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { expect, onTestFinished, test } from 'vitest';
+import { SocketTurns, TURN_COST_MAX } from '../../../src/server/transport/socket-turns.js';
+
+const CONNECTIONS = 300;
+/** HTTP/2's first window: what a peer may send before it is answered. */
+const WINDOW_BYTES = 65_535;
+/** One read from a socket, and the pieces of it. */
+const READ_COST_MAX = 2 * WINDOW_BYTES;
+
+/** Opens connections with a stream each, and fills their windows when it is told; then says so by a file. */
+const CLIENTS = `
+  import { connect } from 'node:http2';
+  import { writeFileSync } from 'node:fs';
+  const [port, count, done] = process.argv.slice(2);
+  const calls = await Promise.all(Array.from({ length: Number(count) }, () => new Promise((resolve) => {
+    const session = connect('http://127.0.0.1:' + port);
+    const call = session.request({ ':method': 'POST' }, { endStream: false });
+    call.on('response', () => resolve({ session, call }));
+    call.on('error', () => undefined);
+    session.on('error', () => undefined);
+  })));
+  process.send('open');
+  process.on('message', async (what) => {
+    if (what === 'half') for (const { session } of calls.slice(0, calls.length / 2)) session.destroy();
+    if (what !== 'fill') return;
+    for (const { call } of calls) call.end(Buffer.alloc(${WINDOW_BYTES}));
+    // The kernel has it when the socket's own buffer is empty.
+    while (calls.some(({ session }) => session.socket?.writableLength > 0)) await new Promise(setImmediate);
+    await new Promise((resolve) => setTimeout(resolve, 100));
+    writeFileSync(done, '');
+  });
+`;
+
+interface Peers {
+  readonly server: Http2Server;
+  readonly child: ChildProcess;
+  readonly done: string;
+}
+
+async function startPeers(
+  turns: SocketTurns | undefined,
+  onData: (bytes: number) => void,
+  onEnd: () => void,
+): Promise<Peers> {
+  const folder = await mkdtemp(join(tmpdir(), 'shadowkeep-socket-turns-'));
+  const server = createServer();
+  server.on('stream', (stream) => {
+    stream.respond();
+    const session = stream.session as ServerHttp2Session;
+    turns?.add(session);
+    const { push } = stream;
+    stream.push = (data, encoding) => {
+      if (data !== null) {
+        onData(data.length);
+        turns?.arrived(session, data.length);
+      }
+      return push.call(stream, data, encoding);
+    };
+    stream.resume();
+    stream.on('end', () => {
+      stream.end();
+      onEnd();
+    });
+    stream.on('error', () => undefined);
+  });
+  server.on('sessionError', () => undefined);
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
+  const [program, done] = [join(folder, 'clients.mjs'), join(folder, 'done')];
+  await writeFile(program, CLIENTS);
+  const child = fork(program, [String((server.address() as AddressInfo).port), String(CONNECTIONS), done], {
+    execArgv: [],
+  });
+  onTestFinished(async () => {
+    child.kill('SIGKILL');
+    server.close();
+    await rm(folder, { recursive: true, force: true });
+  });
+  await new Promise((resolve) => child.once('message', resolve));
+  return { server, child, done };
+}
+
+/** Holds the loop until all peers' data waits in the kernel: it is all there in the next turn. */
+function holdUntil(path: string): void {
+  const sleep = new Int32Array(new SharedArrayBuffer(4));
+  while (!existsSync(path)) Atomics.wait(sleep, 0, 0, 10);
+}
+
+/** What is read in each turn of the loop, bytes, until all streams have ended. */
+async function readAll(turns: SocketTurns | undefined): Promise<number[]> {
+  const read = [0];
+  let ended = 0;
+  const peers = await startPeers(
+    turns,
+    (bytes) => {
+      read[read.length - 1]! += bytes;
+    },
+    () => {
+      ended += 1;
+    },
+  );
+  peers.child.send('fill');
+  holdUntil(peers.done);
+  while (ended < CONNECTIONS) {
+    await new Promise((resolve) => setImmediate(resolve));
+    read.push(0);
+  }
+  return read;
+}
+
+const sum = (values: readonly number[]): number => values.reduce((total, value) => total + value, 0);
+
+test('what is read in one turn of the loop has a bound, and everybody is read in turn', async () => {
+  const before = await readAll(undefined);
+  expect(sum(before)).toBe(CONNECTIONS * WINDOW_BYTES);
+  // All of it is there at once: so it was.
+  expect(Math.max(...before)).toBeGreaterThan(TURN_COST_MAX + READ_COST_MAX);
+
+  const read = await readAll(new SocketTurns());
+  expect(sum(read)).toBe(CONNECTIONS * WINDOW_BYTES);
+  expect(Math.max(...read)).toBeLessThanOrEqual(TURN_COST_MAX + READ_COST_MAX);
+});
+
+test('a connection that is gone while it is not read is forgotten, and the others go on', async () => {
+  const turns = new SocketTurns();
+  let ended = 0;
+  const peers = await startPeers(
+    turns,
+    () => undefined,
+    () => {
+      ended += 1;
+    },
+  );
+  expect(turns.connectionCount).toBe(CONNECTIONS);
+  peers.child.send('fill');
+  holdUntil(peers.done);
+  await new Promise((resolve) => setImmediate(resolve));
+  peers.child.send('half');
+  await expect.poll(() => ended, { timeout: 60_000 }).toBeGreaterThanOrEqual(CONNECTIONS / 2);
+  peers.child.kill('SIGKILL');
+  await expect.poll(() => turns.connectionCount, { timeout: 60_000 }).toBe(0);
+});
