@@ -22,12 +22,12 @@ export {
   PRECISIONS,
   type Precision,
 } from './dtype.js';
-export { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError, type StatusName } from './errors.js';
+export { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError } from './errors.js';
 export * from './limits.js';
 export { createLogger, LOG_LEVELS, type Logger, type LogLevel } from './log.js';
-export { matchAll, NamePatterns } from './name-patterns.js';
+export { matchAll } from './name-patterns.js';
 export { checkAverageName, checkPrintable, checkRunName, checkTensorName, namePattern, quote } from './names.js';
-export { escapeUnprintable, isPrintable } from './printable.js';
+export { escapeUnprintable } from './printable.js';
 export { alignedBytes, elementCount, roundUp } from './shape.js';
 export { toEnd } from './slices.js';
 export { isTarget, TARGET_RULE } from './target.js';

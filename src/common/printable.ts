@@ -7,11 +7,6 @@ const EACH_UNPRINTABLE = new RegExp(UNPRINTABLE, 'gu');
 
 const SHORT_ESCAPES: Readonly<Record<string, string>> = { '\n': '\\n', '\r': '\\r', '\t': '\\t' };
 
-/** Whether every character of a text can be shown as it is. */
-export function isPrintable(text: string): boolean {
-  return !UNPRINTABLE.test(text);
-}
-
 /** The first character of a text that cannot be shown as it is, in hexadecimal; undefined: all can. */
 export function firstUnprintable(text: string): string | undefined {
   const found = UNPRINTABLE.exec(text)?.[0].codePointAt(0);

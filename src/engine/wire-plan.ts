@@ -1,4 +1,4 @@
-import { alignedBytes, DTYPE_BYTES, type FloatDType, isFloatDType, toEnd } from '../common/index.js';
+import { alignedBytes, DTYPE_BYTES, type FloatDType, isFloatDType } from '../common/index.js';
 import { type Layout, type PlacedTensor, wireDTypeOf } from './layout.js';
 
 /** A contiguous piece of a byte space and of a flat space. */
@@ -41,10 +41,6 @@ const ALL_AVERAGES = -1;
 
 /** What says which averages fold a tensor. */
 type AveragesOf = (tensor: PlacedTensor, index: number) => number;
-
-export function planWire(layout: Layout, wireDType: FloatDType | undefined, averagesOf?: AveragesOf): WirePlan {
-  return toEnd(planningWire(layout, wireDType, averagesOf));
-}
 
 /**
  * The byte space of a whole step, which is that of one writer that sends the whole layout. Neighbours that run in step, and are

@@ -1,7 +1,7 @@
 import { spawnSync } from 'node:child_process';
 import { fileURLToPath } from 'node:url';
 import { expect, test } from 'vitest';
-import { isPrintable } from '../../src/common/index.js';
+import { firstUnprintable } from '../../src/common/printable.js';
 
 const door = fileURLToPath(new URL('../../dist/common/index.js', import.meta.url));
 
@@ -32,7 +32,7 @@ test('the log is JSON lines on standard error, from its level on, with errors wh
   expect(lines.map(({ msg }) => msg)).toEqual(['run saved', 'found', 'run not saved']);
   expect(lines[0]).toMatchObject({ run: 'r', step: 3, time: expect.stringMatching(/^\d{4}-\d\d-\d\dT/) });
   expect(lines[1]).toMatchObject({ file: 'a\u009b\u202e\u2028b' });
-  expect(isPrintable(stderr.replaceAll('\n', ''))).toBe(true);
+  expect(firstUnprintable(stderr.replaceAll('\n', ''))).toBeUndefined();
   expect(lines[2]).toMatchObject({ err: { message: 'disk full', stack: expect.stringContaining('Error: disk full') } });
   expect(logged('error').lines).toHaveLength(1);
   expect(logged('silent').lines).toEqual([]);

@@ -2,7 +2,6 @@ import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
 import {
   matchAll,
-  NamePatterns,
   namePattern,
   PATTERN_COUNT_MAX,
   PATTERN_STAR_CHARS_MAX,
@@ -10,6 +9,7 @@ import {
   TENSOR_COUNT_MAX,
   toEnd,
 } from '../../src/common/index.js';
+import { NamePatterns } from '../../src/common/name-patterns.js';
 
 const SEED = 20_261_128;
 

@@ -1,6 +1,7 @@
 import fc from 'fast-check';
 import { describe, expect, test } from 'vitest';
-import { escapeUnprintable, isPrintable, quote } from '../../src/common/index.js';
+import { escapeUnprintable, quote } from '../../src/common/index.js';
+import { firstUnprintable } from '../../src/common/printable.js';
 
 const SEED = 20_261_127;
 
@@ -28,14 +29,16 @@ const UNPRINTABLE: [character: string, escaped: string][] = [
   ['\ud800', '\\ud800'],
 ];
 
+const hex = (character: string) => character.codePointAt(0)?.toString(16).toUpperCase().padStart(4, '0');
+
 describe('what cannot be printed', () => {
   test.each(UNPRINTABLE)('%j', (character, escaped) => {
-    expect(isPrintable(`a${character}b`)).toBe(false);
+    expect(firstUnprintable(`a${character}b`)).toBe(hex(character));
     expect(escapeUnprintable(`a${character}b${character}`)).toBe(`a${escaped}b${escaped}`);
   });
 
   test.each(['', 'layers.0.weight', ' ', 'é', '层', '😀', '…', '"\\'])('%j can', (text) => {
-    expect(isPrintable(text)).toBe(true);
+    expect(firstUnprintable(text)).toBeUndefined();
     expect(escapeUnprintable(text)).toBe(text);
   });
 
@@ -43,8 +46,8 @@ describe('what cannot be printed', () => {
     const any = fc.string({ unit: 'binary' });
     fc.assert(
       fc.property(any, (text) => {
-        expect(isPrintable(escapeUnprintable(text))).toBe(true);
-        expect(isPrintable(quote(text))).toBe(true);
+        expect(firstUnprintable(escapeUnprintable(text))).toBeUndefined();
+        expect(firstUnprintable(quote(text))).toBeUndefined();
         expect(JSON.parse(escapeUnprintable(JSON.stringify(text)))).toBe(text);
       }),
       { seed: SEED },

@@ -12,9 +12,11 @@ import {
   type Version,
   type Writer,
 } from '../../src/engine/index.js';
+import type { Layout } from '../../src/engine/layout.js';
 import { Ledger } from '../../src/engine/ledger.js';
 import type { ReadTensor } from '../../src/engine/read-tensors.js';
 import type { RunOptions, RunSpec } from '../../src/engine/run-spec.js';
+import { planningWire, type WirePlan } from '../../src/engine/wire-plan.js';
 import type { KernelMode } from '../../src/kernels/index.js';
 
 /** The leg of the test run: `npm test` runs the engine's suite once with each. */
@@ -24,6 +26,11 @@ export const MIB = 1 << 20;
 
 export function tensor(name: string, shape: number[], rest: Partial<TensorSpec> = {}): TensorSpec {
   return { name, shape, dtype: 'F32', policy: 'AVERAGE', ...rest };
+}
+
+/** The byte space of a step that every average takes whole. */
+export function planWire(layout: Layout, wireDType?: FloatDType): WirePlan {
+  return toEnd(planningWire(layout, wireDType));
 }
 
 export function ema(

@@ -3,8 +3,7 @@ import { describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, toEnd } from '../../src/common/index.js';
 import type { TensorSpec } from '../../src/engine/index.js';
 import { compareTensors, placeTensors, wireDTypeOf } from '../../src/engine/layout.js';
-import { planWire } from '../../src/engine/wire-plan.js';
-import { refusal, tensor } from './fixtures.js';
+import { planWire, refusal, tensor } from './fixtures.js';
 import { countOf, inWireOrder } from './model/naive-run.js';
 import { Random } from './model/random.js';
 import { sampleSpec } from './model/samples.js';
@@ -72,7 +71,7 @@ describe('the wire plan', () => {
 
   test('ten thousand small tensors of one dtype are one segment', () => {
     const tensors = Array.from({ length: 10_000 }, (_, index) => tensor(`t${index}`, [1 + (index % 50)]));
-    expect(planWire(placeTensors(tensors), undefined).segments).toHaveLength(1);
+    expect(planWire(placeTensors(tensors)).segments).toHaveLength(1);
   });
 
   test('tensors of several dtypes and policies keep their segments apart', () => {
@@ -85,7 +84,7 @@ describe('the wire plan', () => {
       tensor('f', [3]),
       tensor('g', [0, 9]),
     ];
-    const { segments, stepBytes } = planWire(placeTensors(tensors), undefined);
+    const { segments, stepBytes } = planWire(placeTensors(tensors));
     expect(segments.map(({ dtype, wireOffset, count }) => [dtype, wireOffset, count])).toEqual([
       ['F32', 0, 3],
       ['F16', 64, 3],

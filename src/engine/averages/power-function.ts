@@ -9,11 +9,6 @@ export function powerFunctionWeight(gamma: number, { elapsed, time }: Moment): n
   return -Math.expm1((gamma + 1) * Math.log1p(-elapsed / time));
 }
 
-/** Standard deviation of the profile of exponent γ, relative to its length (eq. 126). */
-export function sigmaRelOf(gamma: number): number {
-  return Math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)));
-}
-
 /**
  * The γ ≥ 0 of a relative width: the largest root of γ³ + 7γ² + (16 − σ⁻²)γ + (12 − σ⁻²) (algorithm 2). Newton's method
  * from 1/σ, which is right of it, falls towards it and never passes it, because the cubic is convex there.

@@ -1,5 +1,5 @@
-export { type Combination, type Contribution, planCombination } from './combine.js';
-export { type Fit, fitProfiles, type Profile, profileProduct } from './fit.js';
+export { planCombination } from './combine.js';
+export { fitProfiles, type Profile, profileProduct } from './fit.js';
 export { SnapshotKeeper, type SnapshotPlan } from './keeper.js';
 export { Snapshot } from './snapshot.js';
 export { allocateSnapshot, bytesOf, checkSnapshotBytes, type SnapshotsSpec } from './snapshots.js';

@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { FLOAT_DTYPES, type FloatDType } from '../../../src/common/index.js';
 import type { Run } from '../../../src/engine/index.js';
-import { planWire } from '../../../src/engine/wire-plan.js';
 import { randomBits } from '../../kernels/elements.js';
-import { ema, makeRun, mean, push, readAll, tensor } from '../fixtures.js';
+import { ema, makeRun, mean, planWire, push, readAll, tensor } from '../fixtures.js';
 import { type Random, shuffled } from '../world/naive.js';
 import { randomShards, Team } from './team.js';
 

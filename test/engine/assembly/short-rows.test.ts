@@ -1,8 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { toEnd } from '../../../src/common/index.js';
 import { BoxList, planRead, type Run, readBytes } from '../../../src/engine/index.js';
-import { planWire } from '../../../src/engine/wire-plan.js';
-import { attach, ema, makeRun, readAll, refusal, tensor } from '../fixtures.js';
+import { attach, ema, makeRun, planWire, readAll, refusal, tensor } from '../fixtures.js';
 import { box, partOf, targetsOf } from '../world/naive.js';
 import { Team } from './team.js';
 
@@ -27,7 +26,7 @@ function setUp() {
 }
 
 const column = (run: Run, step: Buffer): Buffer =>
-  partOf(step, targetsOf([LEFT], run.layout.tensors, planWire(run.layout, undefined)).targets);
+  partOf(step, targetsOf([LEFT], run.layout.tensors, planWire(run.layout)).targets);
 
 /** How often work yields. */
 function yields(work: Generator<void>): number {

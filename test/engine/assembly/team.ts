@@ -1,8 +1,7 @@
 import type { ErrorReason, FloatDType } from '../../../src/common/index.js';
 import { BoxList, type CommitOutcome, type Run, type Writer } from '../../../src/engine/index.js';
-import { planWire } from '../../../src/engine/wire-plan.js';
 import type { Box } from '../../../src/engine/world/index.js';
-import { attach, drive } from '../fixtures.js';
+import { attach, drive, planWire } from '../fixtures.js';
 import { box, partOf, type Random, randomTiling, targetsOf } from '../world/naive.js';
 
 export interface TeamOptions {

@@ -1,13 +1,12 @@
 import { describe, expect, test } from 'vitest';
 import { AVERAGE_DEFAULTS, SIGMA_REL_MAX } from '../../../src/common/index.js';
-import {
-  type AverageSpec,
-  advanceUpdate,
-  gammaOf,
-  NO_PROGRESS,
-  sigmaRelOf,
-} from '../../../src/engine/averages/index.js';
+import { type AverageSpec, advanceUpdate, gammaOf, NO_PROGRESS } from '../../../src/engine/averages/index.js';
 import { powerFunctionWeight } from '../../../src/engine/averages/power-function.js';
+
+/** Standard deviation of the profile of exponent γ, relative to its length (Karras et al. 2023, eq. 126). */
+function sigmaRelOf(gamma: number): number {
+  return Math.sqrt((gamma + 1) / ((gamma + 2) ** 2 * (gamma + 3)));
+}
 
 describe('width and exponent', () => {
   test.each([

@@ -2,11 +2,11 @@ import { describe, expect, test } from 'vitest';
 import { FLOAT_DTYPES, toEnd } from '../../../src/common/index.js';
 import { BoxList, type TensorSpec } from '../../../src/engine/index.js';
 import { placeTensors } from '../../../src/engine/layout.js';
-import { planWire, type WirePlan } from '../../../src/engine/wire-plan.js';
+import type { WirePlan } from '../../../src/engine/wire-plan.js';
 import { type Box, PartCursor, type Part as PartType } from '../../../src/engine/world/index.js';
 import { Part } from '../../../src/engine/world/part.js';
 import { randomBits } from '../../kernels/elements.js';
-import { tensor } from '../fixtures.js';
+import { planWire, tensor } from '../fixtures.js';
 import { box, partOf, randomBox, shuffled, targetsOf } from './naive.js';
 
 const SEED = 20_261_129;
@@ -86,7 +86,7 @@ describe(`a part, seed ${SEED}`, () => {
     // Rows of 41 of 48 elements: each takes 192 bytes of the writer's space, as a whole row does of the step.
     const matrix = placeTensors([tensor('w', [3, 48])]);
     const boxes = [0, 1, 2].map((row) => box([row, 7], [1, 41]));
-    const part = makePart(BoxList.of(boxes), planWire(matrix, undefined), matrix.tensors, all);
+    const part = makePart(BoxList.of(boxes), planWire(matrix), matrix.tensors, all);
     const runs = [...part.runs(part.stepBytes)];
     expect(runs).toEqual([0, 1, 2].map((row) => ({ target: 192 * row + 28, length: 164 })));
   });
@@ -135,7 +135,7 @@ describe('the whole layout', () => {
 
   test('neighbours that run in step are one span, over the gaps between them too', () => {
     const specs = Array.from({ length: 100 }, (_, index) => tensor(`t${index}`, [1 + (index % 40)]));
-    const plan = planWire(placeTensors(specs), undefined);
+    const plan = planWire(placeTensors(specs));
     const inOrder = specs.map((_, index) => box([], [], { tensor: index }));
     const spansOf = (boxes: readonly Box[]) =>
       makePart(BoxList.of(boxes), plan, placeTensors(specs).tensors, all).spanCount;
@@ -146,7 +146,7 @@ describe('the whole layout', () => {
   });
 
   test('has nothing of a layout without bytes', () => {
-    const part = wholePart(planWire(placeTensors([tensor('none', [0])]), undefined));
+    const part = wholePart(planWire(placeTensors([tensor('none', [0])])));
     expect(part).toMatchObject({ stepBytes: 0, firstStepBytes: 0, spanCount: 0, bytes: 0 });
     expect(taken(part, 0)).toEqual([]);
   });
