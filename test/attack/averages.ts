@@ -16,7 +16,7 @@ const share = (kind: string, field: string, rest: Rest = {}): AverageAttack[] =>
     `${kind}.${field} ${value}`,
     schedule({ [kind]: { ...rest, [field]: value } }),
     'INVALID_AVERAGE',
-    new RegExp(`\\.${kind}\\.${field} must be from 0 to 1, got ${value}$`),
+    new RegExp(`\\.${kind}\\.${field} must be a number from 0 to 1, got ${value}$`),
   ]);
 
 const positive = (kind: string, field: string, rest: Rest = {}): AverageAttack[] =>
@@ -37,7 +37,7 @@ const SCHEDULES: AverageAttack[] = [
     'ratio_warmup min > max',
     schedule({ ratio_warmup: { decay: 0.5, decay_min: 0.6 } }),
     'INVALID_AVERAGE',
-    /\.ratio_warmup\.decay_min must be at most decay, 0\.5, got 0\.6$/,
+    /\.ratio_warmup\.decay_min must be at most decay \(0\.5\), got 0\.6$/,
   ],
   ...positive('inverse_power', 'inv_gamma', { power: 1, decay_max: 1 }),
   ...positive('inverse_power', 'power', { inv_gamma: 1, decay_max: 1 }),
@@ -46,7 +46,7 @@ const SCHEDULES: AverageAttack[] = [
     'inverse_power min > max',
     schedule({ inverse_power: { inv_gamma: 1, power: 1, decay_min: 0.9, decay_max: 0.1 } }),
     'INVALID_AVERAGE',
-    /\.inverse_power\.decay_min must be at most decay_max, 0\.1, got 0\.9$/,
+    /\.inverse_power\.decay_min must be at most decay_max \(0\.1\), got 0\.9$/,
   ],
   ...share('exponential_ramp', 'decay', { tau: 1 }),
   ...positive('exponential_ramp', 'tau', { decay: 0.5 }),
@@ -58,13 +58,13 @@ const SCHEDULES: AverageAttack[] = [
     'cosine of 0 steps',
     schedule({ cosine: { decay: 0.5 } }),
     'INVALID_AVERAGE',
-    /\.cosine\.steps must be an integer from 1 to 9007199254740991, got 0$/,
+    /\.cosine\.steps must be an integer of at least 1, below 2\^53, got 0$/,
   ],
   [
     'cosine of 2^64 − 1 steps',
     schedule({ cosine: { decay: 0.5, steps: '18446744073709551615' } }),
     'INVALID_AVERAGE',
-    /\.cosine\.steps must be an integer from 1 to 9007199254740991, got 1844674407370955\d+$/,
+    /\.cosine\.steps must be an integer of at least 1, below 2\^53, got 1844674407370955\d+$/,
   ],
   [
     'power_function of nothing',
@@ -77,7 +77,7 @@ const SCHEDULES: AverageAttack[] = [
       `gamma ${gamma}`,
       schedule({ power_function: { gamma } }),
       'INVALID_AVERAGE',
-      new RegExp(`\\.power_function\\.gamma must be from 0 to 1000000, got ${gamma}$`),
+      new RegExp(`\\.power_function\\.gamma must be a number from 0 to 1000000, got ${gamma}$`),
     ],
   ),
   ...[0, -0.1, 0.3, Number.NaN, Number.POSITIVE_INFINITY].map(
@@ -85,7 +85,7 @@ const SCHEDULES: AverageAttack[] = [
       `sigma_rel ${sigma_rel}`,
       schedule({ power_function: { sigma_rel } }),
       'INVALID_AVERAGE',
-      new RegExp(`\\.power_function\\.sigma_rel must be from 0\\.000001 to 0\\.28867\\d+ .*, got ${sigma_rel}$`),
+      new RegExp(`\\.power_function\\.sigma_rel must be a number from 0\\.000001 to 0\\.28867\\d+ .*, got ${sigma_rel}$`),
     ],
   ),
   ...positive('half_life_ramp_up', 'ratio', { half_life: 1 }),
@@ -93,30 +93,30 @@ const SCHEDULES: AverageAttack[] = [
     'half_life_ramp_up of −1',
     schedule({ half_life_ramp_up: { half_life: -1, ratio: 1 } }),
     'INVALID_AVERAGE',
-    /\.half_life_ramp_up\.half_life must be a finite number above 0, got -1$/,
+    /\.half_life_ramp_up\.half_life must be a finite number of at least 0, got -1$/,
   ],
 ];
 
 const INTEGERS: AverageAttack[] = [
-  ['every 0', { every: 0 }, 'INVALID_AVERAGE', /\.every must be an integer from 1 to 9007199254740991, got 0$/],
+  ['every 0', { every: 0 }, 'INVALID_AVERAGE', /\.every must be an integer of at least 1, below 2\^53, got 0$/],
   [
     'every_offset = every',
     { every: 10, every_offset: 10 },
     'INVALID_AVERAGE',
-    /\.every_offset must be an integer from 0 to 9, got 10$/,
+    /\.every_offset must be below every \(10\), got 10$/,
   ],
   [
     'every_offset without every',
     { every_offset: 1 },
     'INVALID_AVERAGE',
-    /\.every_offset must be an integer from 0 to 0, got 1$/,
+    /\.every_offset must be below every \(1\), got 1$/,
   ],
   ...['every', 'every_offset', 'delay_updates', 'first_index'].map(
     (field): AverageAttack => [
       `${field} 2^64 − 1`,
       { [field]: '18446744073709551615' },
       'INVALID_AVERAGE',
-      new RegExp(`\\.${field} must be an integer from [01] to \\d+, got 1844674407370955\\d+$`),
+      new RegExp(`\\.${field} must be an integer of at least [01], below 2\\^53, got 1844674407370955\\d+$`),
     ],
   ),
 ];

@@ -160,7 +160,7 @@ const COMBINATIONS: Attack<object>[] = [
       `sigma_rel ${sigma_rel}`,
       { sigma_rel },
       'INVALID_FIELD',
-      new RegExp(`^sigma_rel must be ${SIGMA_REL_BOUND}, got ${sigma_rel}$`),
+      new RegExp(`^sigma_rel must be a number ${SIGMA_REL_BOUND}, got ${sigma_rel}$`),
     ],
   ),
   ...[-1e-9, 1_000_001, NaN, Infinity, -Infinity].map(
@@ -168,7 +168,7 @@ const COMBINATIONS: Attack<object>[] = [
       `gamma ${gamma}`,
       { gamma },
       'INVALID_FIELD',
-      new RegExp(`^gamma must be from 0 to 1000000, got ${gamma}$`),
+      new RegExp(`^gamma must be a number from 0 to 1000000, got ${gamma}$`),
     ],
   ),
   [

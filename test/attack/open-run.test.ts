@@ -161,7 +161,7 @@ const AVERAGE: Attack<object>[] = [
     'INVALID_AVERAGE',
     /^averages\[1\] "e" is declared twice$/,
   ],
-  ['no start', average({ start: 0 }), 'INVALID_AVERAGE', /^averages\[0\]\.start must be ZEROS, INITIAL or FIRST$/],
+  ['no start', average({ start: 0 }), 'INVALID_AVERAGE', /^averages\[0\]\.start must be one of ZEROS, INITIAL, FIRST$/],
   ['start 4', average({ start: 4 }), 'INVALID_FIELD', /^averages\[0\]\.start must be one of .*, got 4$/],
   [
     'precision BF16',
