@@ -172,7 +172,7 @@ function openRun(table, specs, elements, more = []) {
 }
 
 function commit(run, writer, step) {
-  return run.commit(writer, { step, bytes: run.stepBytes, isInitial: false, isSkipped: false }, drive);
+  return writer.commit({ step, bytes: run.stepBytes, isInitial: false, isSkipped: false }, drive);
 }
 
 /** Repeats a measurement, in microseconds, for some seconds of it, after one that only warms up. */

@@ -1,4 +1,4 @@
-export type { Writer, WriterRequest, WriterState } from './assembly/index.js';
+export type { WriterRequest, WriterState, WriterStream } from './assembly/index.js';
 export { type AverageSpec, gammaOf, type Schedule } from './averages/index.js';
 export type { Layout, PlacedTensor } from './layout.js';
 export { tensorHeapBytes, textHeapBytes } from './layout-memory.js';

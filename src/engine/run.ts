@@ -1,28 +1,13 @@
 import { assert, quote, ShadowkeepError, toEnd } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
-import {
-  type Drive,
-  type PartCommit,
-  type Writer,
-  type WriterRequest,
-  type WriterState,
-  Writers,
-} from './assembly/index.js';
+import { type WriterRequest, type WriterState, type WriterStream, Writers } from './assembly/index.js';
 import type { AverageSpec } from './averages/index.js';
 import { checkTrainer } from './check-trainer.js';
 import { Committer } from './committer.js';
 import type { Layout } from './layout.js';
 import type { Ledger } from './ledger.js';
 import { Lineage, type LineageState } from './lineage.js';
-import type {
-  CommitOutcome,
-  RetentionSpec,
-  RunMemory,
-  RunOptions,
-  RunSpec,
-  RunState,
-  TrainerRequest,
-} from './run-spec.js';
+import type { RetentionSpec, RunMemory, RunOptions, RunSpec, RunState, TrainerRequest } from './run-spec.js';
 import { countFrom, RunVersions } from './run-versions.js';
 import type { Reader, Version } from './version.js';
 
@@ -123,7 +108,7 @@ export class Run {
   get staging(): { readonly step: number; readonly receivedBytes: number } | undefined {
     const oldest = this.#writers?.pipeline?.oldest;
     if (oldest === undefined) return undefined;
-    const receivedBytes = [...oldest.parts].reduce((sum, member) => sum + member.arrivedOf(oldest.step), 0);
+    const receivedBytes = [...oldest.parts].reduce((sum, slot) => sum + slot.arrivedOf(oldest.step), 0);
     return { step: oldest.step, receivedBytes };
   }
 
@@ -227,60 +212,19 @@ export class Run {
    * memory of one step then. `onFailure` is told when it is closed from outside: by a newer generation, with its run, because
    * its step got no bytes for too long. Yields between slices; the first one only `whenSettled`.
    */
-  *openingWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Generator<void, Writer> {
+  *openingWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Generator<void, WriterStream> {
     this.#checkSettled();
     this.#lineage.check(request.generation);
     this.#writers ??= this.#newWriters();
     const writers = this.#writers;
-    const writer = writers.open(request, onFailure);
-    yield* writers.proving(writer);
-    return writer;
+    const stream = writers.open(request, onFailure);
+    yield* writers.proving(stream);
+    return stream;
   }
 
   /** The same in one go. */
-  openWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Writer {
+  openWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): WriterStream {
     return toEnd(this.openingWriter(request, onFailure));
-  }
-
-  /** A stream has ended. What it has sent of a step is kept until `forgetWriter`, for one that comes back. Idempotent. */
-  leaveWriter(writer: Writer): void {
-    this.#writersOf(writer)?.leave(writer);
-    writer.close();
-  }
-
-  /** Frees what a stream has left behind, unless its writer came back. Only `whenSettled`. */
-  forgetWriter(writer: Writer): void {
-    this.#writersOf(writer)?.forget(writer);
-  }
-
-  /** Undefined: the writer may send a step. Otherwise it is too far ahead of the others; ask again afterwards. */
-  admission(writer: Writer, step: number): Promise<void> | undefined {
-    const pipeline = this.#writersOf(writer)?.pipeline;
-    return writer.isReady ? pipeline?.admission(writer.member, step) : undefined;
-  }
-
-  /**
-   * A writer's part of a step is whole. When all are, the step is folded into every average and the version flips, all at
-   * once; the promise resolves then. `drive` runs the fold to its end, letting others run between its slices. A step at
-   * or below the committed one is not folded again, one that is not finite may be refused by the run's policy. Rejects
-   * with STEP_CONFLICT, which ends every stream, when all parts of a committed step have come with other content.
-   */
-  async commit(writer: Writer, commit: PartCommit, drive: Drive): Promise<CommitOutcome> {
-    writer.checkOpen();
-    const pipeline = this.#writersOf(writer)?.pipeline;
-    assert(pipeline !== undefined, 'an open writer has its pipeline');
-    try {
-      return await pipeline.commit(writer.member, commit, drive);
-    } catch (error) {
-      if (error instanceof ShadowkeepError && error.reason === 'STEP_CONFLICT') this.#writers?.failAll(error);
-      throw error;
-    }
-  }
-
-  /** Whether a writer has still to wait for others before its last step is decided. */
-  waitsForOthers(writer: Writer): boolean {
-    const writers = this.#writersOf(writer);
-    return writer.member.awaited.length > 0 && writers !== undefined && writers.pipeline?.isDeciding !== true;
   }
 
   /** Drops the step that is decided next, because a writer's part of it does not come. Only `whenSettled`. */
@@ -338,11 +282,6 @@ export class Run {
     const { generation, writers } = this.#lineage;
     const { pool, layout } = this.#versions;
     return new Writers(generation, writers, this.spec, this.#committer, pool, layout, this.#ledger);
-  }
-
-  /** The writers of a stream's generation, unless a newer one has begun. */
-  #writersOf({ generation }: Writer): Writers | undefined {
-    return this.#writers?.generation === generation ? this.#writers : undefined;
   }
 
   /** The version that a new life goes on from where it says so. Throws when the life may not begin. */

@@ -1,6 +1,6 @@
 import { describe, expect, test } from 'vitest';
 import type { Run } from '../../src/engine/index.js';
-import { attach, closeWriter, f32, makeRun, mean, openWriter, push, refusal, space, tensor } from './fixtures.js';
+import { attach, closeStream, f32, makeRun, mean, openWriter, push, refusal, space, tensor } from './fixtures.js';
 
 function makeRetaining(): Run {
   return makeRun([tensor('w', [1])], [mean('a')], {}, undefined, { retain: { everySteps: 5, countMax: 4 } }).run;
@@ -143,7 +143,7 @@ describe('a trainer that goes back', () => {
     old.stage(13, 0, space(f32(13)));
     attach(run, 'second', { resumeStep: 10 });
     expect(reasons).toEqual(['GENERATION_FENCED']);
-    closeWriter(run, old);
+    closeStream(old);
     expect({ step: run.committedStep, staging: run.memory.stagingBytes }).toEqual({ step: 10, staging: 0 });
     expect(await push(run, 11, space(f32(0)))).toBe('COMMITTED');
   });

@@ -71,7 +71,7 @@ describe('an average that is added to a run under way', () => {
     writer.stage(1, 0, step(1));
     run.addAverage({ ...mean('late'), include: ['x'] });
     writer.stage(1, 64, step(2));
-    await commit(run, writer, 1, 128);
+    await commit(writer, 1, 128);
     expect(f32At(readAll(run, 1), 1)).toEqual([2]);
   });
 

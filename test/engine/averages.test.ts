@@ -78,7 +78,7 @@ test('200,000 updates: a float64 shadow is where it should be, a float32 one has
   const writer = openWriter(run);
   const update = async (step: number, value: number): Promise<void> => {
     writer.stage(step, 0, space(f64(value)));
-    await commit(run, writer, step, 64, { isInitial: step === 0 });
+    await commit(writer, step, 64, { isInitial: step === 0 });
   };
   await update(0, 1);
   for (let step = 1; step <= 200_000; step++) await update(step, 1.0005);

@@ -10,7 +10,7 @@ import {
   type TensorSpec,
   type TrainerRequest,
   type Version,
-  type Writer,
+  type WriterStream,
 } from '../../src/engine/index.js';
 import type { Layout } from '../../src/engine/layout.js';
 import { Ledger } from '../../src/engine/ledger.js';
@@ -89,7 +89,7 @@ export function openWriter(
   wireDType?: FloatDType,
   onFailure: (error: ShadowkeepError) => void = never,
   generation = run.generation === 0 ? attach(run) : run.generation,
-): Writer {
+): WriterStream {
   return run.openWriter(
     { generation, writer: 0, boxes: undefined, wireDType, takeover: false, session: '' },
     onFailure,
@@ -98,24 +98,23 @@ export function openWriter(
 
 /** A writer says that its part of a step is whole; default: an update. */
 export async function commit(
-  run: Run,
-  writer: Writer,
+  writer: WriterStream,
   step: number,
   bytes: number,
   { isInitial = false, isSkipped = false }: { isInitial?: boolean; isSkipped?: boolean } = {},
 ): Promise<CommitOutcome> {
-  return await run.commit(writer, { step, bytes, isInitial, isSkipped }, drive);
+  return await writer.commit({ step, bytes, isInitial, isSkipped }, drive);
 }
 
 /** A writer says that the optimizer left a step out. */
-export async function skip(run: Run, writer: Writer, step: number): Promise<CommitOutcome> {
-  return await commit(run, writer, step, 0, { isSkipped: true });
+export async function skip(writer: WriterStream, step: number): Promise<CommitOutcome> {
+  return await commit(writer, step, 0, { isSkipped: true });
 }
 
 /** A stream ends, and what it has left behind is freed. */
-export function closeWriter(run: Run, writer: Writer): void {
-  run.leaveWriter(writer);
-  run.forgetWriter(writer);
+export function closeStream(stream: WriterStream): void {
+  stream.leave();
+  stream.forget();
 }
 
 /** Pushes one step through a stream of its own. */
@@ -128,9 +127,9 @@ export async function push(
   const writer = openWriter(run, options.wireDType);
   try {
     if (space.length > 0) writer.stage(step, 0, space);
-    return (await commit(run, writer, step, space.length, { isInitial: options.initial ?? false })).state;
+    return (await commit(writer, step, space.length, { isInitial: options.initial ?? false })).state;
   } finally {
-    closeWriter(run, writer);
+    closeStream(writer);
   }
 }
 

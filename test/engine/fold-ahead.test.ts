@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { randomBits } from '../kernels/elements.js';
 import {
   attach,
-  closeWriter,
+  closeStream,
   commit,
   ema,
   f32,
@@ -77,7 +77,7 @@ describe(`a step that is folded as it arrives, seed ${SEED}`, () => {
     const writer = openWriter(run);
     writer.stage(100, 0, space(weights[0]!).subarray(0, 8_000));
     expect(readAll(run).equals(before)).toBe(true);
-    closeWriter(run, writer);
+    closeStream(writer);
     expect(readAll(run).equals(before)).toBe(true);
     await push(run, 100, space(weights[0]!));
     const expected = Math.fround(
@@ -109,7 +109,7 @@ describe(`a step that is folded as it arrives, seed ${SEED}`, () => {
     const update = async (step: number, value: number, between?: () => void): Promise<void> => {
       writer.stage(step, 0, space(f32(value)));
       between?.();
-      await commit(run, writer, step, 64);
+      await commit(writer, step, 64);
     };
     await update(1, 8);
     await update(2, 4, () => run.addAverage(mean('late')));

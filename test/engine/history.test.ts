@@ -60,10 +60,10 @@ describe('retained versions', () => {
     const run = makeRetaining({ everySteps: 10, countMax: 8 });
     for (const step of [8, 12]) await push(run, step, space(f32(step)));
     const writer = openWriter(run);
-    expect(await skip(run, writer, 20)).toEqual({ state: 'SKIPPED', detail: '' });
+    expect(await skip(writer, 20)).toEqual({ state: 'SKIPPED', detail: '' });
     expect(run.retainedSteps).toEqual([20]);
     writer.stage(21, 0, space(f32(0)));
-    await commit(run, writer, 21, 64);
+    await commit(writer, 21, 64);
     expect([20, 21].map((step) => valueAt(run, step))).toEqual([10, 5]);
   });
 

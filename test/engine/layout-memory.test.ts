@@ -53,7 +53,7 @@ const PROGRAM = `
       writer.stage(1, offset, new Uint8Array(Math.min(1 << 20, bytes - offset)));
     }
     const drive = async (fold) => { for (const _ of fold); };
-    await run.commit(writer, { step: 1, bytes, isInitial: false, isSkipped: false }, drive);
+    await writer.commit({ step: 1, bytes, isInitial: false, isSkipped: false }, drive);
   };
   const open = async (name) => {
     const { spec } = end(validatingOpenRun(end(decodeOpenRun([requestOf(name)]))));

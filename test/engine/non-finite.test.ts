@@ -5,7 +5,7 @@ import type { NonFinitePolicy } from '../../src/engine/non-finite.js';
 import { nearestCode } from '../kernels/oracle.js';
 import {
   attach,
-  closeWriter,
+  closeStream,
   commit,
   ema,
   f32,
@@ -44,8 +44,8 @@ function stepWith(...wild: readonly (readonly [number, number, number])[]): Buff
 async function send(run: Run, step: number, bytes: Buffer, chunkBytes = 1_008) {
   const writer = openWriter(run);
   for (let at = 0; at < bytes.length; at += chunkBytes) writer.stage(step, at, bytes.subarray(at, at + chunkBytes));
-  const outcome = await commit(run, writer, step, bytes.length);
-  closeWriter(run, writer);
+  const outcome = await commit(writer, step, bytes.length);
+  closeStream(writer);
   return outcome;
 }
 
@@ -81,7 +81,7 @@ describe('REJECT_STEP', () => {
     expect(await push(run, 0, stepWith([0, 1, Number.NaN]), { initial: true })).toBe('REJECTED');
     const writer = openWriter(run);
     writer.stage(1, 0, stepWith([0, 1, Number.NaN]).subarray(0, 64));
-    closeWriter(run, writer);
+    closeStream(writer);
     expect(await push(run, 0, stepWith(), { initial: true })).toBe('COMMITTED');
   });
 

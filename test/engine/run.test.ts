@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import type { ShadowkeepError } from '../../src/common/index.js';
 import {
   attach,
-  closeWriter,
+  closeStream,
   commit,
   ema,
   f32,
@@ -50,10 +50,10 @@ describe('generations', () => {
     expect(failures.map(({ reason, message }) => [reason, message])).toEqual([
       ['GENERATION_FENCED', expect.stringMatching(/^generation 2 of run "r" has begun: /)],
     ]);
-    await expect(commit(run, old, 1, 64)).rejects.toSatisfy(refusal('GENERATION_FENCED', /generation 2/));
+    await expect(commit(old, 1, 64)).rejects.toSatisfy(refusal('GENERATION_FENCED', /generation 2/));
     expect(run.memory.stagingBytes).toBe(0);
     await push(run, 1, step(3));
-    closeWriter(run, old);
+    closeStream(old);
     expect({ step: run.committedStep, value: f32At(readAll(run), 1) }).toEqual({ step: 1, value: [3] });
   });
 
@@ -83,7 +83,7 @@ describe('memory', () => {
     const { run, ledger } = makeRun(tensors, [mean('a'), mean('b'), mean('c', 'F64')], {}, neededBytes);
     const writer = openWriter(run);
     expect(ledger.freeBytes).toBe(0);
-    closeWriter(run, writer);
+    closeStream(writer);
     expect(run.delete()).toBe(neededBytes);
     expect(ledger.usedBytes).toBe(0);
   });
@@ -200,7 +200,7 @@ describe('a fold under way', () => {
     const writer = openWriter(run);
     writer.stage(1, 0, step(1));
     const order: string[] = [];
-    const committed = run.commit(writer, { step: 1, bytes: 64, ...UPDATE }, async (fold) => {
+    const committed = writer.commit({ step: 1, bytes: 64, ...UPDATE }, async (fold) => {
       expect(() => attach(run, 'new')).toThrow('broken invariant');
       expect(() => run.pin(run.head)).toThrow('broken invariant');
       for (const _ of fold);
@@ -215,7 +215,7 @@ describe('a fold under way', () => {
     const { run, ledger } = makeRun([tensor('w', [100])], [mean('a')], { yieldElements: 1 });
     const writer = openWriter(run, undefined, () => undefined);
     writer.stage(1, 0, space(new Float32Array(100)));
-    const committed = run.commit(writer, { step: 1, bytes: run.stepBytes, ...UPDATE }, async (fold) => {
+    const committed = writer.commit({ step: 1, bytes: run.stepBytes, ...UPDATE }, async (fold) => {
       let slices = 0;
       for (const _ of fold) if (slices++ === 0) run.delete();
     });

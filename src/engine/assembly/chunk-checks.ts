@@ -1,21 +1,26 @@
 import { CHUNK_BYTES_MAX, CHUNK_CUT_BYTES, type ErrorReason, ShadowkeepError } from '../../common/index.js';
-import type { Member } from './member.js';
+import type { WriterSlot } from './writer-slot.js';
 
 /** Throws unless a chunk is the next one of its step: of any length, cut where no element is, inside of the step. */
-export function checkChunk({ part, receivedBytes }: Member, step: number, offset: number, length: number): void {
+export function checkChunk(
+  { part, receivedBytes }: WriterSlot,
+  step: number,
+  partOffset: number,
+  length: number,
+): void {
   const { firstStepBytes: totalBytes } = part;
-  const end = offset + length;
-  const metadata = { step, offset, length, receivedBytes, stepBytes: totalBytes };
+  const end = partOffset + length;
+  const metadata = { step, offset: partOffset, length, receivedBytes, stepBytes: totalBytes };
   const fail = (reason: ErrorReason, problem: string): never => {
-    throw new ShadowkeepError(reason, `chunk of step ${step} at offset ${offset} with ${length} bytes ${problem}`, {
+    throw new ShadowkeepError(reason, `chunk of step ${step} at offset ${partOffset} with ${length} bytes ${problem}`, {
       metadata,
     });
   };
   if (length > CHUNK_BYTES_MAX) fail('INVALID_FIELD', `is larger than ${CHUNK_BYTES_MAX}`);
   if (length === 0) fail('INVALID_FIELD', 'is empty');
   if (end > totalBytes) fail('CHUNK_PAST_END', `ends past the step's ${totalBytes}`);
-  if (offset > receivedBytes) fail('CHUNK_GAP', `leaves a gap, ${receivedBytes} bytes have arrived`);
-  if (offset < receivedBytes) fail('CHUNK_OVERLAP', `overlaps, ${receivedBytes} bytes have arrived`);
+  if (partOffset > receivedBytes) fail('CHUNK_GAP', `leaves a gap, ${receivedBytes} bytes have arrived`);
+  if (partOffset < receivedBytes) fail('CHUNK_OVERLAP', `overlaps, ${receivedBytes} bytes have arrived`);
   if (end % CHUNK_CUT_BYTES !== 0) fail('CHUNK_UNALIGNED', `does not end on a multiple of ${CHUNK_CUT_BYTES}`);
 }
 
@@ -23,7 +28,7 @@ export function checkChunk({ part, receivedBytes }: Member, step: number, offset
  * Throws unless the writer's part has arrived whole and `bytes` is its length: that of the first step while `isFirst`,
  * afterwards that or the one without the tensors of policy COPY_ONCE. A part without bytes has no chunks.
  */
-export function checkWhole({ part, receivedBytes }: Member, step: number, bytes: number, isFirst: boolean): void {
+export function checkWhole({ part, receivedBytes }: WriterSlot, step: number, bytes: number, isFirst: boolean): void {
   const { stepBytes, firstStepBytes } = part;
   const isLength = bytes === firstStepBytes || (bytes === stepBytes && !isFirst);
   if (isLength && receivedBytes === bytes) return;
@@ -37,7 +42,7 @@ export function checkWhole({ part, receivedBytes }: Member, step: number, bytes:
 }
 
 /** Throws STEP_MISMATCH when another step is being received. */
-export function checkStep({ receiving }: Member, step: number): void {
+export function checkStep({ receiving }: WriterSlot, step: number): void {
   if (receiving === undefined || step === receiving.step) return;
   throw new ShadowkeepError('STEP_MISMATCH', `step ${step} came while step ${receiving.step} is being received`, {
     metadata: { step, expectedStep: receiving.step },

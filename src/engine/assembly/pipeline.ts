@@ -8,10 +8,11 @@ import type { CommitOutcome } from '../run-spec.js';
 import type { WirePlan } from '../wire-plan.js';
 import { checkChunk, checkStep, checkWhole } from './chunk-checks.js';
 import { Drops } from './drops.js';
-import type { Member, Sink } from './member.js';
+
 import { examine, StagedStep, type StepKind } from './staged-step.js';
 import { allocateStaging } from './staging.js';
 import { Replays } from './step-digests.js';
+import type { Sink, WriterSlot } from './writer-slot.js';
 
 /**
  * Steps that are taken before the one that is being put together is decided: one hides the distance between the fastest
@@ -57,7 +58,7 @@ export class Pipeline {
   readonly #writerCount: number;
   readonly #plan: WirePlan;
   readonly #sendsGaps: boolean;
-  #steps: StagedStep<Member>[] = [];
+  #steps: StagedStep<WriterSlot>[] = [];
   /** Staging that no step has now; one at least is kept, so that a step that may begin has its memory. */
   #spare: (readonly Page[])[] = [];
   readonly #drops = new Drops();
@@ -80,7 +81,7 @@ export class Pipeline {
   }
 
   /** The step that is decided next, if any has begun. */
-  get oldest(): StagedStep<Member> | undefined {
+  get oldest(): StagedStep<WriterSlot> | undefined {
     return this.#steps[0];
   }
 
@@ -98,9 +99,9 @@ export class Pipeline {
    * Undefined: the step may be sent. Otherwise it is too far ahead; ask again when the promise has resolved. Throws
    * STEP_MISMATCH.
    */
-  admission(member: Member, step: number): Promise<void> | undefined {
-    if (member.receiving !== undefined || this.#isClosed) return undefined;
-    if (this.#locate(member, step) !== undefined || this.#spare.length > 0) return undefined;
+  admission(slot: WriterSlot, step: number): Promise<void> | undefined {
+    if (slot.receiving !== undefined || this.#isClosed) return undefined;
+    if (this.#sinkOf(slot, step) !== undefined || this.#spare.length > 0) return undefined;
     if (this.#steps.length > STEPS_AHEAD_MAX || this.#run.committedStep === undefined) return this.#changed;
     try {
       this.#spare.push(this.#allocate());
@@ -115,62 +116,58 @@ export class Pipeline {
    * Takes the next chunk of a writer's part, or refuses it whole, before a byte is staged. Yields between slices: what is taken
    * by then has arrived, as that of a shorter chunk.
    */
-  *stage(member: Member, step: number, offset: number, data: Uint8Array): Generator<void> {
-    this.#checkPlace(member, step, offset);
-    checkChunk(member, step, offset, data.length);
-    const sink = member.receiving?.sink ?? this.#enter(member, step);
+  *stage(slot: WriterSlot, step: number, partOffset: number, data: Uint8Array): Generator<void> {
+    this.#checkPlace(slot, step, partOffset);
+    checkChunk(slot, step, partOffset, data.length);
+    if (slot.receiving === undefined) this.#enter(slot, step);
     for (let done = 0; ; ) {
-      done += this.#take(member, sink, offset + done, done === 0 ? data : data.subarray(done));
-      member.receivedBytes = offset + done;
+      done += this.#take(slot, partOffset + done, done === 0 ? data : data.subarray(done));
+      slot.advance(partOffset + done);
       if (done === data.length) return;
       yield;
     }
   }
 
   /** Returns how many of the bytes it has taken. */
-  #take(member: Member, sink: Sink, offset: number, data: Uint8Array): number {
-    if (sink instanceof StagedStep) {
-      return member.cursor.take(offset, data.length, (target, at, length) => {
-        sink.take(target, data.subarray(at, at + length), member);
+  #take(slot: WriterSlot, partOffset: number, data: Uint8Array): number {
+    const { staged } = slot;
+    if (staged !== undefined) {
+      return slot.cursor.take(partOffset, data.length, (stepOffset, at, length) => {
+        staged.take(stepOffset, data.subarray(at, at + length), slot);
       });
     }
-    return sink === 'REPLAYED' ? this.#examine(member, offset, data) : data.length;
+    return slot.receiving?.kind === 'REPLAYING' ? this.#examine(slot, partOffset, data) : data.length;
   }
 
   /** A writer's part is whole; resolves when the step is decided. `drive` runs its fold, where this part is the last. */
-  async commit(member: Member, commit: PartCommit, drive: Drive): Promise<CommitOutcome> {
+  async commit(slot: WriterSlot, commit: PartCommit, drive: Drive): Promise<CommitOutcome> {
     const { step, bytes, isSkipped } = commit;
-    this.#checkPlace(member, step, member.receivedBytes);
-    const sink = member.receiving?.sink ?? this.#locate(member, step);
-    if (sink === 'REPLAYED') return this.#replayed(member, step);
-    if (sink === 'DROPPED') {
-      member.reset();
-      return this.#drops.outcomeOf(step);
+    this.#checkPlace(slot, step, slot.receivedBytes);
+    const sink = slot.receiving ?? this.#sinkOf(slot, step);
+    if (sink?.kind === 'REPLAYING') return this.#replayed(slot, step);
+    if (sink?.kind === 'IGNORING') {
+      slot.end();
+      const repeated = sink.why === 'REPEATED' ? await slot.outcomeOf(step) : undefined;
+      return repeated ?? this.#drops.outcomeOf(step);
     }
-    if (sink === 'REPEATED') {
-      member.reset();
-      return (await member.outcomeOf(step)) ?? this.#drops.outcomeOf(step);
-    }
-    if (!isSkipped) checkWhole(member, step, bytes, this.#run.committedStep === undefined);
+    if (!isSkipped) checkWhole(slot, step, bytes, this.#run.committedStep === undefined);
     this.#run.checkKind(step, commit);
-    sink?.checkKind(commit, member.number);
-    const staged = sink ?? this.#begin(step);
-    staged.finish(member, commit);
-    member.wholeStep = step;
-    const outcome = member.await(step);
-    member.reset();
+    sink?.staged.checkKind(commit, slot.number);
+    const staged = sink?.staged ?? this.#begin(step);
+    staged.finish(slot, commit);
+    const outcome = slot.sentWhole(step);
     if (staged.whole.size === this.#writerCount) void this.#decideWhole(drive);
     return await outcome;
   }
 
   /** Forgets what a writer has sent of a step that is not whole. */
-  discard(member: Member): void {
-    const sink = member.receiving?.sink;
-    member.reset();
-    if (!(sink instanceof StagedStep)) return;
-    sink.forget(member);
-    sink.parts.delete(member);
-    if (sink.parts.size === 0) this.#remove(sink);
+  discard(slot: WriterSlot): void {
+    const { staged } = slot;
+    slot.end();
+    if (staged === undefined) return;
+    staged.forget(slot);
+    staged.parts.delete(slot);
+    if (staged.parts.size === 0) this.#remove(staged);
   }
 
   /**
@@ -184,11 +181,11 @@ export class Pipeline {
       this.#drops.miss(oldest.step);
       this.#run.refused(oldest.step);
     }
-    for (const member of oldest.parts) {
-      if (oldest.whole.has(member)) continue;
-      const error = stepTimeout(member, oldest.step, timeoutMs);
-      member.reset();
-      member.stream?.fail(error);
+    for (const slot of oldest.parts) {
+      if (oldest.whole.has(slot)) continue;
+      const error = stepTimeout(slot, oldest.step, timeoutMs);
+      slot.end();
+      slot.stream?.fail(error);
     }
     this.#drop(oldest);
   }
@@ -197,14 +194,14 @@ export class Pipeline {
    * A writer has lost the steps up to `through` that it has not sent, which cannot become whole any more: they are dropped.
    * Who has sent its part is told, who is in the middle of one is told at its end. All that it has sent must be decided.
    */
-  lose(member: Member, through: number): void {
-    assert(member.awaited.length === 0, 'a writer does not lose what it has sent');
-    if (member.receiving !== undefined && member.receiving.step <= through) this.discard(member);
-    this.#drops.lose(through, member.number);
+  lose(slot: WriterSlot, through: number): void {
+    assert(slot.awaited.length === 0, 'a writer does not lose what it has sent');
+    if (slot.receiving !== undefined && slot.receiving.step <= through) this.discard(slot);
+    this.#drops.lose(through, slot.number);
     this.#run.refused(through);
     for (const staged of this.#steps.filter(({ step }) => step <= through)) {
       for (const other of staged.parts) {
-        if (!staged.whole.has(other)) other.receiving = { step: staged.step, sink: 'DROPPED' };
+        if (!staged.whole.has(other)) other.ignore();
       }
       this.#drop(staged);
     }
@@ -222,47 +219,41 @@ export class Pipeline {
   }
 
   /** A new stream may begin its step again; otherwise one step follows the other. */
-  #checkPlace(member: Member, step: number, offset: number): void {
-    const { receiving, mayRestart } = member;
-    member.mayRestart = false;
-    if (mayRestart && receiving !== undefined) {
-      const { sink } = receiving;
-      if (step !== receiving.step) {
-        this.discard(member);
-      } else if (offset === 0) {
-        if (sink instanceof StagedStep) sink.forget(member);
-        member.restart();
+  #checkPlace(slot: WriterSlot, step: number, partOffset: number): void {
+    if (slot.takeRestart()) {
+      if (step !== slot.receiving?.step) {
+        this.discard(slot);
+      } else if (partOffset === 0) {
+        slot.staged?.forget(slot);
+        slot.restart();
       }
     }
-    checkStep(member, step);
+    checkStep(slot, step);
   }
 
   /** Where a writer's part of a step goes; undefined: to a step that is new. Throws STEP_MISMATCH. */
-  #locate(member: Member, step: number): Sink | undefined {
+  #sinkOf(slot: WriterSlot, step: number): Sink | undefined {
     const { committedStep } = this.#run;
-    if (committedStep !== undefined && step <= committedStep) return 'REPLAYED';
+    if (committedStep !== undefined && step <= committedStep) return { kind: 'REPLAYING' };
     const found = this.#steps.find((staged) => staged.step === step);
-    if (found?.whole.has(member)) return 'REPEATED';
-    const isResent = found === undefined && step <= (member.resentThrough ?? Number.NEGATIVE_INFINITY);
-    if (isResent && member.outcomeOf(step) !== undefined) return 'REPEATED';
-    if (step <= this.#drops.through) return 'DROPPED';
-    const leftOut = this.#steps.find((staged) => staged.step < step && !staged.whole.has(member));
+    const isResent = found === undefined && slot.isResent(step) && slot.outcomeOf(step) !== undefined;
+    if (isResent || found?.whole.has(slot)) return { kind: 'IGNORING', why: 'REPEATED' };
+    if (step <= this.#drops.through) return { kind: 'IGNORING', why: 'DROPPED' };
+    const leftOut = this.#steps.find((staged) => staged.step < step && !staged.whole.has(slot));
     const passed = found === undefined ? this.#steps.find((staged) => staged.step > step) : undefined;
     const other = leftOut ?? passed;
-    if (other !== undefined) throw otherStep(member, step, other);
-    return found;
+    if (other !== undefined) throw otherStep(slot, step, other);
+    return found && { kind: 'STAGING', staged: found };
   }
 
-  #enter(member: Member, step: number): Sink {
-    const sink = this.#locate(member, step) ?? this.#begin(step);
-    member.receiving = { step, sink };
-    if (sink instanceof StagedStep) sink.parts.add(member);
-    return sink;
+  #enter(slot: WriterSlot, step: number): void {
+    slot.begin(step, this.#sinkOf(slot, step) ?? { kind: 'STAGING', staged: this.#begin(step) });
+    slot.staged?.parts.add(slot);
   }
 
-  #begin(step: number): StagedStep<Member> {
+  #begin(step: number): StagedStep<WriterSlot> {
     const pages = this.#spare.pop() ?? this.#allocate();
-    const staged = new StagedStep<Member>(step, pages, this.#plan, this.#pool.pageBytes);
+    const staged = new StagedStep<WriterSlot>(step, pages, this.#plan, this.#pool.pageBytes);
     if (!this.#sendsGaps) staged.clearGaps();
     this.#steps.push(staged);
     if (this.#steps.length === 1 && !this.#isDeciding) staged.ahead = this.#run.foldAhead(staged);
@@ -288,24 +279,24 @@ export class Pipeline {
     }
   }
 
-  async #decide(staged: StagedStep<Member>, drive: Drive): Promise<void> {
-    const members = [...staged.whole];
+  async #decide(staged: StagedStep<WriterSlot>, drive: Drive): Promise<void> {
+    const slots = [...staged.whole];
     try {
       const outcome = await this.#run.decide(staged, drive);
       if (!this.#isClosed) this.#remove(staged);
-      for (const member of members) member.settle(staged.step, outcome);
+      for (const slot of slots) slot.settle(staged.step, outcome);
     } catch (error) {
       if (!this.#isClosed) this.#remove(staged);
-      for (const member of members) member.settleWith(error, staged.step);
+      for (const slot of slots) slot.settleWith(error, staged.step);
     }
   }
 
-  #drop(staged: StagedStep<Member>): void {
+  #drop(staged: StagedStep<WriterSlot>): void {
     this.#remove(staged);
-    for (const member of staged.whole) member.settle(staged.step, this.#drops.outcomeOf(staged.step));
+    for (const slot of staged.whole) slot.settle(staged.step, this.#drops.outcomeOf(staged.step));
   }
 
-  #remove(staged: StagedStep<Member>): void {
+  #remove(staged: StagedStep<WriterSlot>): void {
     this.#steps = this.#steps.filter((other) => other !== staged);
     this.#spare.push(this.#trim(staged.pages));
     this.#wake();
@@ -328,10 +319,10 @@ export class Pipeline {
   }
 
   /** Acknowledges a part of a step that is committed. Throws STEP_CONFLICT when all parts have come and are others. */
-  #replayed(member: Member, step: number): CommitOutcome {
-    const isWhole = member.receivedBytes >= member.part.stepBytes;
-    const digest = isWhole ? this.#replays.add(step, member) : undefined;
-    member.reset();
+  #replayed(slot: WriterSlot, step: number): CommitOutcome {
+    const isWhole = slot.receivedBytes >= slot.part.stepBytes;
+    const digest = isWhole ? this.#replays.add(step, slot.number, slot.findings.digest) : undefined;
+    slot.end();
     if (digest === undefined || this.#run.mayBe(step, this.#plan.wireDType, digest))
       return { state: 'ALREADY_COMMITTED', detail: '' };
     throw new ShadowkeepError(
@@ -343,14 +334,14 @@ export class Pipeline {
   }
 
   /** Takes bytes of a step that is committed into the digest; they are looked at in an arena, as those of any other. */
-  #examine(member: Member, offset: number, data: Uint8Array): number {
+  #examine(slot: WriterSlot, partOffset: number, data: Uint8Array): number {
     const page = (this.#spare[0] ?? this.oldest?.pages)?.[0];
     if (page === undefined) return data.length;
-    return member.cursor.take(offset, data.length, (target, at, length) => {
+    return slot.cursor.take(partOffset, data.length, (stepOffset, at, length) => {
       for (let done = 0; done < length; done += SCRATCH_BYTES) {
         const part = Math.min(SCRATCH_BYTES, length - done);
         page.arena.bytes(0, part).set(data.subarray(at + done, at + done + part));
-        examine(this.#plan.segments, { page, address: 0, offset: target + done, length: part }, member);
+        examine(this.#plan.segments, { page, address: 0, offset: stepOffset + done, length: part }, slot.findings);
       }
     });
   }
@@ -366,7 +357,7 @@ export class Pipeline {
   }
 }
 
-function stepTimeout({ receivedBytes, part }: Member, step: number, timeoutMs: number): ShadowkeepError {
+function stepTimeout({ receivedBytes, part }: WriterSlot, step: number, timeoutMs: number): ShadowkeepError {
   const { stepBytes } = part;
   return new ShadowkeepError(
     'STEP_TIMEOUT',
@@ -375,7 +366,7 @@ function stepTimeout({ receivedBytes, part }: Member, step: number, timeoutMs: n
   );
 }
 
-function otherStep({ number }: Member, step: number, other: StagedStep): ShadowkeepError {
+function otherStep({ number }: WriterSlot, step: number, other: StagedStep): ShadowkeepError {
   const problem =
     other.step < step
       ? `began step ${step} and left out step ${other.step}, which another writer sends`

@@ -3,10 +3,11 @@ import { addRun, type DigestValue, EMPTY_DIGEST, mergeDigests, sumRun, unitBytes
 import type { FoldAhead } from '../fold-ahead.js';
 import { lastFrom } from '../last-from.js';
 import type { PlacedTensor } from '../layout.js';
-import type { NonFiniteScan, Piece } from '../non-finite.js';
+import type { Piece } from '../non-finite.js';
 import type { Page } from '../page-pool.js';
 import type { Segment, WirePlan } from '../wire-plan.js';
 import type { Part } from '../world/index.js';
+import type { Findings } from './findings.js';
 
 /** What the writers' commits say of a step; all say the same. */
 export interface StepKind {
@@ -14,14 +15,9 @@ export interface StepKind {
   readonly isSkipped: boolean;
 }
 
-/** What is kept of the bytes that a writer sends: what is not finite, and their digest. */
-interface Findings {
-  readonly nonFinite: NonFiniteScan;
-  digest: DigestValue;
-}
-
 /** Whose bytes a step is put together from: a writer, which has one part of it. */
-export interface Contributor extends Findings {
+export interface Contributor {
+  readonly findings: Findings;
   readonly part: Part;
   /** How many bytes of its part of a step have arrived. */
   arrivedOf(step: number): number;
@@ -77,11 +73,11 @@ export class StagedStep<Writer extends Contributor = Contributor> {
   }
 
   /** Takes bytes of a writer. Those of COPY_ONCE tensors that the run has already lie behind the pages and are dropped. */
-  take(target: number, data: Uint8Array, member: Writer): void {
-    this.#forEachPiece(target, data.length, (piece, at) => {
+  take(stepOffset: number, data: Uint8Array, writer: Writer): void {
+    this.#forEachPiece(stepOffset, data.length, (piece, at) => {
       const { page, address, length } = piece;
       page.arena.bytes(address, length).set(data.subarray(at, at + length));
-      examine(this.plan.segments, piece, member);
+      examine(this.plan.segments, piece, writer.findings);
       this.ahead?.fold(page, address, piece.offset, length);
     });
   }
@@ -89,11 +85,11 @@ export class StagedStep<Writer extends Contributor = Contributor> {
   /** Folds what has arrived before `ahead` began, in slices; what comes meanwhile is folded as it comes. */
   *catchUp(ahead: FoldAhead): Generator<void> {
     this.ahead = ahead;
-    for (const member of this.parts) this.#arrived.set(member, member.arrivedOf(this.step));
-    for (const [member, bytes] of this.#arrived) {
-      for (const { target, length } of member.part.runs(bytes)) {
+    for (const writer of this.parts) this.#arrived.set(writer, writer.arrivedOf(this.step));
+    for (const [writer, bytes] of this.#arrived) {
+      for (const { target, length } of writer.part.runs(bytes)) {
         for (let done = 0; done < length; done += this.#pageBytes) {
-          if (!this.#arrived.has(member)) break;
+          if (!this.#arrived.has(writer)) break;
           this.#forEachPiece(target + done, Math.min(this.#pageBytes, length - done), (piece) => {
             ahead.fold(piece.page, piece.address, piece.offset, piece.length);
           });
@@ -104,8 +100,8 @@ export class StagedStep<Writer extends Contributor = Contributor> {
   }
 
   /** What has come of a writer's part counts no more: it comes again, and is folded as it comes. */
-  forget(member: Writer): void {
-    this.#arrived.delete(member);
+  forget(writer: Writer): void {
+    this.#arrived.delete(writer);
   }
 
   /** Throws STEP_MISMATCH when a writer says something else of the step than those before. */
@@ -121,20 +117,21 @@ export class StagedStep<Writer extends Contributor = Contributor> {
   }
 
   /** A writer's part is whole. */
-  finish(member: Writer, kind: StepKind): void {
+  finish(writer: Writer, kind: StepKind): void {
     this.#kind = kind;
-    this.parts.add(member);
-    this.whole.add(member);
-    for (const tensor of member.nonFinite.found) this.nonFinite.add(tensor);
-    if (this.detail === '') this.detail = member.nonFinite.detail;
-    this.#digest = mergeDigests(this.#digest, member.digest);
+    this.parts.add(writer);
+    this.whole.add(writer);
+    const { nonFinite, digest } = writer.findings;
+    for (const tensor of nonFinite.found) this.nonFinite.add(tensor);
+    if (this.detail === '') this.detail = nonFinite.detail;
+    this.#digest = mergeDigests(this.#digest, digest);
   }
 
-  #forEachPiece(target: number, length: number, visit: (piece: Piece, at: number) => void): void {
+  #forEachPiece(stepOffset: number, length: number, visit: (piece: Piece, at: number) => void): void {
     const pageBytes = this.#pageBytes;
-    const staged = Math.min(length, this.pages.length * pageBytes - target);
+    const staged = Math.min(length, this.pages.length * pageBytes - stepOffset);
     for (let done = 0; done < staged; ) {
-      const offset = target + done;
+      const offset = stepOffset + done;
       const page = this.pages[Math.floor(offset / pageBytes)]!;
       const within = offset % pageBytes;
       const part = Math.min(staged - done, pageBytes - within);

@@ -1,6 +1,5 @@
 import type { FloatDType } from '../../common/index.js';
 import { type DigestValue, EMPTY_DIGEST, mergeDigests, type StepDigest, sameDigest } from '../digest.js';
-import type { Member } from './member.js';
 
 /** Steps of which the digest is kept: a trainer that goes back further than that has lost more than its place. */
 const DIGEST_COUNT_MAX = 1_024;
@@ -45,10 +44,10 @@ export class Replays {
   }
 
   /** Adds a writer's part, which has come whole; the digest of the step when this was the last of them. */
-  add(step: number, { number, digest }: Member): DigestValue | undefined {
+  add(step: number, writer: number, digest: DigestValue): DigestValue | undefined {
     const replay = this.#replays.get(step) ?? { digest: EMPTY_DIGEST, writers: new Set() };
-    if (replay.writers.has(number)) return undefined;
-    replay.writers.add(number);
+    if (replay.writers.has(writer)) return undefined;
+    replay.writers.add(writer);
     replay.digest = mergeDigests(replay.digest, digest);
     this.#replays.set(step, replay);
     const [oldest] = this.#replays.keys();

@@ -5,10 +5,10 @@ import type { PagePool } from '../page-pool.js';
 import type { RunSpec } from '../run-spec.js';
 import type { WirePlan } from '../wire-plan.js';
 import { type BoxList, World } from '../world/index.js';
-import { Member } from './member.js';
 import { Pipeline, type PipelineRun } from './pipeline.js';
 import { Sessions } from './sessions.js';
-import { Writer } from './writer.js';
+import { WriterSlot } from './writer-slot.js';
+import { WriterStream } from './writer-stream.js';
 
 /** What a stream of a writer opens with. */
 export interface WriterRequest {
@@ -45,11 +45,11 @@ export class Writers {
   readonly #run: PipelineRun;
   readonly #pool: PagePool;
   /** Streams that wait for the others' declarations. */
-  readonly #waiting = new Map<number, Writer>();
-  /** All writers, once all have declared. */
-  #members: readonly Member[] = [];
+  readonly #waiting = new Map<number, WriterStream>();
+  /** One for each writer, once all have declared. */
+  #slots: readonly WriterSlot[] = [];
   /** The last stream of each writer whose staged bytes are kept. */
-  readonly #held = new Map<number, Writer>();
+  readonly #held = new Map<number, WriterStream>();
   readonly #sessions = new Sessions();
   #isProving = false;
   #pipeline: Pipeline | undefined;
@@ -80,7 +80,7 @@ export class Writers {
    * Opens the stream of a writer; it is ready when all have declared and `proving` has begun their steps. Throws INVALID_FIELD,
    * WRITER_BUSY, BOXES_CHANGED, WRITERS_MISMATCH, MEMORY_EXHAUSTED.
    */
-  open(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Writer {
+  open(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): WriterStream {
     const { writer: number } = request;
     if (number >= this.count) {
       const problem = `open.writer must be an integer from 0 to ${this.count - 1}, got ${number}`;
@@ -88,20 +88,19 @@ export class Writers {
     }
     const { session, takeover } = request;
     if (takeover && this.#sessions.isReplaced(number, session)) throw this.#lateError(number);
-    const busy = this.#waiting.get(number) ?? this.#members[number]?.stream;
+    const busy = this.#waiting.get(number) ?? this.#slots[number]?.stream;
     if (busy !== undefined && !(takeover && this.#sessions.isNewest(number, session))) throw this.#busyError(number);
     this.#world.declare(number, request.boxes, request.wireDType);
     this.#waiting.delete(number);
     busy?.fail(this.#replacedError(number));
-    const stream = new Writer(number, this.generation, onFailure);
+    const stream = new WriterStream(number, this.generation, this, onFailure);
     this.#held.set(number, stream);
     this.#sessions.opened(number, session);
     const { pipeline } = this;
-    const member = this.#members[number];
-    if (pipeline !== undefined && member !== undefined) {
-      member.mayRestart = true;
-      member.resentThrough = takeover ? member.wholeStep : undefined;
-      stream.begin(member, pipeline);
+    const slot = this.#slots[number];
+    if (pipeline !== undefined && slot !== undefined) {
+      slot.comeBack(takeover);
+      stream.begin(slot, pipeline);
       return stream;
     }
     this.#waiting.set(number, stream);
@@ -113,7 +112,7 @@ export class Writers {
    * comes meanwhile is seen. `last` is who is refused what cannot be. Throws BOX_GAP, BOX_OVERLAP, which all are told, and
    * MEMORY_EXHAUSTED: the others go on waiting.
    */
-  *proving(last: Writer): Generator<void> {
+  *proving(last: WriterStream): Generator<void> {
     if (this.#isProving) return;
     this.#isProving = true;
     try {
@@ -124,7 +123,7 @@ export class Writers {
   }
 
   /** A stream has ended: what it has sent of a step is kept until `forget`. */
-  leave(stream: Writer): void {
+  leave(stream: WriterStream): void {
     stream.close();
     if (this.#waiting.get(stream.number) !== stream) return;
     this.#waiting.delete(stream.number);
@@ -132,19 +131,19 @@ export class Writers {
   }
 
   /** Nobody has come back for what a stream has left: it leaves no trace. */
-  forget(stream: Writer): void {
+  forget(stream: WriterStream): void {
     const { number } = stream;
     if (this.#held.get(number) !== stream || this.#waiting.get(number) === stream) return;
-    const member = this.#members[number];
-    if (member?.stream !== undefined) return;
+    const slot = this.#slots[number];
+    if (slot?.stream !== undefined) return;
     this.#held.delete(number);
-    if (member !== undefined) this.#pipeline?.discard(member);
+    if (slot !== undefined) this.#pipeline?.discard(slot);
     if (this.#held.size === 0) this.#close();
   }
 
   /** Ends every stream and frees what they have staged. */
   end(error: ShadowkeepError): void {
-    for (const member of this.#members) member.settleWith(error);
+    for (const slot of this.#slots) slot.settleWith(error);
     this.failAll(error);
     this.#close();
   }
@@ -152,7 +151,7 @@ export class Writers {
   /** Ends every stream; what they have sent is kept for those that come back, and with it their open steps. */
   failAll(error: ShadowkeepError): void {
     for (const stream of [...this.#waiting.values()]) stream.fail(error);
-    for (const { stream } of this.#members) stream?.fail(error);
+    for (const { stream } of this.#slots) stream?.fail(error);
     this.#waiting.clear();
   }
 
@@ -169,23 +168,23 @@ export class Writers {
   }
 
   get states(): WriterState[] {
-    const sentWhole = [...new Set(this.#members.flatMap((member) => member.awaited.map(({ step }) => step)))];
+    const sentWhole = [...new Set(this.#slots.flatMap((slot) => slot.awaited.map(({ step }) => step)))];
     return Array.from({ length: this.count }, (_, writer): WriterState => {
-      const member = this.#members[writer];
-      const behind = sentWhole.filter((step) => (member?.wholeStep ?? -1) < step).sort((a, b) => a - b);
+      const slot = this.#slots[writer];
+      const behind = sentWhole.filter((step) => (slot?.wholeStep ?? -1) < step).sort((a, b) => a - b);
       return {
         writer,
-        isConnected: member?.stream !== undefined || this.#waiting.has(writer),
-        step: member?.wholeStep,
-        receivingStep: member?.receiving?.step,
-        receivedBytes: member?.receivedBytes ?? 0,
-        stepBytes: member?.part.stepBytes ?? 0,
+        isConnected: slot?.stream !== undefined || this.#waiting.has(writer),
+        step: slot?.wholeStep,
+        receivingStep: slot?.receiving?.step,
+        receivedBytes: slot?.receivedBytes ?? 0,
+        stepBytes: slot?.part.stepBytes ?? 0,
         behind,
       };
     });
   }
 
-  *#prove(last: Writer): Generator<void> {
+  *#prove(last: WriterStream): Generator<void> {
     try {
       yield* this.#world.proving((plan) => this.#begin(plan));
     } catch (error) {
@@ -196,13 +195,13 @@ export class Writers {
       throw error;
     }
     if (!this.#world.isProved) return;
-    this.#members = Array.from({ length: this.count }, (_, number) => {
+    this.#slots = Array.from({ length: this.count }, (_, number) => {
       const { part, leftOut } = this.#world.partOf(number);
-      return new Member(number, this.#world.plan, part, leftOut, this.#spec.nonFinite);
+      return new WriterSlot(number, this.#world.plan, part, leftOut, this.#spec.nonFinite);
     });
     const { pipeline } = this;
     assert(pipeline !== undefined, 'it was made with the proof');
-    for (const stream of this.#waiting.values()) stream.begin(this.#members[stream.number]!, pipeline);
+    for (const stream of this.#waiting.values()) stream.begin(this.#slots[stream.number]!, pipeline);
     this.#waiting.clear();
   }
 
@@ -214,7 +213,7 @@ export class Writers {
   #close(): void {
     this.#pipeline?.close();
     this.#pipeline = undefined;
-    this.#members = [];
+    this.#slots = [];
     this.#held.clear();
     this.#world.reset();
   }

@@ -1,6 +1,6 @@
 import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ShadowkeepError } from '../../common/index.js';
-import type { CommitOutcome, Run, Writer } from '../../engine/index.js';
+import type { CommitOutcome, Run, WriterStream } from '../../engine/index.js';
 import type { UpdateOpened, UpdateResponse } from '../../protocol/index.js';
 import { PeerGone } from '../call-signal.js';
 import { driveFold } from '../drive-fold.js';
@@ -87,7 +87,7 @@ class UpdateSession {
   readonly #call: UpdateCall;
   readonly #input: Input;
   readonly #run: Run;
-  readonly #writer: Writer;
+  readonly #stream: WriterStream;
   readonly #activity: RunActivity;
   readonly #timer: StepTimer;
   /** Set in the middle of a step: to be called at its end. */
@@ -95,12 +95,12 @@ class UpdateSession {
   /** Settles when every ack so far is with gRPC. */
   #answered: Promise<void> = Promise.resolve();
 
-  private constructor(service: Service, call: UpdateCall, input: Input, run: Run, writer: Writer) {
+  private constructor(service: Service, call: UpdateCall, input: Input, run: Run, stream: WriterStream) {
     this.#service = service;
     this.#call = call;
     this.#input = input;
     this.#run = run;
-    this.#writer = writer;
+    this.#stream = stream;
     this.#activity = service.activity(run);
     this.#timer = service.stepTimer(run);
     this.#activity.writersConnected += 1;
@@ -115,27 +115,26 @@ class UpdateSession {
     const request = validateUpdateOpen(message);
     const run = service.table.get(request.run);
     if (request.boxes !== undefined) await inTurns(validateBoxes('open.boxes', request.boxes, run.layout.tensors));
-    const writer = await run.whenSettled(() => soon(run.openingWriter(request, (error) => input.fail(error))));
-    return new UpdateSession(service, call, input, run, writer);
+    const stream = await run.whenSettled(() => soon(run.openingWriter(request, (error) => input.fail(error))));
+    return new UpdateSession(service, call, input, run, stream);
   }
 
   get #named(): { readonly run: string; readonly generation: number; readonly writer: number } {
-    return { run: this.#run.spec.name, generation: this.#writer.generation, writer: this.#writer.number };
+    return { run: this.#run.spec.name, generation: this.#stream.generation, writer: this.#stream.number };
   }
 
   /** Waits until all writers have declared, and says where this one stands. */
   async begin(): Promise<void> {
     const { stepTimeoutMs } = this.#service.options;
     const timer = setTimeout(() => this.#input.fail(this.#run.missingError(stepTimeoutMs)), stepTimeoutMs);
-    await this.#input.hold(this.#writer.ready);
+    await this.#input.hold(this.#stream.ready);
     clearTimeout(timer);
     // The peer is gone, or the input has what went wrong.
-    if (!this.#writer.isReady) return;
-    const { member } = this.#writer;
+    if (!this.#stream.isReady) return;
     const opened = {
-      step_bytes: this.#writer.stepBytes,
-      first_step_bytes: this.#writer.firstStepBytes,
-      left_out: [...member.leftOut],
+      step_bytes: this.#stream.stepBytes,
+      first_step_bytes: this.#stream.firstStepBytes,
+      left_out: [...this.#stream.leftOut],
       ...this.#place(),
       ...stepFields(this.#run.committedStep, this.#activity.durableStep),
     };
@@ -147,7 +146,7 @@ class UpdateSession {
     );
     // Behind `opened`, and of what it says: a step may be decided while it is written.
     this.#answered = writeMessage(this.#call, { opened });
-    for (const { step, outcome } of member.awaited) this.#answer(step, outcome);
+    for (const { step, outcome } of this.#stream.awaited) this.#answer(step, outcome);
   }
 
   async take(message: UpdateMessage): Promise<void> {
@@ -155,8 +154,8 @@ class UpdateSession {
       case 'open':
         throw new ShadowkeepError('OUT_OF_ORDER', 'open is the first message of a stream and no other');
       case 'chunk':
-        if (this.#run.admission(this.#writer, message.step) !== undefined && !(await this.#admit(message.step))) return;
-        await soon(this.#writer.staging(message.step, message.offset, message.data));
+        if (this.#stream.admission(message.step) !== undefined && !(await this.#admit(message.step))) return;
+        await soon(this.#stream.staging(message.step, message.offset, message.data));
         this.#activity.bytesReceived += message.data.length;
         this.#sent ??= this.#service.readTurns.begin();
         this.#service.readTurns.received(message.data.length);
@@ -175,8 +174,8 @@ class UpdateSession {
 
   /** The newest step that this writer has begun: those before it are whole. */
   #place(): Pick<UpdateOpened, 'step' | 'received_bytes' | 'whole'> {
-    const { step, receivedBytes, member } = this.#writer;
-    const whole = member.awaited.at(-1)?.step;
+    const { step, receivedBytes, awaited } = this.#stream;
+    const whole = awaited.at(-1)?.step;
     const { committedStep } = this.#run;
     const isUnderWay = step !== undefined && step > Math.max(whole ?? -1, committedStep ?? -1);
     if (isUnderWay) return { step, received_bytes: receivedBytes, whole: false };
@@ -190,7 +189,7 @@ class UpdateSession {
 
   /** A writer that stopped inside of a step may come back: many a peer that resets its stream ends its messages first. */
   close(isBroken: boolean, failure: unknown): void {
-    const { step, receivedBytes } = this.#writer;
+    const { step, receivedBytes } = this.#stream;
     const mayComeBack = isBroken || step !== undefined;
     if (mayComeBack || failure !== undefined) {
       this.#service.life.warn('writer lost its stream', { ...this.#named, step, receivedBytes, ...whyOf(failure) });
@@ -199,8 +198,8 @@ class UpdateSession {
     }
     this.#sent?.();
     this.#activity.writerLeft();
-    this.#run.leaveWriter(this.#writer);
-    const forget = (): void => void this.#run.whenSettled(() => this.#run.forgetWriter(this.#writer));
+    this.#stream.leave();
+    const forget = (): void => void this.#run.whenSettled(() => this.#stream.forget());
     if (mayComeBack && this.#service.options.reconnectGraceMs > 0) {
       setTimeout(forget, this.#service.options.reconnectGraceMs).unref();
     } else {
@@ -211,8 +210,8 @@ class UpdateSession {
   /** Waits while the step is too far ahead of the others; false: the stream has ended meanwhile. */
   async #admit(step: number): Promise<boolean> {
     while (!this.#input.isOver) {
-      this.#writer.checkOpen();
-      const room = this.#run.admission(this.#writer, step);
+      this.#stream.checkOpen();
+      const room = this.#stream.admission(step);
       if (room === undefined) return true;
       await this.#input.hold(room);
     }
@@ -224,18 +223,18 @@ class UpdateSession {
     this.#sent = undefined;
     if (!(await this.#admit(step))) return;
     const decided = this.#activity.partArrived(step);
-    const outcome = this.#run.commit(this.#writer, { step, bytes, isInitial, isSkipped }, driveFold).finally(decided);
+    const outcome = this.#stream.commit({ step, bytes, isInitial, isSkipped }, driveFold).finally(decided);
     this.#timer.wind(step);
     const answered = this.#answer(step, outcome);
     // A writer that is ahead goes on; the last one of a step waits for its fold.
-    if (!this.#run.waitsForOthers(this.#writer)) await answered;
+    if (!this.#stream.waitsForOthers) await answered;
   }
 
   /** What this writer has sent is decided first: that it has not lost. */
   async #lose(through: number): Promise<void> {
     await this.#input.hold(this.#answered);
     if (this.#input.isOver) return;
-    await this.#run.whenSettled(() => this.#writer.lose(through));
+    await this.#run.whenSettled(() => this.#stream.lose(through));
     this.#service.life.warn('writer has lost steps', { ...this.#named, through });
     this.#timer.wind();
   }
@@ -245,7 +244,7 @@ class UpdateSession {
     const before = this.#answered;
     const answered = outcome.then(async ({ state, detail, lostBy }) => {
       this.#timer.wind();
-      if (state === 'COMMITTED') this.#activity.committed(this.#writer.generation, step);
+      if (state === 'COMMITTED') this.#activity.committed(this.#stream.generation, step);
       const steps = stepFields(this.#run.committedStep, this.#activity.durableStep);
       await before;
       const turn = this.#service.answerTurns.turn();

@@ -1,6 +1,6 @@
 import { expect, test } from 'vitest';
-import { BoxList, type Writer } from '../../../src/engine/index.js';
-import { attach, closeWriter, makeRun, mean, refusal, tensor } from '../fixtures.js';
+import { BoxList, type WriterStream } from '../../../src/engine/index.js';
+import { attach, closeStream, makeRun, mean, refusal, tensor } from '../fixtures.js';
 import { box } from '../world/naive.js';
 
 /** More tensors than one slice of the proof takes. */
@@ -13,18 +13,18 @@ function setUp(lastHalf = 1) {
   const generation = attach(run, 'life', { writers: 2 });
   const usedBytes = ledger.usedBytes;
   const failures: [number, string][] = [];
-  const opening = (writer: number, half: number, takeover = false): Generator<void, Writer> => {
+  const opening = (writer: number, half: number, takeover = false): Generator<void, WriterStream> => {
     const boxes = BoxList.of(TENSORS.map((_, index) => box([half], [1], { tensor: index })));
     const request = { generation, writer, boxes, wireDType: undefined, takeover, session: `${writer}` };
     return run.openingWriter(request, ({ reason }) => failures.push([writer, reason]));
   };
-  const first = opening(0, 0).next().value as Writer;
+  const first = opening(0, 0).next().value as WriterStream;
   const work = opening(1, lastHalf);
   expect(work.next().done).toBe(false);
   return { run, ledger, usedBytes, failures, opening, first, work };
 }
 
-function finish(work: Generator<void, Writer>): Writer {
+function finish(work: Generator<void, WriterStream>): WriterStream {
   for (;;) {
     const { done, value } = work.next();
     if (done === true) return value;
@@ -42,7 +42,7 @@ test('all are ready when their boxes are proved, and not before', () => {
 
 test('a writer that leaves meanwhile takes its boxes along; when it comes back, all are ready', () => {
   const { run, failures, opening, first, work } = setUp();
-  closeWriter(run, first);
+  closeStream(first);
   const last = finish(work);
   expect(last.isReady).toBe(false);
   expect(run.missingError(1)).toSatisfy(refusal('WRITERS_MISSING', /1 of 2 writers .*: 0$/));

@@ -25,22 +25,22 @@ describe('a writer that is ahead', () => {
     const { run, team } = makeTeam(2);
     const [fast] = team.writers;
     const first = team.push(0, 1, step(1));
-    const room = run.admission(fast!, 2);
+    const room = fast!.admission(2);
     expect(await isPending(room!)).toBe(true);
-    expect(run.admission(team.writers[1]!, 1)).toBeUndefined();
+    expect(team.writers[1]!.admission(1)).toBeUndefined();
     await team.push(1, 1, step(1));
     await Promise.all([first, room]);
 
     const second = team.push(0, 2, step(3));
-    expect(run.admission(fast!, 3)).toBeUndefined();
+    expect(fast!.admission(3)).toBeUndefined();
     const third = team.push(0, 3, step(5));
-    const later = run.admission(fast!, 4);
+    const later = fast!.admission(4);
     expect(await isPending(later!)).toBe(true);
     expect(run.committedStep).toBe(1);
     expect(await team.push(1, 2, step(3))).toMatchObject({ state: 'COMMITTED' });
     await Promise.all([second, later]);
     expect(await isPending(third)).toBe(true);
-    expect(run.admission(fast!, 4)).toBeUndefined();
+    expect(fast!.admission(4)).toBeUndefined();
     await team.push(1, 3, step(5));
     expect(await third).toMatchObject({ state: 'COMMITTED' });
     expect([0, 1].map((average) => f32At(readAll(run, average), 1)[0])).toEqual([3.5, 3]);
@@ -48,14 +48,14 @@ describe('a writer that is ahead', () => {
 
   test('waits where the memory of another step is not there', async () => {
     // Two shadows, one step: three pages with the room beside each, and a little for boxes.
-    const { run, team } = makeTeam(2, 3 * 8_192 + 256);
+    const { team } = makeTeam(2, 3 * 8_192 + 256);
     await team.pushAll(1, step(1));
     const second = team.push(0, 2, step(2));
-    const room = run.admission(team.writers[0]!, 3);
+    const room = team.writers[0]!.admission(3);
     expect(await isPending(room!)).toBe(true);
     await team.push(1, 2, step(2));
     await Promise.all([second, room]);
-    expect(run.admission(team.writers[0]!, 3)).toBeUndefined();
+    expect(team.writers[0]!.admission(3)).toBeUndefined();
   });
 
   test('is seen in the states of the writers', async () => {
@@ -73,7 +73,7 @@ describe('a writer that is ahead', () => {
       oldest: 2,
       staging: { step: 2, receivedBytes: 128 + 48 },
     });
-    expect(team.writers.map((writer) => run.waitsForOthers(writer))).toEqual([true, false]);
+    expect(team.writers.map((writer) => writer.waitsForOthers)).toEqual([true, false]);
   });
 });
 
@@ -119,7 +119,7 @@ describe('a step that misses a writer', () => {
     expect(await dropped).toEqual({ state: 'DROPPED', detail: '' });
     expect(team.failures).toEqual([[1, 'STEP_TIMEOUT']]);
     expect(() => team.send(1, 2, step(9), 16)).toThrow('step 2 got no bytes for 250 ms, 16 of 64 had arrived');
-    run.leaveWriter(team.writers[1]!);
+    team.writers[1]!.leave();
     team.reopen(1);
     for (const writer of [1, 2, 3]) {
       expect(await team.push(writer, 2, step(9))).toMatchObject({ state: 'DROPPED' });
@@ -207,13 +207,13 @@ test('a single writer sends the next step while its last one is folded', async (
   writer.stage(2, 0, step(4));
   const commit = { bytes: 256, isInitial: false, isSkipped: false };
   const order: string[] = [];
-  const second = run.commit(writer, { step: 2, ...commit }, async (fold) => {
+  const second = writer.commit({ step: 2, ...commit }, async (fold) => {
     writer.stage(3, 0, step(6));
     for (const _ of fold);
     order.push(`${writer.step} arrives`);
   });
   await second.then(() => order.push(`${run.committedStep} is there`));
-  await run.commit(writer, { step: 3, ...commit }, drive);
+  await writer.commit({ step: 3, ...commit }, drive);
   expect(order).toEqual(['3 arrives', '2 is there']);
   expect(f32At(readAll(run), 1)).toEqual([4]);
 });

@@ -74,7 +74,7 @@ describe('a chunk of many short rows', () => {
     const work = writer!.staging(1, 0, column(run, step));
     work.next();
     work.next();
-    run.leaveWriter(writer!);
+    writer!.leave();
     const { receivedBytes } = team.reopen(0);
     expect(receivedBytes).toBeGreaterThan(0);
     expect(receivedBytes % 16).toBe(0);

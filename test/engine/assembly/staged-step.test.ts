@@ -114,7 +114,7 @@ describe(`what came of a step before it could be folded, seed ${SEED}`, () => {
       }
     });
     const reopened = run.whenSettled(() => {
-      run.leaveWriter(team.writers[0]!);
+      team.writers[0]!.leave();
       team.reopen(0);
     });
     await Promise.all([committed, reopened]);

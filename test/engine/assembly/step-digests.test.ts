@@ -1,9 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import type { FloatDType } from '../../../src/common/index.js';
 import { StepDigests } from '../../../src/engine/assembly/index.js';
-import type { Member } from '../../../src/engine/assembly/member.js';
 import { Replays } from '../../../src/engine/assembly/step-digests.js';
-import { closeWriter, ema, f32, f32At, makeRun, push, readAll, refusal, space, tensor } from '../fixtures.js';
+import { closeStream, ema, f32, f32At, makeRun, push, readAll, refusal, space, tensor } from '../fixtures.js';
 import { rowShards, Team } from './team.js';
 
 const SHAPE = [4, 16] as const;
@@ -52,24 +51,24 @@ describe('the digests of committed steps', () => {
 });
 
 describe('the parts of a step that is sent again', () => {
-  const part = (number: number, sum: number) => ({ number, digest: digest(sum) }) as Member;
+  const part = (writer: number, sum: number) => [writer, digest(sum)] as const;
 
   test('are a whole with the last of them, each writer counted once', () => {
     const replays = new Replays(3);
-    expect([part(2, 1), part(0, 5), part(2, 9)].map((member) => replays.add(7, member))).toEqual(
+    expect([part(2, 1), part(0, 5), part(2, 9)].map((sent) => replays.add(7, ...sent))).toEqual(
       Array(3).fill(undefined),
     );
-    expect(replays.add(8, part(1, 100))).toBeUndefined();
-    expect(replays.add(7, part(1, 20))).toEqual(digest(26));
+    expect(replays.add(8, ...part(1, 100))).toBeUndefined();
+    expect(replays.add(7, ...part(1, 20))).toEqual(digest(26));
     // Another time begins anew.
-    expect(replays.add(7, part(1, 20))).toBeUndefined();
+    expect(replays.add(7, ...part(1, 20))).toBeUndefined();
   });
 
   test('of too many steps are forgotten, the oldest first', () => {
     const replays = new Replays(2);
-    for (let number = 1; number <= 1_025; number++) replays.add(number, part(0, number));
-    expect(replays.add(1, part(1, 1))).toBeUndefined();
-    expect(replays.add(1_025, part(1, 1))).toEqual(digest(1_026));
+    for (let number = 1; number <= 1_025; number++) replays.add(number, ...part(0, number));
+    expect(replays.add(1, ...part(1, 1))).toBeUndefined();
+    expect(replays.add(1_025, ...part(1, 1))).toEqual(digest(1_026));
   });
 });
 
@@ -112,7 +111,7 @@ describe('a step that was committed', () => {
       ),
     );
     expect(team.failures).toEqual([0, 1, 2].map((writer) => [writer, 'STEP_CONFLICT']));
-    for (const writer of team.writers) closeWriter(run, writer);
+    for (const writer of team.writers) closeStream(writer);
     for (const writer of [0, 1, 2]) team.reopen(writer);
     expect(await team.pushAll(3, step(3))).toEqual(Array(3).fill('COMMITTED'));
     expect(f32At(readAll(run), 1)).toEqual([2.25]);

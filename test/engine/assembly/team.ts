@@ -1,5 +1,5 @@
 import type { ErrorReason, FloatDType } from '../../../src/common/index.js';
-import { BoxList, type CommitOutcome, type Run, type Writer } from '../../../src/engine/index.js';
+import { BoxList, type CommitOutcome, type Run, type WriterStream } from '../../../src/engine/index.js';
 import type { Box } from '../../../src/engine/world/index.js';
 import { attach, drive, planWire } from '../fixtures.js';
 import { box, partOf, type Random, randomTiling, targetsOf } from '../world/naive.js';
@@ -12,7 +12,7 @@ export interface TeamOptions {
 /** The writers of a new generation of a run, each with its stream. */
 export class Team {
   readonly run: Run;
-  readonly writers: Writer[];
+  readonly writers: WriterStream[];
   /** Who was ended from outside, and why. */
   readonly failures: [writer: number, reason: ErrorReason][] = [];
   readonly #lists: readonly (readonly Box[])[];
@@ -31,7 +31,7 @@ export class Team {
   }
 
   /** Opens a writer's stream once more. */
-  reopen(writer: number, takeover = false): Writer {
+  reopen(writer: number, takeover = false): WriterStream {
     const stream = this.#open(writer, takeover);
     this.writers[writer] = stream;
     return stream;
@@ -46,7 +46,7 @@ export class Team {
   async commit(writer: number, step: number, kind: { isInitial?: boolean; isSkipped?: boolean } = {}, run = drive) {
     const stream = this.writers[writer]!;
     const bytes = stream.receivedBytes;
-    return await this.run.commit(stream, { step, bytes, isInitial: false, isSkipped: false, ...kind }, run);
+    return await stream.commit({ step, bytes, isInitial: false, isSkipped: false, ...kind }, run);
   }
 
   /** Sends a part and commits it. */
@@ -61,7 +61,7 @@ export class Team {
     return outcomes.map(({ state }) => state);
   }
 
-  #open(writer: number, takeover: boolean): Writer {
+  #open(writer: number, takeover: boolean): WriterStream {
     const boxes = BoxList.of(this.#lists[writer]!);
     const request = {
       generation: this.run.generation,

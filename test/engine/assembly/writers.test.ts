@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { BoxList, type Writer } from '../../../src/engine/index.js';
+import { BoxList, type WriterStream } from '../../../src/engine/index.js';
 import type { Box } from '../../../src/engine/world/index.js';
-import { attach, closeWriter, drive, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
+import { attach, closeStream, drive, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
 import { box } from '../world/naive.js';
 import { rowShards } from './team.js';
 
@@ -13,7 +13,7 @@ function makeOpener(writers: number, budgetBytes?: number) {
   const { run, ledger } = makeRun([tensor('w', [...SHAPE])], [mean('a')], {}, budgetBytes);
   const generation = attach(run, 'life', { writers });
   const failures: [number, string][] = [];
-  const open = (writer: number, boxes: readonly Box[], takeover = false, session = ''): Writer => {
+  const open = (writer: number, boxes: readonly Box[], takeover = false, session = ''): WriterStream => {
     const request = { generation, writer, boxes: BoxList.of(boxes), wireDType: undefined, takeover, session };
     return run.openWriter(request, ({ reason }) => failures.push([writer, reason]));
   };
@@ -38,7 +38,7 @@ describe('the opening of the writers of a generation', () => {
   });
 
   test('takes over the stream of its own process, and of no other', () => {
-    const { run, open, failures } = makeOpener(1);
+    const { open, failures } = makeOpener(1);
     const whole = [box([0, 0], [4, 16])];
     const first = open(0, whole, false, 'first');
     const BUSY = expect.toSatisfy(refusal('WRITER_BUSY', /^writer 0 of run "r" already has a stream$/));
@@ -46,26 +46,26 @@ describe('the opening of the writers of a generation', () => {
     expect(failures).toEqual([]);
     const again = open(0, whole, true, 'first');
     expect(failures).toEqual([[0, 'STREAM_REPLACED']]);
-    run.leaveWriter(first);
-    closeWriter(run, again);
+    first.leave();
+    closeStream(again);
     // Nobody is there: whoever comes is the writer, and who was it before is not any more, whatever the newer one does.
     const second = open(0, whole, true, 'second');
     const LATE = expect.toSatisfy(
       refusal('STREAM_REPLACED', /^writer 0 of run "r" was opened by another process since/),
     );
     expect(() => open(0, whole, true, 'first')).toThrow(LATE);
-    closeWriter(run, second);
+    closeStream(second);
     expect(() => open(0, whole, true, 'first')).toThrow(LATE);
     expect(open(0, whole, true, 'second').isReady).toBe(true);
     expect(failures).toHaveLength(1);
   });
 
   test('a process that begins anew, with the same session or another, is no late one', () => {
-    const { run, open } = makeOpener(1);
+    const { open } = makeOpener(1);
     const whole = [box([0, 0], [4, 16])];
-    for (let restart = 0; restart < 40; restart++) closeWriter(run, open(0, whole, false, `${restart}`));
+    for (let restart = 0; restart < 40; restart++) closeStream(open(0, whole, false, `${restart}`));
     expect(() => open(0, whole, true, '30')).toThrow(expect.toSatisfy(refusal('STREAM_REPLACED', /another process/)));
-    closeWriter(run, open(0, whole, false, '30'));
+    closeStream(open(0, whole, false, '30'));
     expect(open(0, whole, true, '30').isReady).toBe(true);
   });
 
@@ -84,7 +84,7 @@ describe('the opening of the writers of a generation', () => {
     expect(() => open(1, top!)).toThrow(expect.toSatisfy(refusal('BOX_OVERLAP', /element \[0,0\]/)));
     await expect(waiting.ready).rejects.toSatisfy(refusal('BOX_OVERLAP', /element \[0,0\]/));
     expect(failures).toEqual([[0, 'BOX_OVERLAP']]);
-    closeWriter(run, waiting);
+    closeStream(waiting);
     expect({ used: ledger.usedBytes - used, staging: run.memory.stagingBytes }).toEqual({ used: 0, staging: 0 });
     const again = [open(0, top!), open(1, bottom!)];
     expect(again.every(({ isReady }) => isReady)).toBe(true);
@@ -119,21 +119,21 @@ describe('the opening of the writers of a generation', () => {
   });
 
   test('a writer that goes before all have come has not declared', () => {
-    const { run, open } = makeOpener(2);
+    const { open } = makeOpener(2);
     const [top, bottom] = rowShards(SHAPE, 2);
-    run.leaveWriter(open(0, top!));
+    open(0, top!).leave();
     open(1, top!);
     expect(open(0, bottom!).isReady).toBe(true);
   });
 
   test('a stream takes the place of one of its writer that waits', async () => {
-    const { run, open, failures } = makeOpener(2);
+    const { open, failures } = makeOpener(2);
     const [top, bottom] = rowShards(SHAPE, 2);
     const old = open(0, top!);
     expect(() => open(0, bottom!, true)).toThrow(expect.toSatisfy(refusal('BOXES_CHANGED', /^writer 0/)));
     const taken = open(0, top!, true);
     expect(failures).toEqual([[0, 'STREAM_REPLACED']]);
-    closeWriter(run, old);
+    closeStream(old);
     open(1, bottom!);
     await taken.ready;
     expect(taken.isReady).toBe(true);
@@ -147,7 +147,7 @@ test('a writer with nothing to send only commits', async () => {
   streams[1]!.stage(1, 0, step(2));
   const outcomes = streams.map((stream) => {
     const commit = { step: 1, bytes: stream.stepBytes, isInitial: false, isSkipped: false };
-    return run.commit(stream, commit, drive);
+    return stream.commit(commit, drive);
   });
   expect((await Promise.all(outcomes)).map(({ state }) => state)).toEqual(Array(3).fill('COMMITTED'));
   expect(f32At(readAll(run), 1)).toEqual([2]);

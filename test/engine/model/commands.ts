@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import { FLOAT_DTYPES, type FloatDType, type ShadowkeepError } from '../../../src/common/index.js';
 import type { Ledger } from '../../../src/engine/ledger.js';
-import { closeWriter } from '../fixtures.js';
+import { closeStream } from '../fixtures.js';
 import type { Random } from './random.js';
 import { sampleStep } from './samples.js';
 import { lifeOf, type OpenWriter, refusalOf, requestOf, type Subject } from './subject.js';
@@ -111,7 +111,7 @@ export class Commands {
     if (run.generation > before && writer !== undefined) {
       expect(writer.failures.map(({ reason }) => reason)).toEqual(['GENERATION_FENCED']);
       expect(refusalOf(() => writer.engine.stage(1, 0, Buffer.alloc(16)))?.reason).toBe('GENERATION_FENCED');
-      closeWriter(run, writer.engine);
+      closeStream(writer.engine);
       subject.writer = undefined;
     }
     return `attach ${incarnation}: ${refusal?.reason ?? generation}`;
@@ -121,8 +121,8 @@ export class Commands {
   abort(subject: Subject): string {
     const { writer } = subject;
     if (writer === undefined) return 'nothing to abort';
-    closeWriter(subject.run, writer.engine);
-    closeWriter(subject.run, writer.engine);
+    closeStream(writer.engine);
+    closeStream(writer.engine);
     subject.writer = undefined;
     return `abort ${writer.sending?.step}`;
   }

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { ShadowkeepError } from '../../../src/common/index.js';
-import { closeWriter } from '../fixtures.js';
+import { closeStream } from '../fixtures.js';
 import type { Commands } from './commands.js';
 import type { Random } from './random.js';
 import { type OpenReader, type OpenWriter, refusalOf, type Subject } from './subject.js';
@@ -53,7 +53,7 @@ export class Committer {
       driven = this.drive(subject, fold, during);
       return driven;
     };
-    const commit = run.commit(writer.engine, { step, bytes, isInitial, isSkipped: false }, drive);
+    const commit = writer.engine.commit({ step, bytes, isInitial, isSkipped: false }, drive);
     const found = await commit.then(
       ({ state }) => state,
       (error: unknown) => {
@@ -99,7 +99,7 @@ export class Committer {
   private endStream(subject: Subject, { engine, failures }: OpenWriter): void {
     expect(failures.map(({ reason }) => reason)).toEqual(['STEP_CONFLICT']);
     expect(refusalOf(() => engine.stage(1, 0, Buffer.alloc(16)))?.reason).toBe('STEP_CONFLICT');
-    closeWriter(subject.run, engine);
+    closeStream(engine);
     subject.writer = undefined;
   }
 
@@ -178,7 +178,7 @@ export class Committer {
 async function skip({ run, naive }: Subject, { engine }: OpenWriter, random: Random): Promise<string> {
   const before = run.committedStep;
   const step = (before ?? 0) + random.below(4);
-  const { state } = await run.commit(engine, { step, bytes: 0, isInitial: false, isSkipped: true }, neverFolds);
+  const { state } = await engine.commit({ step, bytes: 0, isInitial: false, isSkipped: true }, neverFolds);
   expect(state).toBe(before !== undefined && step <= before ? 'ALREADY_COMMITTED' : 'SKIPPED');
   if (state === 'SKIPPED') naive.skip(step);
   expect(run.committedStep).toBe(naive.head.step);

@@ -4,8 +4,8 @@ import {
   Run,
   type TrainerRequest,
   type Version,
-  type Writer,
   type WriterRequest,
+  type WriterStream,
 } from '../../../src/engine/index.js';
 import type { Ledger } from '../../../src/engine/ledger.js';
 import type { RunOptions, RunSpec } from '../../../src/engine/run-spec.js';
@@ -18,7 +18,7 @@ import type { Random } from './random.js';
 const SLOT_EXTRA_BYTES = 4_096;
 
 export interface OpenWriter {
-  readonly engine: Writer;
+  readonly engine: WriterStream;
   readonly wireDType: FloatDType | undefined;
   readonly failures: ShadowkeepError[];
   /** The step that is being sent; `sent` bytes of it have been staged. */

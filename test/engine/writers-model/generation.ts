@@ -1,5 +1,5 @@
 import { FLOAT_DTYPES, type FloatDType, type ShadowkeepError } from '../../../src/common/index.js';
-import { BoxList, type Writer, type WriterRequest } from '../../../src/engine/index.js';
+import { BoxList, type WriterRequest, type WriterStream } from '../../../src/engine/index.js';
 import type { Box } from '../../../src/engine/world/index.js';
 import type { NaiveRun } from '../model/naive-run.js';
 import type { Random } from '../model/random.js';
@@ -11,9 +11,9 @@ import { bytesOf, dealBoxes, type NaivePart, partOf, spoilBoxes } from './worlds
 /** One of the trainer's processes. */
 export class Client {
   /** Open, or waiting for the others. */
-  stream: Writer | undefined;
+  stream: WriterStream | undefined;
   /** One that has ended, while the run keeps what came on it. */
-  left: Writer | undefined;
+  left: WriterStream | undefined;
   failures: ShadowkeepError[] = [];
   /** Known once all have declared. */
   part: NaivePart | undefined;
@@ -151,7 +151,7 @@ export class Generation {
     this.isStarved = false;
     this.inFlight = new InFlight(this.writerCount, this.naive);
     for (const client of this.clients) {
-      const leftOut = new Set(client.stream!.member.leftOut);
+      const leftOut = new Set(client.stream!.leftOut);
       const isWhole = this.writerCount === 1 && client.boxes === undefined;
       const boxes = isWhole ? undefined : (client.boxes ?? []).filter((_, index) => !leftOut.has(index));
       client.part = partOf(this.naive.spec, this.wireDType, boxes);

@@ -77,9 +77,9 @@ export class Sending {
   }
 
   private isAdmitted(client: Client, step: number): boolean {
-    const { run, generation } = this.trainer;
+    const { generation } = this.trainer;
     const { inFlight } = generation;
-    const room = run.admission(client.stream!, step);
+    const room = client.stream!.admission(step);
     const expected = inFlight.hasRoom(client.number, step);
     if (this.isUnbounded || !expected || inFlight.flights.length === 0) {
       same(room === undefined, expected, `admission of step ${step}`);
@@ -112,15 +112,14 @@ export class Sending {
   }
 
   private call(client: Client, script: ScriptStep, bytes: number): string {
-    const { trainer } = this;
-    const { run, generation } = trainer;
+    const { generation } = this.trainer;
     const { step, isInitial, isSkipped } = script;
     const what = `commit of step ${step} by writer ${client.number}`;
     const event = this.events.commit(
       { generation: generation.number, writer: client.number, step, part: client.part!, isInitial, isSkipped },
       bytes,
     );
-    const outcome = run.commit(client.stream!, { step, bytes, isInitial, isSkipped }, this.drive);
+    const outcome = client.stream!.commit({ step, bytes, isInitial, isSkipped }, this.drive);
     outcome.then(
       ({ state }) => {
         event.answer = state;
@@ -156,10 +155,10 @@ export class Sending {
     if (!isFirst && attempt.isInitial) reason = 'INITIAL_TOO_LATE';
     if (isFirst && needsInitial && !attempt.isInitial) reason = 'INITIAL_REQUIRED';
     if (reason === undefined) return;
-    this.refused(trainer.run.commit(stream!, attempt, this.drive), reason);
-    this.refused(trainer.run.commit(stream!, { ...attempt, step: script.step + 1 }, this.drive), 'STEP_MISMATCH');
+    this.refused(stream!.commit(attempt, this.drive), reason);
+    this.refused(stream!.commit({ ...attempt, step: script.step + 1 }, this.drive), 'STEP_MISMATCH');
     this.refused(
-      trainer.run.commit(stream!, { ...attempt, isInitial: script.isInitial, bytes: bytes + 64 }, this.drive),
+      stream!.commit({ ...attempt, isInitial: script.isInitial, bytes: bytes + 64 }, this.drive),
       'STEP_INCOMPLETE',
     );
   }
@@ -206,7 +205,7 @@ export class Sending {
     // A new stream that begins another step gives up the one that the old one was in.
     const bytes = generation.bytesFor(client, script);
     const end = random.oneIn(4) ? 16 * random.below(bytes.length / 16 + 1) : bytes.length;
-    same(trainer.run.admission(client.stream!, script.step), undefined, 'admission of a known step');
+    same(client.stream!.admission(script.step), undefined, 'admission of a known step');
     inFlight.discard(client.number);
     for (let size = 16 * random.between(1, 60), sent = 0; sent < end; sent += size) {
       this.chunk(client, script, bytes.subarray(0, end), size);

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { FLOAT_DTYPES, type ShadowkeepError } from '../../../src/common/index.js';
-import { BoxList, type Writer } from '../../../src/engine/index.js';
+import { BoxList, type WriterStream } from '../../../src/engine/index.js';
 import { same } from '../model/compare.js';
 import type { Random } from '../model/random.js';
 import { refusalOf } from '../model/subject.js';
@@ -11,7 +11,7 @@ import { faultOf, keyOf, spoilBoxes } from './worlds.js';
 /** How streams come and go. All of it is done when no fold is under way, except that a stream ends whenever it does. */
 export class Streams {
   /** Streams that have ended, and whose processes do not know it. */
-  readonly zombies: { readonly stream: Writer; readonly reason: string }[] = [];
+  readonly zombies: { readonly stream: WriterStream; readonly reason: string }[] = [];
 
   constructor(
     private readonly trainer: Trainer,
@@ -26,7 +26,7 @@ export class Streams {
     const fault = this.isLast(client) ? this.fault : undefined;
     const fits = generation.isBegun || before !== undefined || trainer.fits(client.list, this.isLast(client));
     const failures: ShadowkeepError[] = [];
-    let stream: Writer | undefined;
+    let stream: WriterStream | undefined;
     const refusal = refusalOf(() => {
       const request = generation.requestOf(client, takeover);
       stream = run.openWriter(request, (error) => failures.push(error));
@@ -73,7 +73,7 @@ export class Streams {
     };
   }
 
-  private replaced(client: Client, stream: Writer): void {
+  private replaced(client: Client, stream: WriterStream): void {
     same(client.failures.map(({ reason }) => reason).join(), 'STREAM_REPLACED', 'end of a stream');
     this.zombies.push({ stream, reason: 'STREAM_REPLACED' });
     client.stream = undefined;
@@ -101,7 +101,7 @@ export class Streams {
     this.zombies.push({ stream, reason });
     client.stream = undefined;
     client.left = stream;
-    if (this.random.oneIn(2)) this.trainer.run.leaveWriter(stream);
+    if (this.random.oneIn(2)) stream.leave();
   }
 
   /** Of a box that several hold, one sends. */
@@ -111,10 +111,10 @@ export class Streams {
     for (const { stream, boxes } of generation.clients) {
       for (const [index, box] of (boxes ?? []).entries()) {
         const key = keyOf(box, naive.spec.tensors[box.tensor]!);
-        const sends = box.replicaGroup !== 0 && !stream!.member.leftOut.includes(index);
+        const sends = box.replicaGroup !== 0 && !stream!.leftOut.includes(index);
         senders.set(key, (senders.get(key) ?? 0) + (sends || box.replicaGroup === 0 ? 1 : 0));
         if (box.replicaGroup === 0)
-          same(stream!.member.leftOut.includes(index), false, 'a box that nobody else has is left out');
+          same(stream!.leftOut.includes(index), false, 'a box that nobody else has is left out');
       }
     }
     for (const [key, count] of senders) if (!isEmptyBox(key)) same(count, 1, `senders of box ${key}`);
@@ -134,8 +134,8 @@ export class Streams {
   leave(client: Client): string {
     const { stream } = client;
     if (stream === undefined) return 'nothing to leave';
-    this.trainer.run.leaveWriter(stream);
-    this.trainer.run.leaveWriter(stream);
+    stream.leave();
+    stream.leave();
     client.stream = undefined;
     client.left = stream;
     return `leave ${client.number}`;
@@ -143,16 +143,16 @@ export class Streams {
 
   /** Nobody came back in time. */
   forget(client: Client): string {
-    const { run, generation } = this.trainer;
+    const { generation } = this.trainer;
     const { left } = client;
     if (left === undefined) return 'nothing to forget';
-    run.leaveWriter(left);
-    run.forgetWriter(left);
+    left.leave();
+    left.forget();
     client.left = undefined;
     client.sending = undefined;
     generation.inFlight.discard(client.number);
     generation.closeIfLeft();
-    run.forgetWriter(left);
+    left.forget();
     return `forget ${client.number}`;
   }
 
@@ -186,9 +186,8 @@ export class Streams {
   wakeZombie(): string {
     if (this.zombies.length === 0) return 'no zombie';
     const { stream, reason } = this.random.pick(this.zombies);
-    const { run } = this.trainer;
     same(refusalOf(() => stream.stage(1, 0, Buffer.alloc(64)))?.reason, reason, 'refusal of a zombie');
-    run.leaveWriter(stream);
+    stream.leave();
     return `zombie of writer ${stream.number}: ${reason}`;
   }
 }

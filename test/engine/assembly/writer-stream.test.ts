@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { CHUNK_BYTES_MAX, type ShadowkeepError } from '../../../src/common/index.js';
-import type { Run, Writer } from '../../../src/engine/index.js';
+import type { Run, WriterStream } from '../../../src/engine/index.js';
 import {
-  closeWriter,
+  closeStream,
   commit,
   ema,
   f32,
@@ -18,13 +18,13 @@ import {
 const STEP_BYTES = 128;
 const step = space(f32(...Array.from({ length: 32 }, (_, index) => index)));
 
-function setUp(): { run: Run; writer: Writer } {
+function setUp(): { run: Run; writer: WriterStream } {
   const { run } = makeRun([tensor('w', [32])], [ema('a', 0.5, 'FIRST')]);
   return { run, writer: openWriter(run) };
 }
 
 describe('a chunk', () => {
-  test.each<[string, (writer: Writer) => void, ConstructorParameters<typeof ShadowkeepError>[0], RegExp]>([
+  test.each<[string, (writer: WriterStream) => void, ConstructorParameters<typeof ShadowkeepError>[0], RegExp]>([
     [
       'after a gap',
       (w) => w.stage(1, 48, Buffer.alloc(16)),
@@ -49,7 +49,7 @@ describe('a chunk', () => {
     expect(() => attempt(writer)).toThrow(expect.toSatisfy(refusal(reason, text)));
     expect(writer).toMatchObject({ step: 1, receivedBytes: 32 });
     writer.stage(1, 32, step.subarray(32));
-    expect(await commit(run, writer, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
+    expect(await commit(writer, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
     expect(readAll(run)).toEqual(step);
   });
 
@@ -58,7 +58,7 @@ describe('a chunk', () => {
       const { run, writer } = setUp();
       writer.stage(1, 0, step.subarray(0, cut));
       writer.stage(1, cut, step.subarray(cut));
-      await commit(run, writer, 1, STEP_BYTES);
+      await commit(writer, 1, STEP_BYTES);
       expect(readAll(run)).toEqual(step);
     }
   });
@@ -71,29 +71,27 @@ describe('a commit', () => {
     ['of more bytes', 1, 192, 'STEP_INCOMPLETE', /says 192 bytes/],
     ['of another step', 2, STEP_BYTES, 'STEP_MISMATCH', /step 2 came while step 1/],
   ])('%s is refused, and the step goes on', async (_, number, bytes, reason, text) => {
-    const { run, writer } = setUp();
+    const { writer } = setUp();
     writer.stage(1, 0, step.subarray(0, 64));
-    await expect(commit(run, writer, number, bytes)).rejects.toSatisfy(refusal(reason, text));
+    await expect(commit(writer, number, bytes)).rejects.toSatisfy(refusal(reason, text));
     writer.stage(1, 64, step.subarray(64));
-    expect(await commit(run, writer, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
+    expect(await commit(writer, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
   });
 
   test('of an old step in the middle of a new one is a mismatch, not a duplicate', async () => {
-    const { run, writer } = setUp();
+    const { writer } = setUp();
     writer.stage(5, 0, step);
-    await commit(run, writer, 5, STEP_BYTES);
+    await commit(writer, 5, STEP_BYTES);
     writer.stage(6, 0, step.subarray(0, 64));
-    await expect(commit(run, writer, 5, STEP_BYTES)).rejects.toSatisfy(
-      refusal('STEP_MISMATCH', /step 5 came while step 6/),
-    );
+    await expect(commit(writer, 5, STEP_BYTES)).rejects.toSatisfy(refusal('STEP_MISMATCH', /step 5 came while step 6/));
     expect(writer.receivedBytes).toBe(64);
   });
 
   test('of an old step is acknowledged without its bytes', async () => {
     const { run, writer } = setUp();
     writer.stage(5, 0, step);
-    await commit(run, writer, 5, STEP_BYTES);
-    expect(await commit(run, writer, 3, 0)).toMatchObject({ state: 'ALREADY_COMMITTED' });
+    await commit(writer, 5, STEP_BYTES);
+    expect(await commit(writer, 3, 0)).toMatchObject({ state: 'ALREADY_COMMITTED' });
     expect(f32At(readAll(run), 2)).toEqual([0, 1]);
     expect(run.committedStep).toBe(5);
   });
@@ -106,11 +104,11 @@ test('a writer that ends frees its staging and leaves no trace', async () => {
   writer.stage(1, 0, step.subarray(0, 64));
   expect(run.memory.stagingBytes).toBeGreaterThan(0);
   const used = ledger.usedBytes;
-  closeWriter(run, writer);
+  closeStream(writer);
   expect(run.memory).toMatchObject({ ...before, freeBytes: before.freeBytes + 4_096 });
   expect(() => writer.stage(1, 64, step.subarray(64))).toThrow('broken invariant');
   const second = openWriter(run);
   expect(ledger.usedBytes).toBe(used);
   second.stage(1, 0, step);
-  expect(await commit(run, second, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
+  expect(await commit(second, 1, STEP_BYTES)).toMatchObject({ state: 'COMMITTED' });
 });

@@ -1,6 +1,11 @@
 import { describe, expect, test } from 'vitest';
+import { toEnd } from '../../../src/common/index.js';
+import { StagedStep } from '../../../src/engine/assembly/staged-step.js';
+import { WriterSlot } from '../../../src/engine/assembly/writer-slot.js';
 import type { Run } from '../../../src/engine/index.js';
-import { closeWriter, ema, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
+import { Ledger } from '../../../src/engine/ledger.js';
+import { World } from '../../../src/engine/world/index.js';
+import { closeStream, ema, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
 import { rowShards, Team } from './team.js';
 
 const SHAPE = [4, 16] as const;
@@ -26,7 +31,7 @@ describe('a second stream of a writer', () => {
     expect(team.failures).toEqual([[0, 'STREAM_REPLACED']]);
     expect(() => old!.stage(2, 48, Buffer.alloc(16))).toThrow('writer 0 of run "r" came back on another stream');
     // What the old one leaves behind is the new one's now.
-    closeWriter(run, old!);
+    closeStream(old!);
     expect(taken).toMatchObject({ isReady: true, step: 2, receivedBytes: 48 });
     team.send(0, 2, step(3), 48);
     void team.commit(0, 2);
@@ -45,7 +50,7 @@ describe('a writer that comes back', () => {
     void team.push(1, 2, step(3));
     // What is sent again need not be what was sent.
     team.send(0, 2, step(from === 0 ? Number.NaN : 3), 0, 48);
-    run.leaveWriter(team.writers[0]!);
+    team.writers[0]!.leave();
     expect(team.reopen(0)).toMatchObject({ step: 2, receivedBytes: 48 });
     team.send(0, 2, step(3), from);
     expect(await team.commit(0, 2)).toEqual({ state: 'COMMITTED', detail: '' });
@@ -56,7 +61,7 @@ describe('a writer that comes back', () => {
     const { run, team } = makeTeam();
     await team.pushAll(1, step(1));
     team.send(0, 2, step(9), 0, 48);
-    run.leaveWriter(team.writers[0]!);
+    team.writers[0]!.leave();
     team.reopen(0);
     team.send(0, 5, step(3), 0, 48);
     expect(run.oldestStep).toBe(5);
@@ -73,7 +78,7 @@ describe('a writer that comes back', () => {
     await team.pushAll(1, step(1));
     const outcome = team.push(1, 2, step(3));
     team.send(0, 2, step(9), 0, 48);
-    closeWriter(run, team.writers[0]!);
+    closeStream(team.writers[0]!);
     expect(run.staging).toEqual({ step: 2, receivedBytes: 128 });
     expect(team.reopen(0)).toMatchObject({ step: undefined, receivedBytes: 0 });
     await team.push(0, 2, step(3));
@@ -85,9 +90,9 @@ describe('a writer that comes back', () => {
     const { run, team } = makeTeam();
     await team.pushAll(1, step(1));
     const first = team.push(0, 2, step(3));
-    run.leaveWriter(team.writers[0]!);
+    team.writers[0]!.leave();
     const back = team.reopen(0);
-    expect(back.member.awaited.map((awaited) => awaited.step)).toEqual([2]);
+    expect(back.awaited.map((awaited) => awaited.step)).toEqual([2]);
     const again = team.push(0, 2, step(3));
     // And once more, while the step is decided.
     team.send(0, 2, step(3), 0, 64);
@@ -104,9 +109,9 @@ describe('a writer that comes back', () => {
     await team.pushAll(1, step(1));
     void team.push(0, 2, step(9));
     team.send(1, 2, step(9), 0, 48);
-    closeWriter(run, team.writers[0]!);
+    closeStream(team.writers[0]!);
     expect(run.memory.stagingBytes).toBeGreaterThan(0);
-    closeWriter(run, team.writers[1]!);
+    closeStream(team.writers[1]!);
     expect(run.memory).toMatchObject({ stagingBytes: 0, pinnedBytes: 0 });
     expect(run.writerStates.map(({ isConnected, stepBytes }) => ({ isConnected, stepBytes }))).toEqual(
       Array(2).fill({ isConnected: false, stepBytes: 0 }),
@@ -115,5 +120,31 @@ describe('a writer that comes back', () => {
     team.reopen(1);
     expect(await team.pushAll(2, step(3))).toEqual(['COMMITTED', 'COMMITTED']);
     expect(valuesOf(run)).toEqual([2, 2]);
+  });
+});
+
+describe('a slot', () => {
+  test('comes from one state to the next, and from no other', () => {
+    const { run } = makeRun([tensor('w', [16])], [mean('a')]);
+    const world = new World('r', run.layout, 1, new Ledger(2 ** 30));
+    world.declare(0, undefined, undefined);
+    toEnd(world.proving(() => undefined));
+    const { plan } = world;
+    const slot = new WriterSlot(0, plan, world.partOf(0).part, [], 'ACCEPT');
+    const staged = new StagedStep<WriterSlot>(1, [], plan, 64);
+    expect(() => slot.advance(16)).toThrow('bytes are of a step');
+    expect(() => slot.ignore()).toThrow('what is dropped was staged');
+    slot.begin(1, { kind: 'STAGING', staged });
+    expect(() => slot.begin(1, { kind: 'REPLAYING' })).toThrow('one step after the other');
+    slot.advance(48);
+    slot.ignore();
+    expect([slot.receiving, slot.receivedBytes, slot.staged]).toMatchObject([
+      { kind: 'IGNORING', step: 1 },
+      48,
+      undefined,
+    ]);
+    expect(() => slot.ignore()).toThrow('what is dropped was staged');
+    slot.end();
+    expect([slot.receiving, slot.receivedBytes]).toEqual([undefined, 0]);
   });
 });

@@ -1,0 +1,18 @@
+import { type DigestValue, EMPTY_DIGEST } from '../digest.js';
+import { type NonFinitePolicy, NonFiniteScan } from '../non-finite.js';
+import type { WirePlan } from '../wire-plan.js';
+
+/** What is kept of the bytes that a writer sends of a step: what is not finite, and their digest. */
+export class Findings {
+  readonly nonFinite: NonFiniteScan;
+  digest: DigestValue = EMPTY_DIGEST;
+
+  constructor(plan: WirePlan, policy: NonFinitePolicy) {
+    this.nonFinite = new NonFiniteScan(plan, policy);
+  }
+
+  reset(): void {
+    this.nonFinite.reset();
+    this.digest = EMPTY_DIGEST;
+  }
+}
