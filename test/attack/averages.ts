@@ -85,7 +85,9 @@ const SCHEDULES: AverageAttack[] = [
       `sigma_rel ${sigma_rel}`,
       schedule({ power_function: { sigma_rel } }),
       'INVALID_AVERAGE',
-      new RegExp(`\\.power_function\\.sigma_rel must be a number from 0\\.000001 to 0\\.28867\\d+ .*, got ${sigma_rel}$`),
+      new RegExp(
+        `\\.power_function\\.sigma_rel must be a number from 0\\.000001 to 0\\.28867\\d+ .*, got ${sigma_rel}$`,
+      ),
     ],
   ),
   ...positive('half_life_ramp_up', 'ratio', { half_life: 1 }),
