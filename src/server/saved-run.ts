@@ -6,7 +6,6 @@ import {
   WRITER_COUNT_MAX,
 } from '../common/index.js';
 import type { AverageState, LineageState, RunState } from '../engine/index.js';
-import { damagedFile, StorageError } from '../storage/index.js';
 import {
   InvalidField,
   integer,
@@ -16,9 +15,10 @@ import {
   oneOf,
   optional,
   type Read,
+  readFields,
   text,
   tuple,
-} from './saved-fields.js';
+} from '../storage/index.js';
 
 /*
  * The `state` of a checkpoint's manifest, and `lineage.json`: read field by field, because a file that proves to be whole
@@ -77,7 +77,7 @@ const SAVED: Read<SavedRun> = object({
  * another.
  */
 export function readSavedRun(state: unknown, committedStep: number | undefined, path: string): SavedRun {
-  return reading(path, () => {
+  return readFields(path, () => {
     const saved = SAVED(state, 'state');
     const { averages, step, answeredStep, snapshots, digests } = saved.state;
     checkLineage(saved.state, 'state.state');
@@ -102,7 +102,7 @@ export function readSavedRun(state: unknown, committedStep: number | undefined, 
 
 /** The same of `lineage.json`. */
 export function readSavedLineage(lineage: unknown, path: string): LineageState {
-  return reading(path, () => {
+  return readFields(path, () => {
     const read = object(LINEAGE)(lineage, 'lineage');
     checkLineage(read, 'lineage');
     return read;
@@ -127,15 +127,4 @@ function upTo(step: number | undefined): string {
 
 function refuseUnless(holds: boolean, where: string, found: unknown, expected: string): void {
   if (!holds) throw new InvalidField(where, found, expected);
-}
-
-function reading<Value>(path: string, read: () => Value): Value {
-  try {
-    return read();
-  } catch (error) {
-    if (!(error instanceof InvalidField)) throw error;
-    if (error.isUnknown)
-      throw new StorageError('TOO_NEW', path, `${path} was written by a newer version: ${error.message}`);
-    throw damagedFile(path, error.message);
-  }
 }

@@ -7,13 +7,12 @@ import { readSavedOpenRun } from '../../src/server/saved-open-run.js';
 import { readSavedRun } from '../../src/server/saved-run.js';
 import { encodeSealed } from '../../src/storage/checkpoint/sealed-json.js';
 import { StorageError } from '../../src/storage/index.js';
+import { changedAt, type Json, nameOf, type Place, placesOf, withField } from '../support/json-places.js';
 import { ask, openRun, rawClient, SMALL, serve } from './harness.js';
 import { f32Space } from './read.js';
 import { Upload } from './upload.js';
 
-type Json = null | number | string | Json[] | { [name: string]: Json };
 type Fields = { [name: string]: Json };
-type Place = readonly (string | number)[];
 
 /** Every field of a state is there: an added average, snapshots, a rejected step, two lives of the trainer. */
 const RUN: OpenRunRequest = {
@@ -94,40 +93,15 @@ function readState(state: unknown): string {
   }
 }
 
-/** Every place of a value, containers before what they hold. */
-function* placesOf(value: Json, place: Place = []): Generator<Place> {
-  yield place;
-  if (typeof value !== 'object' || value === null) return;
-  for (const [name, entry] of Object.entries(value)) {
-    yield* placesOf(entry, [...place, Array.isArray(value) ? Number(name) : name]);
-  }
-}
-
-/** A copy with another value at a place; undefined removes it. */
-function changed(place: Place, change: (value: Json) => Json | undefined): Json {
-  const copy = structuredClone(manifest.state);
-  const last = place.at(-1);
-  if (last === undefined) return change(copy) ?? null;
-  const holder = place.slice(0, -1).reduce<Json>((value, name) => (value as { [name: string]: Json })[name]!, copy);
-  const value = change((holder as { [name: string]: Json })[last]!);
-  if (value !== undefined) (holder as { [name: string]: Json })[last] = value;
-  else if (Array.isArray(holder)) holder.splice(Number(last), 1);
-  else delete (holder as { [name: string]: Json })[last];
-  return copy;
-}
-
 /** Which places may be changed so, without their indices. */
 function acceptedChanges(change: (value: Json) => Json | undefined): string[] {
   const names = [...placesOf(manifest.state)].flatMap((place) => {
-    const state = changed(place, change);
+    const state = changedAt(manifest.state, place, change);
     if (JSON.stringify(state) === JSON.stringify(manifest.state) || readState(state) !== 'accepted') return [];
     return [place.map((name) => (typeof name === 'number' ? '*' : name)).join('.')];
   });
   return [...new Set(names)].sort();
 }
-
-const isObject = (value: Json): value is { [name: string]: Json } =>
-  typeof value === 'object' && value !== null && !Array.isArray(value);
 
 describe('every field of a state that was saved is read', () => {
   test('as it was', () => {
@@ -158,12 +132,11 @@ describe('every field of a state that was saved is read', () => {
   test('and one that a newer version added is refused by name', () => {
     let holders = 0;
     for (const place of placesOf(manifest.state)) {
-      const added = changed(place, (value) => (isObject(value) ? { ...value, added_later: 1 } : value));
+      const added = changedAt(manifest.state, place, (value) => withField(value, 'added_later'));
       if (!JSON.stringify(added).includes('added_later')) continue;
       holders += 1;
-      const holder = place.map((name) => (typeof name === 'number' ? `[${name}]` : `.${name}`)).join('');
       expect(readState(added)).toMatch(/^TOO_NEW FILE was written by a newer version: /);
-      expect(readState(added)).toContain(`state${holder}.added_later`);
+      expect(readState(added)).toContain(`${nameOf(['state', ...place])}.added_later`);
     }
     expect(holders).toBeGreaterThan(20);
   });

@@ -3,6 +3,7 @@ import { writeFileAtomic } from '../atomic-file.js';
 import { lookAt, PRIVATE_FILE_MODE } from '../directory.js';
 import { openToRead, readExactly } from '../pieces.js';
 import { runDirectory } from './layout.js';
+import { anything, object, readFields, text } from './saved-fields.js';
 import { damagedFile, encodeSealed, parseSealed } from './sealed-json.js';
 
 /*
@@ -16,6 +17,8 @@ const LINEAGE_VERSION = 1;
 
 /** A thousand lives with ids of 128 characters take 150 KB. */
 const LINEAGE_BYTES_MAX = 1 << 20;
+
+const KEPT = object({ run: text(1), lineage: anything });
 
 /**
  * Keeps a run's lineage, any JSON value, beside its checkpoints; it survives a power cut once the promise is fulfilled.
@@ -46,8 +49,9 @@ export async function readLineage(dataDir: string, run: string): Promise<KeptLin
       throw damagedFile(path, `it has ${size} bytes, at most ${LINEAGE_BYTES_MAX} are allowed`);
     }
     const fields = parseSealed(await readExactly(handle, path, 0, size), path, LINEAGE_FORMAT, LINEAGE_VERSION);
-    if (fields['run'] !== run) throw damagedFile(path, `it belongs to run ${String(fields['run'])}`);
-    return { path, lineage: fields['lineage'] };
+    const kept = readFields(path, () => KEPT(fields, ''));
+    if (kept.run !== run) throw damagedFile(path, `it belongs to run ${kept.run}`);
+    return { path, lineage: kept.lineage };
   } finally {
     await handle.close();
   }

@@ -1,6 +1,7 @@
-import { isDType } from '../../common/index.js';
+import { DTYPE_BYTES, type DType } from '../../common/index.js';
 import type { TensorSpec } from '../safetensors/format.js';
-import { damagedFile, encodeSealed, isRecord, parseSealed } from './sealed-json.js';
+import { anything, integer, list, object, oneOf, type Read, readFields, text } from './saved-fields.js';
+import { encodeSealed, parseSealed } from './sealed-json.js';
 
 /*
  * manifest.json, one line of canonical JSON:
@@ -17,7 +18,8 @@ export const MANIFEST_VERSION = 1;
 /** Half of the longest string of V8: 65,536 tensors with names of 100 bytes in 16 averages take about 200 MB. */
 export const MANIFEST_BYTES_MAX = 256 * (1 << 20);
 
-const SHA256_TEXT = /^[0-9a-f]{64}$/;
+/** In hexadecimal. */
+const SHA256_CHARS = 64;
 
 export interface ManifestTensor extends TensorSpec {
   /** CRC-32C of the tensor's packed bytes. */
@@ -52,29 +54,33 @@ export function encodeManifest(manifest: Manifest): Uint8Array {
   });
 }
 
+const count = integer(0);
+
+const TENSOR: Read<ManifestTensor> = object({
+  name: text(0),
+  dtype: oneOf(Object.keys(DTYPE_BYTES) as DType[]),
+  shape: list(count),
+  crc32c: integer(0, 2 ** 32 - 1),
+});
+
+const FILE: Read<ManifestFile> = object({
+  part: text(1),
+  name: text(1),
+  bytes: count,
+  sha256: text(SHA256_CHARS, SHA256_CHARS),
+  tensors: list(TENSOR),
+});
+
+const MANIFEST: Read<Manifest> = object({
+  run: text(1),
+  sequence: integer(1),
+  step: (value, where) => (value === null ? undefined : count(value, where)),
+  state: anything,
+  files: list(FILE),
+});
+
 /** @throws StorageError DAMAGED; TOO_NEW */
 export function parseManifest(bytes: Uint8Array, path: string): Manifest {
-  const { run, sequence, step, state, files } = parseSealed(bytes, path, MANIFEST_FORMAT, MANIFEST_VERSION);
-  const isHead = typeof run === 'string' && isCount(sequence) && (step === null || isCount(step));
-  if (!isHead || !Array.isArray(files) || !files.every(isManifestFile)) {
-    throw damagedFile(path, 'a field is missing or wrong');
-  }
-  return { run, sequence, step: step ?? undefined, state, files };
-}
-
-function isManifestFile(value: unknown): value is ManifestFile {
-  if (!isRecord(value)) return false;
-  const { part, name, bytes, sha256, tensors } = value;
-  const isHead = typeof part === 'string' && typeof name === 'string' && isCount(bytes) && typeof sha256 === 'string';
-  return isHead && SHA256_TEXT.test(sha256) && Array.isArray(tensors) && tensors.every(isManifestTensor);
-}
-
-function isManifestTensor(value: unknown): value is ManifestTensor {
-  if (!isRecord(value)) return false;
-  const { name, dtype, shape, crc32c } = value;
-  return typeof name === 'string' && isDType(dtype) && Array.isArray(shape) && shape.every(isCount) && isCount(crc32c);
-}
-
-function isCount(value: unknown): value is number {
-  return Number.isSafeInteger(value) && Number(value) >= 0;
+  const fields = parseSealed(bytes, path, MANIFEST_FORMAT, MANIFEST_VERSION);
+  return readFields(path, () => MANIFEST(fields, ''));
 }

@@ -14,15 +14,16 @@ export function encodeSealed(fields: SealedFields): Uint8Array {
 }
 
 /**
- * Checks the digest first, then the format and its version: a file of any version proves that it is whole.
+ * All other fields, behind the digest, the format and its version. The digest is checked first: a file of any version proves
+ * that it is whole.
  *
  * @throws StorageError DAMAGED; TOO_NEW
  */
 export function parseSealed(bytes: Uint8Array, path: string, format: string, version: number): SealedFields {
-  const fields = parseWhole(bytes, path);
-  if (fields['format'] !== format) throw damagedFile(path, `its format is not ${format}`);
-  if (fields['version'] !== version) {
-    const message = `${path} has the format version ${fields['version']}, this program reads version ${version}`;
+  const { format: foundFormat, version: foundVersion, ...fields } = parseWhole(bytes, path);
+  if (foundFormat !== format) throw damagedFile(path, `its format is not ${format}`);
+  if (foundVersion !== version) {
+    const message = `${path} has the format version ${foundVersion}, this program reads version ${version}`;
     throw new StorageError('TOO_NEW', path, message);
   }
   return fields;
@@ -48,7 +49,7 @@ function parseWhole(bytes: Uint8Array, path: string): SealedFields {
   if (found !== expected) throw damagedFile(path, `expected sha256 ${String(expected).slice(0, 64)}, found ${found}`);
   // The bytes themselves must be the ones that were written, not just their meaning.
   if (!Buffer.from(canonical).equals(bytes)) throw damagedFile(path, 'it is not in canonical form');
-  return value;
+  return rest;
 }
 
 function digest(text: string): string {

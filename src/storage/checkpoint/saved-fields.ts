@@ -1,9 +1,12 @@
+import { StorageError } from '../errors.js';
+import { damagedFile, isRecord } from './sealed-json.js';
+
 /*
  * Readers of JSON values whose form is known: each gives a value its type, or refuses it with its place, what was found
  * and what was expected.
  */
 
-/** `where` is the value's place in its file: `state.averages[2].pushes`. Throws InvalidField. */
+/** `where` is the value's place in its file: `state.averages[2].pushes`, empty for all of it. Throws InvalidField. */
 export type Read<Value> = (value: unknown, where: string) => Value;
 
 /** Characters of a found value that an error shows. */
@@ -24,6 +27,25 @@ export class InvalidField extends Error {
   }
 }
 
+/**
+ * What `read` gives of the file at `path`. Throws StorageError for an InvalidField: TOO_NEW for a field that this program does
+ * not know, DAMAGED for any other.
+ */
+export function readFields<Value>(path: string, read: () => Value): Value {
+  try {
+    return read();
+  } catch (error) {
+    if (!(error instanceof InvalidField)) throw error;
+    if (error.isUnknown) {
+      throw new StorageError('TOO_NEW', path, `${path} was written by a newer version: ${error.message}`);
+    }
+    throw damagedFile(path, error.message);
+  }
+}
+
+/** A value that somebody else reads. */
+export const anything: Read<unknown> = (value) => value;
+
 export function integer(min: number, max = Number.MAX_SAFE_INTEGER): Read<number> {
   return checked(`an integer from ${min} to ${max}`, (value): value is number => {
     return Number.isSafeInteger(value) && isBetween(value, min, max);
@@ -36,7 +58,8 @@ export function number(min: number, max = Number.MAX_VALUE): Read<number> {
 }
 
 export function text(charsMin: number, charsMax = Number.MAX_SAFE_INTEGER): Read<string> {
-  return checked(`a text of at least ${charsMin} characters`, (value): value is string => {
+  const chars = charsMax === Number.MAX_SAFE_INTEGER ? `at least ${charsMin}` : `${charsMin} to ${charsMax}`;
+  return checked(`a text of ${chars} characters`, (value): value is string => {
     return typeof value === 'string' && isBetween(value.length, charsMin, charsMax);
   });
 }
@@ -72,20 +95,19 @@ export function tuple<First, Second>(first: Read<First>, second: Read<Second>): 
 export function object(): Read<object>;
 export function object<Fields extends object>(fields: { [Name in keyof Fields]: Read<Fields[Name]> }): Read<Fields>;
 export function object(fields?: Readonly<Record<string, Read<unknown>>>): Read<object> {
+  const readers = Object.entries(fields ?? {});
   return (value, where) => {
-    if (typeof value !== 'object' || value === null || Array.isArray(value)) {
-      throw new InvalidField(where, value, 'an object');
-    }
+    if (!isRecord(value)) throw new InvalidField(where, value, 'an object');
     if (fields === undefined) return value;
+    const before = where === '' ? '' : `${where}.`;
     for (const name of Object.keys(value)) {
-      if (!Object.hasOwn(fields, name)) throw new InvalidField(`${where}.${name}`, undefined, '', true);
+      if (!Object.hasOwn(fields, name)) throw new InvalidField(`${before}${name}`, undefined, '', true);
     }
-    const entries = value as Readonly<Record<string, unknown>>;
-    return Object.fromEntries(
-      Object.entries(fields).map(([name, read]) => {
-        return [name, read(Object.hasOwn(entries, name) ? entries[name] : undefined, `${where}.${name}`)];
-      }),
-    );
+    const found: Record<string, unknown> = {};
+    for (const [name, read] of readers) {
+      found[name] = read(Object.hasOwn(value, name) ? value[name] : undefined, `${before}${name}`);
+    }
+    return found;
   };
 }
 
