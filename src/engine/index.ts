@@ -8,7 +8,7 @@ export type { Movement } from './movement.js';
 export type { Plane } from './plane.js';
 export { bytesOf as snapshotBytes, planCombination, type SnapshotsSpec } from './post-hoc/index.js';
 export { planRead, type ReadPlan, readBytes, readElements, writeElements } from './read.js';
-export { READ_BOX_BYTES, READ_TENSOR_BYTES, type Selection, servedBy } from './read-tensors.js';
+export { READ_BOX_BYTES, READ_TENSOR_BYTES, type Selection, servedBoxes, servedBy } from './read-tensors.js';
 export { Run } from './run.js';
 export type { CommitOutcome, ReaderPatience, RetentionSpec, RunRequest, RunState, TrainerRequest } from './run-spec.js';
 export { RunTable } from './run-table.js';

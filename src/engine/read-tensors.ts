@@ -100,8 +100,8 @@ export class ReadTensors {
   }
 }
 
-/** By box, its tensor's index. */
-function* servedBoxes(layout: Layout, average: TensorFilter, { tensor }: BoxList): Generator<void, Uint32Array> {
+/** By box, its tensor's index. Yields between slices. Throws INVALID_FIELD for a box of a tensor that the average does not serve. */
+export function* servedBoxes(layout: Layout, average: TensorFilter, { tensor }: BoxList): Generator<void, Uint32Array> {
   const isServed = servedBy(layout, average);
   for (let index = 0; index < tensor.length; index++) {
     if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;

@@ -6,6 +6,7 @@ import {
   type Run,
   type Selection,
   type Shadow,
+  servedBoxes,
   servedBy,
   type Version,
 } from '../engine/index.js';
@@ -34,8 +35,8 @@ export function* selectShadow(run: Run, request: GetShadow): Generator<void, Sel
   const { boxes } = request;
   if (boxes !== undefined) {
     yield* validateReadBoxes(boxes, layout.tensors);
-    // The rest of what can be wrong with a box.
-    if (shadow !== undefined) yield* planRead(layout, run.head, shadow, boxes);
+    // What a combination serves depends on the version.
+    if (shadow !== undefined) yield* servedBoxes(layout, shadow.spec, boxes);
     return boxes;
   }
   const isServed =

@@ -21,6 +21,7 @@ import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../pla
 import { ReadLease } from '../read-lease.js';
 import type { Service } from '../service.js';
 import type { Claim } from '../transport/room.js';
+import type { StreamMeter } from '../transport/stream-meter.js';
 
 /** A request is its bytes until it is taken; chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
 export type GetShadowCall = ServerWritableStream<{ bytes: Buffer }, GetShadowResponse | Buffer>;
@@ -41,7 +42,7 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
     const run = await findRun(service.table, request.run, wait, signal);
     lease.take(request, run.layout);
     service.transport.meterOf(call)?.requestTaken();
-    await readRun(service, call, run, request, wait, signal);
+    await readRun({ service, call, run, request, signal }, wait);
   } finally {
     lease.release();
     forget();
@@ -55,14 +56,17 @@ function takeRequest(call: GetShadowCall): GetShadow {
   return validateGetShadow(request);
 }
 
-async function readRun(
-  service: Service,
-  call: GetShadowCall,
-  run: Run,
-  request: GetShadow,
-  wait: Wait,
-  signal: AbortSignal,
-): Promise<void> {
+/** A read under way. */
+interface Read {
+  readonly service: Service;
+  readonly call: GetShadowCall;
+  readonly run: Run;
+  readonly request: GetShadow;
+  readonly signal: AbortSignal;
+}
+
+async function readRun(read: Read, wait: Wait): Promise<void> {
+  const { service, run, request, signal } = read;
   const activity = service.activity(run);
   activity.readersConnected += 1;
   service.readTurns.readerCount += 1;
@@ -73,8 +77,7 @@ async function readRun(
       isReadable(run, version, request),
     );
     try {
-      const shadow = await inTurns(planShadow(run, reader.version, request, selection));
-      await sendVersion(service, call, run, reader, shadow, request, firstOffsetOf(request, shadow.plan), signal);
+      await sendVersion(read, reader, await inTurns(planShadow(run, reader.version, request, selection)));
       reader.release();
     } catch (error) {
       releaseLater(reader, service.options.readLeaseMs);
@@ -107,28 +110,11 @@ function firstOffsetOf({ wish }: GetShadow, { tensors: { totalBytes } }: ReadPla
   return offset;
 }
 
-async function sendVersion(
-  service: Service,
-  call: GetShadowCall,
-  run: Run,
-  reader: Reader,
-  shadow: PlannedShadow,
-  request: GetShadow,
-  firstOffset: number,
-  signal: AbortSignal,
-): Promise<void> {
-  const writer = new PacedWriter(call, service.options.readStallTimeoutMs, () => service.readTurns.inFlightMax);
+async function sendVersion(read: Read, reader: Reader, shadow: PlannedShadow): Promise<void> {
+  const { service, call, run, request, signal } = read;
+  const firstOffset = firstOffsetOf(request, shadow.plan);
   const meter = service.transport.meterOf(call);
-  const send = async (message: Buffer, room?: Claim): Promise<void> => {
-    const inTime = await writer.write(message, () => meter?.answerTaken(room));
-    signal.throwIfAborted();
-    if (!inTime) {
-      throw new ShadowkeepError(
-        'READER_STALLED',
-        `the reader took nothing for ${service.options.readStallTimeoutMs} ms`,
-      );
-    }
-  };
+  const send = sendInTime(read, meter);
   const activity = service.activity(run);
   const reads = service.readTurns;
   const { totalBytes } = shadow.plan.tensors;
@@ -158,6 +144,18 @@ async function sendVersion(
     await send(frame.message, room);
   }
   await send(encode({ end: { total_bytes: totalBytes } }));
+}
+
+/** Writes a message and waits for room for the next one; throws READER_STALLED when the peer takes nothing for too long. */
+function sendInTime({ service, call, signal }: Read, meter: StreamMeter | undefined) {
+  const { readStallTimeoutMs } = service.options;
+  const writer = new PacedWriter(call, readStallTimeoutMs, () => service.readTurns.inFlightMax);
+  return async (message: Buffer, room?: Claim): Promise<void> => {
+    const inTime = await writer.write(message, () => meter?.answerTaken(room));
+    signal.throwIfAborted();
+    if (inTime) return;
+    throw new ShadowkeepError('READER_STALLED', `the reader took nothing for ${readStallTimeoutMs} ms`);
+  };
 }
 
 /** In a function of its own: what it makes of the tensors is not kept while the message waits. */
