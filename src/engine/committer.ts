@@ -188,7 +188,7 @@ export class Committer implements PipelineRun {
     this.#refusedStep = undefined;
     this.#versions.flip(step, this.#owner.generation, plan);
     this.digests.record({ step, ...digest, wireDType: staged.plan.wireDType });
-    staged.pages = this.#versions.stagingAfter(plan) ?? staged.pages;
+    staged.exchange(this.#versions.stagingAfter(plan) ?? staged.pages);
     this.#owner.notify();
   }
 }

@@ -29,7 +29,7 @@ export interface Contributor {
  */
 export class StagedStep<Writer extends Contributor = Contributor> {
   readonly step: number;
-  pages: readonly Page[];
+  #pages: readonly Page[];
   /** Folds it as it arrives, where that is possible. */
   ahead: FoldAhead | undefined;
   /** Whose part has begun, and whose is whole. */
@@ -48,9 +48,19 @@ export class StagedStep<Writer extends Contributor = Contributor> {
 
   constructor(step: number, pages: readonly Page[], plan: WirePlan, pageBytes: number) {
     this.step = step;
-    this.pages = pages;
+    this.#pages = pages;
     this.plan = plan;
     this.#pageBytes = pageBytes;
+  }
+
+  /** What it is staged on: the pages of its byte space, one behind the other. */
+  get pages(): readonly Page[] {
+    return this.#pages;
+  }
+
+  /** It was committed, and its pages are the head's now: these are free in their place. */
+  exchange(pages: readonly Page[]): void {
+    this.#pages = pages;
   }
 
   get kind(): StepKind {
@@ -129,10 +139,10 @@ export class StagedStep<Writer extends Contributor = Contributor> {
 
   #forEachPiece(stepOffset: number, length: number, visit: (piece: Piece, at: number) => void): void {
     const pageBytes = this.#pageBytes;
-    const staged = Math.min(length, this.pages.length * pageBytes - stepOffset);
+    const staged = Math.min(length, this.#pages.length * pageBytes - stepOffset);
     for (let done = 0; done < staged; ) {
       const offset = stepOffset + done;
-      const page = this.pages[Math.floor(offset / pageBytes)]!;
+      const page = this.#pages[Math.floor(offset / pageBytes)]!;
       const within = offset % pageBytes;
       const part = Math.min(staged - done, pageBytes - within);
       visit({ page, address: page.address + within, offset, length: part }, done);
