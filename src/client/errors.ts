@@ -60,16 +60,20 @@ export function protocolError(message: string): ClientError {
 /** What the server ends a connection or a stream with that may go on when there is room for it. */
 const MADE_ROOM: ReadonlySet<string | undefined> = new Set(['TRANSPORT_EXHAUSTED', 'TOO_MANY_CONNECTIONS']);
 
+/** What gRPC says, as INTERNAL or UNKNOWN, of a stream that the transport has reset. */
+const RESET_TEXTS = ['RST_STREAM', 'Stream removed', 'Connection reset'];
+
 /**
  * Whether the connection broke or was ended to make room, so that another one can go on where it was: neither a refusal
- * of the request nor a bug. gRPC says INTERNAL of a stream that the transport has reset.
+ * of the request nor a bug. The cases are test/common/reconnect.json, which Python's client runs, too.
  */
 export function isDisconnect(failure: Failure): boolean {
-  if (failure.code === 'UNAVAILABLE' || MADE_ROOM.has(failure.reason)) return true;
-  if (failure.reason !== undefined) return false;
-  return (
-    failure.code === 'CANCELLED' || (failure.code === 'INTERNAL' && failure.message.startsWith('Received RST_STREAM'))
-  );
+  const { code, reason, message } = failure;
+  if (code === 'UNAVAILABLE' || MADE_ROOM.has(reason)) return true;
+  // A reason is the service's word, of a newer one also where it is not known here.
+  if (reason !== undefined) return false;
+  const isReset = RESET_TEXTS.some((text) => message.includes(text));
+  return code === 'CANCELLED' || ((code === 'INTERNAL' || code === 'UNKNOWN') && isReset);
 }
 
 /** Whether the request never left this process: a channel has said so, not the service. */

@@ -28,10 +28,13 @@ _MADE_ROOM = frozenset({"TRANSPORT_EXHAUSTED", "TOO_MANY_CONNECTIONS"})
 
 def is_transient(failure: ShadowkeepError) -> bool:
     """Whether a new connection can help: the service is away or had no room for it, or the transport broke."""
-    if failure.code in ("UNAVAILABLE", "CANCELLED") or failure.reason in _MADE_ROOM:
+    if failure.code == "UNAVAILABLE" or failure.reason in _MADE_ROOM:
         return True
-    by_transport = failure.code in _BROKEN_CODES and failure.reason == failure.code
-    return by_transport and any(text in failure.message for text in _BROKEN_TEXTS)
+    # A reason of its own is the service's word.
+    if failure.reason != failure.code:
+        return False
+    is_reset = any(text in failure.message for text in _BROKEN_TEXTS)
+    return failure.code == "CANCELLED" or (failure.code in _BROKEN_CODES and is_reset)
 
 
 def was_not_sent(failure: ShadowkeepError) -> bool:

@@ -10,7 +10,6 @@ from __future__ import annotations
 import math
 import os
 import time
-from collections import deque
 from dataclasses import replace
 from typing import NoReturn
 
@@ -329,7 +328,6 @@ class Link:
                             f"open run {self.run!r} again to go on from there"
                         )
                     )
-            progress.committed_step, progress.durable_step = opened.committed_step, opened.durable_step
             stands = standing(opened, progress.pending, progress.tail, current, self._checksum)
             if stands.lost is not None:
                 self._give_up(
@@ -338,9 +336,8 @@ class Link:
                         f"open the run again to go on after step {opened.committed_step}"
                     )
                 )
-            progress.pending = deque(stands.pending)
-            if current is not None and stands.offset is not None:
-                progress.tail.forget(current.step)
+            is_sent_anew = current is not None and stands.offset is not None
+            progress.go_on(opened, stands.pending, current.step if current is not None and is_sent_anew else None)
         self._current().take_acks()
         for message in stands.messages:
             self._current().send(message)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections import deque
+from collections.abc import Iterable
 
 from . import wire
 from .tail import Tail
@@ -43,6 +44,13 @@ class Progress:
         self.dropped_steps = self.late_steps = 0
         self.complaint: str | None = None
         self.drop: str | None = None
+
+    def go_on(self, opened: wire.UpdateOpened, pending: Iterable[wire.Commit], sent_anew: int | None) -> None:
+        """Note where a new stream stands: which acks will come, and which step its caller sends anew, if any."""
+        self.committed_step, self.durable_step = opened.committed_step, opened.durable_step
+        self.pending = deque(pending)
+        if sent_anew is not None:
+            self.tail.forget(sent_anew)
 
     def take(self, ack: wire.Ack) -> None:
         """Note an acknowledgement. Acks come in the order of the commits: those before it have been answered, too."""

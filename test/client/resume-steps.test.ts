@@ -1,0 +1,78 @@
+import { expect, test } from 'vitest';
+import { ClientError, isDisconnect } from '../../src/client/errors.js';
+import { OutgoingStep } from '../../src/client/outgoing-step.js';
+import { resumeSteps } from '../../src/client/resume-steps.js';
+import type { UpdateStream } from '../../src/client/update-stream.js';
+import type { UpdateOpened__Output, UpdateRequest } from '../../src/protocol/index.js';
+import { readSource } from '../support/source-files.js';
+
+/** Python's tests run the same cases: both clients come back alike. A step has 256 bytes. */
+const { failures, standings } = JSON.parse(readSource('test/common/reconnect.json')) as {
+  failures: { code: 'UNAVAILABLE'; reason?: string; message: string; again: boolean }[];
+  standings: Standing[];
+};
+
+interface Standing {
+  readonly name: string;
+  readonly opened: Partial<UpdateOpened__Output>;
+  /** Steps that were sent to their end, commits included. */
+  readonly sent: readonly number[];
+  /** Those whose bytes may have changed since. */
+  readonly gone?: readonly number[];
+  readonly acknowledged?: readonly number[];
+  /** Those whose acknowledgements will come: nothing is sent of them. */
+  readonly held?: readonly number[];
+  /** By step, from which byte on. */
+  readonly resent?: Readonly<Record<string, number>>;
+  readonly lost?: number;
+}
+
+const BYTES = 256;
+const CHUNKS = { checksums: false, chunkBytes: 64 };
+
+/** Takes what is sent. */
+class Recorder {
+  readonly requests: UpdateRequest[] = [];
+  readonly stream = {
+    send: async (request: UpdateRequest) => void this.requests.push(request),
+    sendWhole: async (request: UpdateRequest) => void this.requests.push(request),
+  } as unknown as UpdateStream;
+
+  /** Where the step began; undefined: nothing of it was sent. */
+  get firstOffset(): number | undefined {
+    const [first] = this.requests;
+    return first === undefined ? undefined : Number(first.chunk?.offset ?? BYTES);
+  }
+}
+
+test.each(failures)(
+  'after $code $reason "$message" a stream is opened again: $again',
+  ({ code, reason, message, again }) => {
+    expect(isDisconnect(new ClientError(code, message, reason === undefined ? {} : { reason }))).toBe(again);
+  },
+);
+
+test.each(standings)('$name', async ({ opened, sent, gone = [], acknowledged = [], held = [], resent = {}, lost }) => {
+  const source = () => ({ name: 'w', bytes: BYTES, read: () => [new Uint8Array(BYTES)] });
+  const steps = sent.map((step) => new OutgoingStep({ step, bytes: BYTES }, [source()] as never));
+  for (const step of steps) {
+    await step.transmit(new Recorder().stream, CHUNKS);
+    if (gone.includes(step.step)) await step.sent;
+  }
+  const answer = { received_bytes: 0, whole: false, ...opened } as UpdateOpened__Output;
+  if (lost !== undefined) {
+    expect(() => resumeSteps(steps, answer)).toThrow(`step ${lost} is lost`);
+    return;
+  }
+  const acks = resumeSteps(steps, answer);
+  expect(acks.map(({ step }) => step)).toEqual(acknowledged);
+  const rest = steps.slice(acks.length);
+  expect(rest.filter(({ isSent }) => isSent).map(({ step }) => step)).toEqual(held);
+  const offsets = new Map<string, number | undefined>();
+  for (const step of rest.filter(({ isSent }) => !isSent)) {
+    const recorder = new Recorder();
+    await step.transmit(recorder.stream, CHUNKS);
+    offsets.set(String(step.step), recorder.firstOffset);
+  }
+  expect(Object.fromEntries(offsets)).toEqual(resent);
+});
