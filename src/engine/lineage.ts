@@ -124,4 +124,5 @@ export class Lineage {
   }
 }
 
-const TAKEN_OVER = 'another trainer has taken over, what this one pushes is not averaged';
+const TAKEN_OVER =
+  'another trainer has taken over, and what this one pushes is not averaged: end it, or give it a run of its own';

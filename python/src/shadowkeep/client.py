@@ -152,7 +152,7 @@ class Client(NotCopied):
         """
         if not 0 <= count("writer", writer) < count("writers", writers, least=1) <= WRITERS_MAX:
             raise ValueError(f"writers must be from 1 to {WRITERS_MAX} and writer below it, got {writers} and {writer}")
-        layout = Layout(tensors, float_dtype(wire_dtype), policies)
+        layout = Layout(tensors, float_dtype(wire_dtype, "wire_dtype"), policies)
         flat = [entry for group in averages for entry in ([group] if isinstance(group, Average) else group)]
         declared = _declared(layout, writers, boxes)
         request = wire.OpenRunRequest(

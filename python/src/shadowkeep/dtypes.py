@@ -54,13 +54,13 @@ def _numpy_name(value: Any) -> str:
         return repr(value)
 
 
-def float_dtype(name: FloatName | None) -> DType:
+def float_dtype(name: FloatName | None, option: str = "dtype") -> DType:
     """Return a floating-point dtype by its name; unspecified for None. Raises ValueError for others."""
     if name is None:
         return DType.UNSPECIFIED
     dtype = DType.__members__.get(name)
     if dtype not in FLOATS:
-        raise ValueError(f"dtype must be F16, BF16, F32 or F64, got {name!r}")
+        raise ValueError(f'{option} must be "F16", "BF16", "F32" or "F64", got {name!r}')
     return dtype
 
 

@@ -10,6 +10,9 @@ from . import wire
 from .tail import Tail
 from .wire import StepState
 
+# Of a step that was rejected: why, and what else there is.
+_INSTEAD = ' (non_finite="REJECT_STEP"; "SKIP_TENSOR" would keep its other tensors, "ACCEPT" all)'
+
 
 class Progress:
     """How far a writer is. Its streams wait for changes of it, too.
@@ -67,5 +70,5 @@ class Progress:
         elif ack.state == StepState.REJECTED:
             self.rejected_steps += 1
         if ack.detail and ack.state != StepState.DROPPED and self.complaint is None:
-            rejected = " was rejected and is in no average" if ack.state == StepState.REJECTED else ""
+            rejected = f" was rejected and is in no average{_INSTEAD}" if ack.state == StepState.REJECTED else ""
             self.complaint = f"step {ack.step}{rejected}: {ack.detail}"

@@ -52,7 +52,7 @@ class RunOpening:
                 f'on_busy="skip" is for one process that pushes, here are {world.size}: all must push the same steps'
             )
         specs = pushed.specs()
-        share = Share(pushed, Layout(specs, float_dtype(self.wire_dtype)), world)
+        share = Share(pushed, Layout(specs, float_dtype(self.wire_dtype, "wire_dtype")), world)
         rule = ResumeRule(self.run, self.resume, step)
         open_run = partial(
             self.client.open_run,
