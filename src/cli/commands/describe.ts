@@ -8,6 +8,7 @@ import { outputWidth, print, printJson } from '../output.js';
 import { runJson } from '../run-json.js';
 import { type Column, formatFields, formatTable } from '../table.js';
 import { withClient } from '../with-client.js';
+import { wrapWords } from '../wrap-words.js';
 
 interface DescribeOptions extends CommonOptions {
   tensors?: true;
@@ -32,11 +33,17 @@ export function describeCommand(): Command {
       const width = outputWidth();
       print(...formatFields(fields(run), width));
       print('', ...formatTable(averageColumns(run), run.averages, width));
+      if (run.states.some(({ movement }) => movement !== undefined)) print(...wrapWords(MOVEMENT_LEGEND, width));
       if (run.writers > 1) print('', ...formatTable(WRITER_COLUMNS, run.writerStates, width));
       if (tensors) print('', ...formatTable(TENSOR_COLUMNS, run.tensors, width));
     },
   );
 }
+
+/** Of the two columns that no name explains. */
+const MOVEMENT_LEGEND =
+  'Of the last update: DISTANCE, how far its weights were from the average, relative to its length; MOVED, the share of ' +
+  'its values that changed.';
 
 function fields(run: RunInfo): [string, string][] {
   const { memory } = run;
@@ -53,7 +60,7 @@ function fields(run: RunInfo): [string, string][] {
     ],
     ['tensors', `${run.tensorCount}, ${formatCount(run.averagedElements)} parameters averaged`],
     ['connected', `${run.writersConnected} of ${run.writers} writers, ${run.readersConnected} readers`],
-    ['last minute', rate],
+    ['last minute', `${rate} from its first commit to its last`],
     [
       'since start',
       `${run.commits} steps, ${formatBytes(run.bytesReceived)} received, ${formatBytes(run.bytesSent)} sent`,
