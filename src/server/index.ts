@@ -1,2 +1,2 @@
-export { defaultMemoryBytes, MAX_CONNECTIONS_MAX, MEMORY_BYTES_MIN, TRANSPORT_BYTES_MIN } from './options.js';
+export { OPTION_ROWS, type OptionRow } from './option-table.js';
 export { type RunningServer, startServer } from './start-server.js';

@@ -5,7 +5,7 @@ import { type Run, RunTable } from '../engine/index.js';
 import { AnswerTurns } from './answer-turns.js';
 import { LifeLog } from './life-log.js';
 import { Openings } from './opening.js';
-import type { ServerOptions } from './options.js';
+import type { ServerOptions } from './option-table.js';
 import { ReadTurns } from './read-turns.js';
 import { makeReaderPatience } from './reader-patience.js';
 import { RunActivity } from './run-activity.js';

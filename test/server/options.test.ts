@@ -1,13 +1,14 @@
 import { totalmem } from 'node:os';
 import { describe, expect, test } from 'vitest';
 import { ShadowkeepError } from '../../src/common/index.js';
-import { defaultMemoryBytes, MEMORY_BYTES_MIN, TRANSPORT_BYTES_MIN } from '../../src/server/index.js';
 import {
-  compileServerOptions,
+  defaultMemoryBytes,
   defaultTransportBytes,
-  parseListen,
-  type ServerOptions,
-} from '../../src/server/options.js';
+  MEMORY_BYTES_MIN,
+  TRANSPORT_BYTES_MIN,
+} from '../../src/server/memory-defaults.js';
+import type { ServerOptions } from '../../src/server/option-table.js';
+import { compileServerOptions, parseListen } from '../../src/server/options.js';
 
 describe('server options', () => {
   test('are complete without being told anything', () => {

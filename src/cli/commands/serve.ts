@@ -1,50 +1,14 @@
-import { totalmem } from 'node:os';
-import { Command } from 'commander';
-import { LOG_LEVELS, type LogLevel, ShadowkeepError } from '../../common/index.js';
-import {
-  defaultMemoryBytes,
-  MAX_CONNECTIONS_MAX,
-  MEMORY_BYTES_MIN,
-  type RunningServer,
-  startServer,
-  TRANSPORT_BYTES_MIN,
-} from '../../server/index.js';
+import { Command, type Option } from 'commander';
+import { ShadowkeepError } from '../../common/index.js';
+import { OPTION_ROWS, type OptionRow, type RunningServer, startServer } from '../../server/index.js';
 import { EXIT, UsageError } from '../exit.js';
 import { flag } from '../flags.js';
 import { formatBytes } from '../format.js';
 import { print, printJson } from '../output.js';
 import { byteSize, duration, integer, oneOf } from '../values.js';
 
-interface ServeOptions {
-  listen: string;
-  dataDir: string;
-  memory?: number;
-  transportMemory?: number;
-  maxConnections?: number;
-  kernels?: 'simd' | 'scalar';
-  logLevel?: LogLevel;
-  stepTimeout?: number;
-  reconnectGrace?: number;
-  readStallTimeout?: number;
-  readLease?: number;
-  stopGrace?: number;
-  windowBytes?: number;
-  json?: boolean;
-}
-
-/** The flag of each server option that the server itself checks. */
-const FLAG_OF_FIELD: Readonly<Record<string, string>> = {
-  listen: '--listen',
-  dataDir: '--data-dir',
-  transportBytes: '--transport-memory',
-  maxConnections: '--max-connections',
-  stepTimeoutMs: '--step-timeout',
-  reconnectGraceMs: '--reconnect-grace',
-  readStallTimeoutMs: '--read-stall-timeout',
-  readLeaseMs: '--read-lease',
-  stopGraceMs: '--stop-grace',
-  windowBytes: '--window-bytes',
-};
+/** By the names of the flags in camelCase: `stepTimeout`. */
+type ServeOptions = Readonly<Record<string, unknown>> & { readonly json?: boolean };
 
 const EXPLANATION = `
 Prints one line when it is ready, and logs to standard error as JSON lines.
@@ -52,71 +16,43 @@ SIGTERM and SIGINT stop it gracefully: steps that have arrived are folded and
 the runs are written to the data directory; a second signal ends it at once.`;
 
 export function serveCommand(): Command {
-  return new Command('serve')
-    .description('run the service')
-    .addOption(flag('--listen <HOST:PORT>', 'address to listen on; port 0 takes a free one').default('127.0.0.1:50051'))
-    .addOption(
-      flag('--data-dir <DIR>', 'where runs are kept over restarts, or "none": memory only').default('shadowkeep-data'),
-    )
-    .addOption(
-      flag(
-        '--memory <BYTES>',
-        `budget for weights and steps in flight, as 4GiB; default 80 % of what there is: ${formatBytes(defaultMemoryBytes())}`,
-      ).argParser(byteSize('--memory', MEMORY_BYTES_MIN, totalmem())),
-    )
-    .addOption(
-      flag(
-        '--transport-memory <BYTES>',
-        'budget for what is on its way in or out, beside --memory; default a twelfth of that, 32MiB to 256MiB',
-      ).argParser(byteSize('--transport-memory', TRANSPORT_BYTES_MIN, totalmem())),
-    )
-    .addOption(
-      flag('--max-connections <N>', 'connections at a time; default 2048').argParser(
-        integer('--max-connections', 1, MAX_CONNECTIONS_MAX),
-      ),
-    )
-    .addOption(
-      flag('--kernels <KIND>', 'arithmetic: simd, or scalar where WebAssembly SIMD is missing; default simd').argParser(
-        oneOf('--kernels', ['simd', 'scalar']),
-      ),
-    )
-    .addOption(
-      flag('--log-level <LEVEL>', `${LOG_LEVELS.join(', ')}; default info`).argParser(oneOf('--log-level', LOG_LEVELS)),
-    )
-    .addOption(
-      flag('--step-timeout <TIME>', 'drop a step whose bytes stop arriving for this long; default 5m').argParser(
-        duration('--step-timeout'),
-      ),
-    )
-    .addOption(
-      flag(
-        '--reconnect-grace <TIME>',
-        'keep what a writer has sent of a step for this long after its stream broke; default 30s',
-      ).argParser(duration('--reconnect-grace')),
-    )
-    .addOption(
-      flag('--read-stall-timeout <TIME>', 'end a reader that takes nothing for this long; default 1m').argParser(
-        duration('--read-stall-timeout'),
-      ),
-    )
-    .addOption(
-      flag('--read-lease <TIME>', 'keep the version of a broken read for this long; default 10s').argParser(
-        duration('--read-lease'),
-      ),
-    )
-    .addOption(
-      flag('--stop-grace <TIME>', 'wait this long for streams to finish at a stop; default 5s').argParser(
-        duration('--stop-grace'),
-      ),
-    )
-    .addOption(
-      flag('--window-bytes <BYTES>', 'HTTP/2 receive windows; 0: the stock 64 KiB')
-        .argParser(byteSize('--window-bytes', 0, 2 ** 31 - 1))
-        .hideHelp(),
-    )
+  const command = new Command('serve').description('run the service');
+  for (const [, row] of OPTION_ROWS) command.addOption(optionOf(row));
+  return command
     .addOption(flag('--json', 'print {"listening":"HOST:PORT"} when it is ready'))
     .addHelpText('after', EXPLANATION)
     .action(serve);
+}
+
+function optionOf(row: OptionRow): Option {
+  const option = flag(`${row.flag} <${row.placeholder}>`, helpOf(row));
+  if (row.isHidden === true) option.hideHelp();
+  switch (row.kind) {
+    case 'TEXT':
+      return option.default(row.default);
+    case 'WORD':
+      return option.argParser(oneOf(row.flag, row.words));
+    case 'COUNT':
+      return option.argParser(integer(row.flag, row.min, row.max));
+    case 'BYTES':
+      return option.argParser(byteSize(row.flag, row.isZeroTaken === true ? 0 : row.min, row.max));
+    case 'TIME':
+      return option.argParser(duration(row.flag));
+  }
+}
+
+function helpOf(row: OptionRow): string {
+  if (row.kind === 'WORD') return `${row.help}; default ${row.default}`;
+  if (row.kind === 'TEXT' || row.isHidden === true) return row.help;
+  if (typeof row.default === 'number') {
+    return `${row.help}; default ${row.kind === 'TIME' ? durationText(row.default) : row.default}`;
+  }
+  return row.showsDefault === true ? `${row.help}: ${formatBytes(row.default(undefined))}` : row.help;
+}
+
+/** As a flag takes it. */
+function durationText(ms: number): string {
+  return ms % 60_000 === 0 ? `${ms / 60_000}m` : `${ms / 1_000}s`;
 }
 
 async function serve(options: ServeOptions): Promise<void> {
@@ -129,40 +65,31 @@ async function serve(options: ServeOptions): Promise<void> {
 }
 
 async function start(options: ServeOptions): Promise<RunningServer> {
-  const {
-    memory,
-    transportMemory,
-    stepTimeout,
-    reconnectGrace,
-    readStallTimeout,
-    readLease,
-    stopGrace,
-    json: _,
-    ...same
-  } = options;
+  const told = OPTION_ROWS.flatMap(([name, { flag: long }]) => {
+    const value = options[attributeOf(long)];
+    return value === undefined ? [] : [[name, value] as const];
+  });
   try {
-    return await startServer({
-      ...same,
-      ...(memory === undefined ? {} : { memoryBytes: memory }),
-      ...(transportMemory === undefined ? {} : { transportBytes: transportMemory }),
-      ...(stepTimeout === undefined ? {} : { stepTimeoutMs: stepTimeout }),
-      ...(reconnectGrace === undefined ? {} : { reconnectGraceMs: reconnectGrace }),
-      ...(readStallTimeout === undefined ? {} : { readStallTimeoutMs: readStallTimeout }),
-      ...(readLease === undefined ? {} : { readLeaseMs: readLease }),
-      ...(stopGrace === undefined ? {} : { stopGraceMs: stopGrace }),
-    });
+    return await startServer(Object.fromEntries(told));
   } catch (error) {
     throw asUsage(error);
   }
+}
+
+/** The name that Commander gives to the value of a flag. */
+function attributeOf(long: string): string {
+  return long.slice(2).replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** A bound that the server checks, under the name of the flag. */
 function asUsage(error: unknown): unknown {
   if (!(error instanceof ShadowkeepError) || error.reason !== 'INVALID_FIELD') return error;
   const field = error.metadata['field'] ?? '';
-  const name = FLAG_OF_FIELD[field];
-  if (name === undefined || !error.message.startsWith(field)) return error;
-  return new UsageError(`${name}${error.message.slice(field.length)}${field.endsWith('Ms') ? ' (milliseconds)' : ''}`);
+  const [, row] = OPTION_ROWS.find(([name]) => name === field) ?? [];
+  if (row === undefined || !error.message.startsWith(field)) return error;
+  return new UsageError(
+    `${row.flag}${error.message.slice(field.length)}${row.kind === 'TIME' ? ' (milliseconds)' : ''}`,
+  );
 }
 
 function announce({ host, port, loaded }: RunningServer, { json, dataDir }: ServeOptions): void {
