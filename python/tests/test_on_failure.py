@@ -338,6 +338,8 @@ def test_processes_that_a_crashed_service_has_told_different_things(run_name: st
             proxy.upstream = service.target
             proxy.refuse(False)
         assert [update_to(ema, 2) for ema in pair] == [True, True]
+        # A service that took longer to start is still an outage for a while.
+        wait_for(lambda: [is_busy(ema) for ema in pair], lambda busy: not any(busy))
         in_threads([ema.flush for ema in pair])
         deaf.hold_answers()
         assert [update_to(ema, 3) for ema in pair] == [True, True]
