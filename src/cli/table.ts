@@ -7,7 +7,7 @@ export interface Column<Row> {
   align?: 'right';
   /** Where there is no room the columns with the highest go first; those without stay. */
   dropRank?: number;
-  /** Of the last column: a cell goes on below itself where there is no room. */
+  /** A cell goes on below itself where there is no room; only in the last column. */
   wraps?: true;
   cell(row: Row): string;
 }

@@ -5,7 +5,7 @@ import type { BoxSpec } from './types.js';
 /** A box with the tensor that it is a part of. */
 export interface PlacedBox<Tensor> {
   readonly tensor: Tensor;
-  /** Of the tensor, in the layout. */
+  /** The index of the box's tensor in the layout. */
   readonly tensorIndex: number;
   /** One per dimension, also where the box is the whole tensor. */
   readonly offset: readonly number[];

@@ -73,7 +73,7 @@ export function createStub(target: string): ShadowWeightsClient {
   return stub as unknown as ShadowWeightsClient;
 }
 
-/** Of every channel to `target`: no proxy for this machine's own services, and failures that say where it was looked for. */
+/** Options of every channel to `target`: no proxy for this machine's own services, failures that say where it was looked for. */
 export function wayOptions(target: string, client: () => Client) {
   return {
     ...(isLoopback(target) && { 'grpc.enable_http_proxy': 0 }),

@@ -32,7 +32,7 @@ export function toReadRequest(
   };
 }
 
-/** The same read, from where it broke, in the version that it had. */
+/** The request that goes on with a read that broke, in the version that it had. */
 export function toResumeRequest(request: GetShadowRequest, version: number, offset: number): GetShadowRequest {
   const { step: _, min_step: __, ...rest } = request;
   return { ...rest, resume: { version, offset } };

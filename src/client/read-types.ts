@@ -37,7 +37,7 @@ export interface ReadOptions {
 export interface ShadowTensor {
   name: string;
   dtype: DType;
-  /** Of the part. */
+  /** The shape of the part. */
   shape: readonly number[];
   /** Where the part begins in the tensor, and the tensor's shape; of a whole one, zeros and `shape`. */
   boxOffset: readonly number[];
@@ -93,7 +93,7 @@ export interface ShadowRead {
   header: ShadowHeader;
   /** The byte space, in order and without gaps. */
   chunks: AsyncIterable<{ offset: number; data: Uint8Array }>;
-  /** The same by tensor, in order, without the gaps between tensors: what a file holds. */
+  /** The bytes by tensor, in order, without the gaps between tensors: what a file holds. */
   pieces: AsyncIterable<ShadowPiece>;
   /** Ends the read, iterated or not. */
   cancel(): void;

@@ -4,7 +4,7 @@ import type { AverageSpec, NonFinitePolicy, RetainOptions, TensorSpec } from './
 export interface Movement {
   /** ‖p − s‖ / ‖s‖ of the weights that came and the shadow before; undefined when that is no number. */
   distanceRel: number | undefined;
-  /** Of the elements that are not zero, the share that changed: near 0 the average has stopped moving. */
+  /** The share of the elements that are not zero which changed: near 0 the average has stopped moving. */
   changedShare: number;
 }
 
@@ -37,7 +37,7 @@ export interface RunMemory {
   /** Free inside the run's arenas. */
   freeBytes: number;
   snapshotBytes: number;
-  /** Of the layout and the averages' patterns themselves. */
+  /** The service's heap for the layout and the averages' patterns themselves. */
   layoutBytes: number;
   /** The server's budget and what is left of it. */
   budgetBytes: number;
@@ -60,7 +60,7 @@ export interface RunInfo {
   /** Elements of averaged tensors. */
   averagedElements: number;
   memory: RunMemory;
-  /** Of this generation. */
+  /** Processes that push in this generation. */
   writers: number;
   /** Each of them by its number; empty in a listing. */
   writerStates: readonly WriterState[];

@@ -12,14 +12,14 @@ export interface StepLayout {
   /** All that it has declared, sent or not, in the declared order; undefined where it has no boxes. */
   readonly declared: readonly StepPart[] | undefined;
   readonly eachStep: readonly StepPart[];
-  /** Those of policy COPY_ONCE: behind the others, until a step is committed. */
+  /** Tensors of policy COPY_ONCE, which are sent behind the others until a step is committed. */
   readonly once: readonly StepPart[];
 }
 
 /** What the server makes of the same request. Refuses boxes that are outside of their tensors or of ignored ones. */
 export function stepLayout(options: LayoutOptions): StepLayout {
   const tensors = resolveTensors(options);
-  // Of several writers one that declares no boxes sends nothing.
+  // A writer that declares no boxes sends nothing, unless it is the only one.
   const boxes = options.boxes ?? ((options.writers ?? 1) > 1 ? [] : undefined);
   if (boxes === undefined) return arrange(tensors.map(wholePart), undefined);
   const declared = placeBoxes(boxes, tensors).map(({ tensor, offset, extent }, boxIndex): StepPart => {
@@ -30,7 +30,7 @@ export function stepLayout(options: LayoutOptions): StepLayout {
   return arrange(declared, declared);
 }
 
-/** The same without the boxes that another member of their replica group sends. */
+/** The layout without the boxes that another member of their replica group sends. */
 export function withoutLeftOut(layout: StepLayout, leftOut: readonly number[]): StepLayout {
   if (leftOut.length === 0 || layout.declared === undefined) return layout;
   const others = new Set(leftOut);

@@ -140,7 +140,7 @@ export class StepSender implements StreamListener, Unfinished {
   }
 
   onFailure(stream: UpdateStream, failure: Failure): void {
-    // Of a stream that was never opened #connect hears by itself.
+    // #connect hears by itself of a stream that was never opened.
     if (stream !== this.#stream) return;
     this.#stream = undefined;
     if (!this.#canComeBack(failure)) {
@@ -173,7 +173,7 @@ export class StepSender implements StreamListener, Unfinished {
     try {
       await step.transmit(stream, this.#chunks);
     } catch (error) {
-      // Of a stream's failure onFailure has heard; the others are those of whoever gives the bytes.
+      // onFailure has heard of a stream's failure; any other is that of whoever gives the bytes.
       if (stream.failure === undefined) throw error;
     }
   }

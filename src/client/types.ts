@@ -102,9 +102,9 @@ export type NonFinitePolicy = 'ACCEPT' | 'REJECT_STEP' | 'SKIP_TENSOR';
 export interface SnapshotOptions {
   /** Cadence in the trainer's steps; it doubles whenever `countMax` is reached, and every second snapshot goes. */
   everySteps: number;
-  /** Of each average; of all together at most 256. */
+  /** Snapshots of each average; at most 256 of all together. */
   countMax: number;
-  /** Of all together. Default: what the server's memory budget leaves. */
+  /** Bytes of all snapshots together. Default: what the server's memory budget leaves. */
   bytesMax?: number | undefined;
   /** Default F32. */
   dtype?: FloatDType | undefined;

@@ -35,7 +35,7 @@ export function refusedParameter(kind: ScheduleKind, values: Values): Refusal | 
   return undefined;
 }
 
-/** The same of what every average has, where it is said. */
+/** The first field outside of its bounds, of those that every average has; undefined: none is. What is not said is right. */
 export function refusedField(kind: ScheduleKind, values: Values): Refusal | undefined {
   for (const [name, words] of Object.entries(AVERAGE_WORDS)) {
     const value = values[name];

@@ -41,7 +41,7 @@ function countFrom(min: number): Bound {
 
 export interface Parameter {
   readonly bound: Bound;
-  /** Of clients; without one the parameter must be said. */
+  /** What clients send when it is left out; without a default it must be said. */
   readonly default?: number;
   /** Another parameter that it may not exceed. */
   readonly atMost?: string;

@@ -76,11 +76,11 @@ export const INCARNATION_CHARS_MAX = 128;
 /** Name patterns in one list: of a read, of an average's include, of the policies. */
 export const PATTERN_COUNT_MAX = 1_024;
 
-/** Those of a run's averages and policies together, and their characters: they are kept, and compiled in one go. */
+/** The patterns of a run's averages and policies together, and their characters: they are kept, and compiled in one go. */
 export const PATTERN_SUM_COUNT_MAX = 8_192;
 export const PATTERN_SUM_CHARS_MAX = 1 << 20;
 
-/** Of those in one matcher that have stars, the characters: each is a node of an automaton, of about 60 bytes. */
+/** The characters of the patterns with stars in one matcher: each is a node of an automaton, of about 60 bytes. */
 export const PATTERN_STAR_CHARS_MAX = 1 << 17;
 
 /** What one request's patterns may cost, in characters looked at: about two seconds, in slices. */

@@ -117,7 +117,7 @@ export type VisitPattern = (pattern: number) => void;
 export class NamePatterns {
   readonly #literals = new Map<string, number[]>();
   readonly #wilds: Wild[] = [];
-  /** Of patterns without inner parts: by their tails, and without a tail by their heads. */
+  /** Patterns without inner parts, by their tails, and those without a tail by their heads. */
   readonly #tails = new Trie();
   readonly #heads = new Trie();
   /** The inner parts, and who has them. */
@@ -128,7 +128,7 @@ export class NamePatterns {
   /** By node: the longest ending of it that is a node too, and the nearest on that way where a part ends. */
   #fail = new Int32Array(1);
   #output = new Int32Array(1);
-  /** Of the name at hand: which inner part a pattern has next, and behind what. Those of another name begin anew. */
+  /** The inner part of a pattern that the present name must have next, and behind what. Another name begins anew. */
   #stamp = new Uint32Array(0);
   #place = new Uint32Array(0);
   #from = new Uint32Array(0);
@@ -229,7 +229,7 @@ export class NamePatterns {
     }
   }
 
-  /** Of patterns without inner parts: those whose tail the name ends with, or whose head it begins with. */
+  /** The patterns without inner parts whose tail the name ends with, or whose head it begins with. */
   #matchEnds(trie: Trie, name: string, isReversed: boolean, visit: VisitPattern): number {
     let node: number | undefined = 0;
     let work = 0;

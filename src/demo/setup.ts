@@ -32,7 +32,7 @@ export const LEARNING_RATE = 0.2;
 
 const WIDTHS = [PIXEL_COUNT, 64, CLASS_COUNT];
 
-/** The same first weights in every process that names the same seed. */
+/** Makes the first weights, which are the same in every process that names the same seed. */
 export function createModel(seed: number): Classifier {
   return new Classifier(WIDTHS, seededRandom(seed, 'weights'));
 }

@@ -2,7 +2,7 @@ import type { RunInfo } from '../client/index.js';
 import type { Recording, Row } from './recording.js';
 import type { Setup } from './setup.js';
 
-/** Of about 20: a machine that is busy with other things makes the evaluator skip some, not most. */
+/** Evaluations that must be there, of about 20: a busy machine makes the evaluator skip some, not most. */
 const INTERMEDIATE_PULLS_MIN = 5;
 /** The raw weights jump from step to step; the median of so many is what they are worth. */
 export const RAW_MEDIAN_STEPS = 100;

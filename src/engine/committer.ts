@@ -163,7 +163,7 @@ export class Committer implements PipelineRun {
     } finally {
       this.#fold = undefined;
     }
-    // In one go: who sees no fold under way sees what came of it.
+    // Nothing comes in between: whoever sees no fold under way sees what came of it.
     then();
   }
 

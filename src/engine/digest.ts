@@ -32,7 +32,7 @@ export interface StepDigest extends DigestValue {
   readonly wireDType: FloatDType | undefined;
 }
 
-/** Of no units. */
+/** The digest of no units. */
 export const EMPTY_DIGEST: DigestValue = { sum: 0, weighted: 0 };
 
 /** How the elements of a dtype are read as units: the widest that no cut between elements divides. */
@@ -47,7 +47,7 @@ export interface RunSums {
   readonly falling: number;
 }
 
-/** Of `count` units at `src`, which are twice as many as the elements where one has 8 bytes. */
+/** The sums of `count` units at `src`, which are twice as many as the elements where one has 8 bytes. */
 export function sumRun(arena: Arena, unitBytes: UnitBytes, src: number, count: number): RunSums {
   arena.kernels.digest[unitBytes](SUMS_ADDRESS, src, count);
   return { sum: arena.float64(SUMS_ADDRESS), falling: arena.float64(SUMS_ADDRESS + DTYPE_BYTES.F64) };
@@ -60,7 +60,7 @@ export function addRun(value: DigestValue, run: RunSums, base: number, count: nu
   return mergeDigests(value, { sum: run.sum, weighted });
 }
 
-/** Of the units of both: no unit is in both. */
+/** The digest of two sets of units that have none in common. */
 export function mergeDigests(a: DigestValue, b: DigestValue): DigestValue {
   return { sum: (a.sum + b.sum) >>> 0, weighted: (a.weighted + b.weighted) >>> 0 };
 }

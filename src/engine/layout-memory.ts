@@ -33,7 +33,7 @@ export function tensorHeapBytes({ name, shape }: Pick<TensorSpec, 'name' | 'shap
   return TENSOR_HEAP_BYTES + shape.length * EXTENT_HEAP_BYTES + textHeapBytes(name);
 }
 
-/** Of an average, its patterns and which tensors they choose. */
+/** What an average takes: its patterns, and which tensors they choose. */
 export function averageHeapBytes({ include, exclude }: AverageSpec, tensorCount: number): number {
   const patterns = [...include, ...exclude];
   const chosen = patterns.length === 0 ? 0 : tensorCount * (1 + OWN_READ_HEAP_BYTES);

@@ -43,7 +43,7 @@ export function placeTensors(specs: readonly TensorSpec[]): Layout {
   return toEnd(placingTensors(specs));
 }
 
-/** The same, yielding between slices. */
+/** Places tensors in the flat space. Yields between slices. */
 export function* placingTensors(specs: readonly TensorSpec[]): Generator<void, Layout> {
   let averagedLength = 0;
   let averagedElements = 0;
@@ -149,7 +149,7 @@ function* orderOf(
   return order;
 }
 
-/** Of tensors that are not the same ones, the first that differ. */
+/** The error that names the first tensors in which two layouts differ. */
 function otherNames(
   run: string,
   index: number,

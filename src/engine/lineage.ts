@@ -8,7 +8,7 @@ export interface LineageState {
   readonly generation: number;
   /** The one that created the run; a lineage that was kept by an older server has none. */
   readonly firstGeneration: number | undefined;
-  /** Of the present generation. */
+  /** How many processes push in the present generation. */
   readonly writers: number;
   readonly incarnations: readonly (readonly [string, number])[];
 }

@@ -6,7 +6,7 @@ import type { Page } from './page-pool.js';
 export interface Movement {
   /** ‖θ − s‖ / ‖s‖ of the weights θ that came and the shadow s before the fold; undefined when that is no number. */
   readonly distanceRel: number | undefined;
-  /** Of the elements that are not zero, the share that the fold changed. */
+  /** The share of the elements that are not zero which the fold changed. */
   readonly changedShare: number;
 }
 

@@ -69,7 +69,7 @@ export class PagePool {
     return pages;
   }
 
-  /** The same, with pages of zeros. */
+  /** Allocates pages of zeros. */
   allocateZeros(wants: readonly PageWant[], what: string): Page[] {
     const pages = this.allocate(wants, what);
     for (const { arena, address } of pages) if (arena.wasUsed(address)) arena.bytes(address, this.pageBytes).fill(0);

@@ -20,7 +20,7 @@ export interface ReadTensor {
   readonly dtype: DType;
   readonly offset: number;
   readonly bytes: number;
-  /** Of a box; undefined: the tensor is read whole. */
+  /** The rows of a box; undefined: the tensor is read whole. */
   readonly rows: Rows | undefined;
 }
 
@@ -30,7 +30,7 @@ export interface ReadTensor {
  */
 export class ReadTensors {
   readonly #tensors: readonly PlacedTensor[];
-  /** Of those that are averaged. */
+  /** The dtype of the averaged tensors. */
   readonly #dtype: FloatDType;
   readonly #boxes: BoxList | undefined;
   /** By entry: the tensor's index in the layout, and where it starts in the byte space. */
@@ -143,7 +143,7 @@ function notServed(index: number, tensor: PlacedTensor | undefined): ShadowkeepE
 /** Whole reads by dtype: of each average that leaves tensors out, and of all others together, by their layout. */
 const wholeReads = new WeakMap<AverageSpec | Layout, { layout: Layout; lists: Map<FloatDType, ReadTensors> }>();
 
-/** The same; all whole reads have the same list. */
+/** The tensors or boxes of a read; all whole reads of a dtype share one list. Yields between slices. */
 export function* readTensorsOf(
   layout: Layout,
   average: AverageSpec,

@@ -55,7 +55,7 @@ export interface RunOptions {
   readonly patience?: ReaderPatience;
   /** Never the same twice for readers of one name: a resumed read goes on in the version that it names. */
   readonly nextVersionId?: () => number;
-  /** That of the spec's tensors, where they are placed already. */
+  /** The layout of the spec's tensors, where they are placed already. */
   readonly layout?: Layout;
   /** Where what the layout takes is reserved. */
   readonly heap?: HeapLease;
@@ -88,7 +88,7 @@ export interface RunMemory {
   readonly snapshotBytes: number;
   readonly pinnedBytes: number;
   readonly freeBytes: number;
-  /** Of the layout and the patterns themselves. */
+  /** JavaScript's heap for the layout and the patterns themselves. */
   readonly layoutBytes: number;
 }
 

@@ -17,13 +17,13 @@ import type { Reader, Version } from './version.js';
  */
 export class Run {
   readonly spec: RunSpec;
-  /** That of its first version: as those, it never comes again. */
+  /** The id of its first version. Ids of versions are never issued twice. */
   readonly id: number;
   readonly #ledger: Ledger;
   readonly #versions: RunVersions;
   readonly #lineage: Lineage;
   readonly #committer: Committer;
-  /** Of the present generation; undefined: none was opened since the run was. */
+  /** The writers of the present generation; undefined: none was opened since the run was. */
   #writers: Writers | undefined;
   #isDeleted = false;
   readonly #listeners = new Set<() => void>();
@@ -104,7 +104,7 @@ export class Run {
     return this.#writers?.pipeline?.oldest?.step;
   }
 
-  /** The same, and how much of it has arrived, bytes. */
+  /** The step that is decided next, and how many of its bytes have arrived; undefined: none has begun. */
   get staging(): { readonly step: number; readonly receivedBytes: number } | undefined {
     const oldest = this.#writers?.pipeline?.oldest;
     if (oldest === undefined) return undefined;
@@ -222,7 +222,7 @@ export class Run {
     return stream;
   }
 
-  /** The same in one go. */
+  /** Opens a writer's stream in one go, where nobody else waits for the loop. */
   openWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): WriterStream {
     return toEnd(this.openingWriter(request, onFailure));
   }

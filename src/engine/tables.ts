@@ -30,7 +30,7 @@ interface PageRange {
   to: number;
 }
 
-/** Of an average that leaves tensors out: on which pages those lie that it takes, which is long to find out. */
+/** The pages on which the tensors lie that an average takes, where it leaves some out: finding them out takes long. */
 const found = new WeakMap<
   AverageSpec,
   { readonly layout: Layout; readonly size: number; readonly pages: PageRange[] }
@@ -49,7 +49,7 @@ export function pagesOf(plane: Plane, layout: Layout, average: AverageSpec): rea
   return isFiltered(average) ? toEnd(findingPages(plane.pageElements, layout, average)) : allPages(plane);
 }
 
-/** The same for pages of `size` elements and an average that leaves tensors out. Yields between slices. */
+/** Finds the pages, of `size` elements, of an average that leaves tensors out. Yields between slices. */
 export function* findingPages(size: number, layout: Layout, average: AverageSpec): Generator<void, PageRange[]> {
   const known = found.get(average);
   if (known?.layout === layout && known.size === size) return known.pages;

@@ -137,7 +137,7 @@ export class Reader {
   readonly #unpin: () => void;
   #evicted: EvictionReason | undefined;
   #isOpen = true;
-  /** Of it that have gone out: whoever waits for it sees whether it moves. */
+  /** Bytes of the read that have gone out: whoever waits for it sees whether it moves. */
   sentBytes = 0;
 
   constructor(version: Version, unpin: () => void) {

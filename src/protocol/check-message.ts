@@ -11,7 +11,7 @@ interface Field {
   readonly name: string;
   readonly label: string;
   readonly type: string;
-  /** Of a message or an enum, its name in the package. */
+  /** The name in the package of the field's message or enum. */
   readonly typeName: string;
 }
 

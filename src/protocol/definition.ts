@@ -6,7 +6,7 @@ import type { ShadowWeightsDefinition } from './gen/shadowkeep/v1/ShadowWeights.
 /** The protos lie beside `src` and `dist` alike, so one relative path serves the checkout and the package. */
 export const PROTO_DIR = fileURLToPath(new URL('../../proto', import.meta.url));
 
-/** The same with enum values as JavaScript has them, 'BF16' for DTYPE_BF16: scripts/build.mjs. */
+/** The protos with enum values as JavaScript has them, 'BF16' for DTYPE_BF16: scripts/build.mjs. */
 const SHORT_PROTO_DIR = fileURLToPath(new URL('./gen/proto', import.meta.url));
 
 /** Full name of the service, for the health service and reflection. */

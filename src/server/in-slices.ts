@@ -17,7 +17,7 @@ export async function inTurns<Result>(work: Iterator<void, Result>): Promise<Res
   return await run(work, nextTurn);
 }
 
-/** The same for what is one slice nearly always: that one is not waited for. */
+/** Runs work that is nearly always one slice: the first slice has no turn to wait for. */
 export async function soon<Result>(work: Iterator<void, Result>): Promise<Result> {
   const { done, value } = work.next();
   return done === true ? value : await inTurns(work);

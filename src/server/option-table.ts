@@ -64,7 +64,7 @@ export const SERVER_OPTIONS = {
     help: 'where runs are kept over restarts, or "none": memory only',
     default: 'shadowkeep-data',
   },
-  /** Of all runs: shadows, staging and what readers hold. */
+  /** The budget of all runs: shadows, staging and what readers hold. */
   memoryBytes: {
     kind: 'BYTES',
     flag: '--memory',

@@ -65,7 +65,7 @@ export function* planShadow(
 export function isReadable(run: Run, version: Version, request: GetShadow): boolean {
   if (request.gamma !== undefined) return true;
   const { spec } = findAverage(run, run.head, request.average);
-  // The same rule, not another of its name that was removed.
+  // An average of this name that was removed since is another rule.
   const held = version.shadows.find((shadow) => shadow.spec === spec);
   return held !== undefined && held.state.weight !== undefined;
 }

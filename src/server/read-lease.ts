@@ -28,7 +28,7 @@ export class ReadLease {
   /** Once. Throws MEMORY_EXHAUSTED. */
   take({ boxes, names }: GetShadow, { tensors }: Layout): void {
     this.#heap.take(names.reduce((sum, name) => sum + patternHeapBytes(name), 0));
-    // Of names also which tensors they match, a byte for each.
+    // A read by names keeps which tensors they match, a byte for each tensor.
     const ofNames = names.length === 0 ? 0 : tensors.length * (READ_TENSOR_BYTES + 1);
     const listBytes = boxes === undefined ? ofNames : boxes.bytes + boxes.count * READ_BOX_BYTES;
     this.#ledger.reserve(listBytes, 'the list of a read');

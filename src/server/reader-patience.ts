@@ -7,7 +7,7 @@ const WAIT_MS_MAX = 10_000;
 /** A read that has sent nothing for so long is not waited for: its evaluator is slow, or away. */
 const STALL_MS = 250;
 
-/** Of a trainer's time, waits take at most one part in so many. */
+/** Waits for readers take at most one part in so many of a trainer's time. */
 const TIME_SHARE = 4;
 
 const LOOK_MS = 5;

@@ -100,7 +100,7 @@ export function readSavedRun(state: unknown, committedStep: number | undefined, 
   });
 }
 
-/** The same of `lineage.json`. */
+/** Reads the lineage of `lineage.json` field by field. Throws StorageError DAMAGED, TOO_NEW. */
 export function readSavedLineage(lineage: unknown, path: string): LineageState {
   return readFields(path, () => {
     const read = object(LINEAGE)(lineage, 'lineage');

@@ -116,7 +116,7 @@ export class Service {
     });
   }
 
-  /** Of a server that stops and could not save its runs: what they are can still be read. */
+  /** A server that stops and could not save its runs goes on answering reads of them. */
   answerReads(): void {
     this.#answersReads = true;
   }

@@ -24,7 +24,7 @@ export async function publishExclusive(temporary: string, path: string): Promise
   await rm(temporary, { force: true });
 }
 
-/** The same without links: an empty file takes the name, then the data takes its place. */
+/** Takes a name where the file system has no links: an empty file takes it, then the data takes its place. */
 export async function claimAndRename(temporary: string, path: string): Promise<void> {
   try {
     await (await open(path, 'wx')).close();

@@ -40,7 +40,7 @@ export function describeCommand(): Command {
   );
 }
 
-/** Of the two columns that no name explains. */
+/** Explains the two columns whose names do not. */
 const MOVEMENT_LEGEND =
   'Of the last update: DISTANCE, how far its weights were from the average, relative to its length; MOVED, the share of ' +
   'its values that changed.';

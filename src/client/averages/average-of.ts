@@ -30,7 +30,7 @@ export interface AverageOptions {
    * with COPY_EACH_UNTIL) or stays as it started (HOLD_UNTIL).
    */
   delayMode?: AverageWord<'delayMode'> | undefined;
-  /** Of the pushed updates i = 1, 2 … those with i modulo `every` = `everyOffset` are folded. Default: each. */
+  /** The pushed updates i = 1, 2 … with i modulo `every` = `everyOffset` are folded. Default: each. */
   every?: number | undefined;
   everyOffset?: number | undefined;
   /** PER_UPDATE (default): one decay for each fold. PER_STEP: one for each of the trainer's steps since the last fold. */

@@ -35,7 +35,7 @@ export class StagedStep<Writer extends Contributor = Contributor> {
   /** Whose part has begun, and whose is whole. */
   readonly parts = new Set<Writer>();
   readonly whole = new Set<Writer>();
-  /** Of the parts that are whole: tensors that are not finite, and the first such element in words. */
+  /** Tensors that are not finite in the parts that are whole, and the first such element in words. */
   readonly nonFinite = new Set<PlacedTensor>();
   detail = '';
   /** Bytes of the parts that are still to be caught up. */

@@ -37,7 +37,7 @@ export class WriterSlot {
   readonly part: Part;
   /** Its boxes that others send, by their index. */
   readonly leftOut: readonly number[];
-  /** Of the step being received. */
+  /** What was found in the bytes of the step being received. */
   readonly findings: Findings;
   readonly cursor: PartCursor;
   #state = IDLE;

@@ -116,7 +116,7 @@ export class WriterStream {
     }
   }
 
-  /** The same in one go. */
+  /** Takes the next chunk of a step in one go, where nobody else waits for the loop. */
   stage(step: number, partOffset: number, data: Uint8Array): void {
     toEnd(this.staging(step, partOffset, data));
   }

@@ -21,7 +21,7 @@ export interface AverageSpec {
   readonly precision: Precision;
   readonly delayUpdates: number;
   readonly delayMode: 'COPY_UNTIL' | 'HOLD_UNTIL' | 'COPY_EACH_UNTIL';
-  /** Of the pushes i = 1, 2 … those with i mod every = everyOffset touch the shadow. */
+  /** The pushes i = 1, 2 … with i mod every = everyOffset touch the shadow, the others do not. */
   readonly every: number;
   readonly everyOffset: number;
   readonly decayUnit: 'PER_UPDATE' | 'PER_STEP';
@@ -42,6 +42,6 @@ export interface Moment {
   readonly n: number;
   /** Updates that this fold stands for: 1, or the trainer's steps since the last one. */
   readonly elapsed: number;
-  /** The same, of all folds so far, this one included. */
+  /** Updates, or the trainer's steps, that all folds so far stand for, this one included. */
   readonly time: number;
 }

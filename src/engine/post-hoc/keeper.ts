@@ -27,7 +27,7 @@ export interface FoldedAverage {
 
 /** What becomes of a run's snapshots at a commit. */
 export interface SnapshotPlan {
-  /** Those of the next version. */
+  /** The snapshots of the next version. */
   readonly snapshots: readonly Snapshot[];
   /** Fills the new ones of them; after the fold, before anybody sees the version. */
   readonly fill: Iterable<void>;

@@ -42,7 +42,7 @@ export class CornerSums {
     const [corners, sums] = [this.#corners, this.#sums];
     let slotCount = SLOT_COUNT_MIN;
     while (slotCount < 4 * (this.#size + count)) slotCount *= 2;
-    // Both are there while it is filled.
+    // The old table and the new one are both there while the new one is filled.
     this.#reserve(slotCount * SLOT_BYTES);
     this.#corners = new Float64Array(slotCount);
     this.#sums = new Int32Array(slotCount);

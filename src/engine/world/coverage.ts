@@ -42,7 +42,7 @@ export class Coverage {
   #ownCount = 0;
   /** Boxes that were added, beside the work of the table. */
   #boxCount = 0;
-  /** Of the box at hand: how far its far side lies in each dimension in which that is inside of the tensor. */
+  /** How far the far side of the present box lies, in each dimension in which that is inside of the tensor. */
   readonly #cuts: number[] = [];
 
   /**

@@ -11,7 +11,7 @@ export interface Rows {
   readonly strides: readonly number[];
 }
 
-/** Of one row. */
+/** No dimensions lead from one row to another where there is one row only. */
 const NONE: readonly number[] = [];
 
 /**

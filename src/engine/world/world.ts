@@ -9,7 +9,7 @@ import { Replicas } from './replicas.js';
 
 /** What one writer has declared. */
 interface Declaration {
-  /** Of its boxes, which are not kept once their part is known; undefined: the whole layout. */
+  /** Tells whether a writer declares the same boxes again, which are not kept once its part is known; undefined: the whole layout. */
   readonly fingerprint: string | undefined;
   readonly boxes: BoxList | undefined;
 }

@@ -121,7 +121,7 @@ class Columns {
   #dims: Float64Array<ArrayBuffer>;
   #dimCount = 0;
   #dimMax = 0;
-  /** Of the box at hand, which may have its fields in any order. */
+  /** What has come of the present box, whose fields may be in any order. */
   readonly #extent = new Float64Array(RANK_MAX);
   #extentCount = 0;
 

@@ -44,7 +44,7 @@ const ENTRY_BOUNDS: Readonly<Partial<Record<string, EntryBounds>>> = {
   },
 };
 
-/** Of an OpenRunRequest without its tensors. */
+/** The bounds of an OpenRunRequest without its tensors. */
 export const OPEN_RUN_BOUNDS: EntryBounds = {
   3: { field: 'averages', countMax: AVERAGE_COUNT_MAX, reason: 'INVALID_AVERAGE', inside: AVERAGE_BOUNDS },
   8: { field: 'policies', countMax: PATTERN_COUNT_MAX },
@@ -77,7 +77,7 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
         return (opening ?? method.requestDeserialize(bytes)) as Request;
       }
       integer(`bytes of ${name}`, bytes.length, 0, REQUEST_BYTES_MAX);
-      // Of every message: protobufjs takes a string that ends past its message's end for a shorter string.
+      // Every message is checked: protobufjs takes a string that ends past its message's end for a shorter string.
       checkEntries(bytes, bounds);
       if (name === 'GetShadowRequest') return decodeRead(method, bytes);
       return method.requestDeserialize(bytes);

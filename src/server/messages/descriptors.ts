@@ -107,7 +107,7 @@ function correctMessage(
   message.oneofDecl = [...before.filter((oneof) => !isOptional(oneof)), ...before.filter(isOptional)];
   for (const field of message.field) {
     if (field.typeName !== '') field.typeName = absolute(full, field.typeName);
-    // Of a field in no oneof it is the default of its prototype, which would be encoded if it were set.
+    // A field in no oneof has the default of its prototype, which would be encoded if it were set.
     if (!Object.hasOwn(field, 'oneofIndex')) continue;
     const oneof = before[field.oneofIndex ?? 0]!;
     field.oneofIndex = message.oneofDecl.indexOf(oneof);

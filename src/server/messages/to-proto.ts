@@ -59,7 +59,7 @@ export function shadowTensorParts({ tensors }: ReadPlan): Generator<EntryPart> {
   });
 }
 
-/** Those of one part. */
+/** The tensors of one part of an answer. */
 export function shadowTensorMessages({ tensors }: ReadPlan, { begin, end }: EntryPart): ShadowTensor[] {
   return Array.from({ length: end - begin }, (_, at) => shadowTensorMessage(tensors, begin + at));
 }

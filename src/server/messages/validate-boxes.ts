@@ -14,7 +14,7 @@ export function* validateBoxes(field: string, boxes: BoxList, tensors: readonly 
   }
 }
 
-/** The same for the boxes of a read, which no other has too. */
+/** Checks the boxes of a read, which have no replicas. */
 export function* validateReadBoxes(boxes: BoxList, tensors: readonly TensorSpec[]): Generator<void> {
   const shared = boxes.replicaGroup.findIndex((group) => group !== 0);
   if (shared >= 0) {

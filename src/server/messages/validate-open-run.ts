@@ -78,7 +78,7 @@ export function* validatingOpenRun(request: OpenRunRequest__Output): Generator<v
   };
 }
 
-/** The same in one go, where nobody waits. */
+/** Checks a whole OpenRunRequest in one go, where nobody else waits for the loop. */
 export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
   return toEnd(validatingOpenRun(request));
 }

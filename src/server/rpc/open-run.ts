@@ -22,7 +22,7 @@ export async function openRun(service: Service, request: Buffer): Promise<OpenRu
   return await open(service, [request]);
 }
 
-/** The same for a request in parts. */
+/** Opens a run whose request comes in several messages. */
 export async function openRunInParts(service: Service, call: OpenRunInPartsCall): Promise<OpenRunResponse> {
   service.checkServing();
   const { ledger } = service.table;

@@ -144,7 +144,7 @@ class UpdateSession {
       step === undefined ? 'writer opened its stream' : 'writer goes on in a step',
       step === undefined ? { ...this.#named, peer } : { ...this.#named, step, receivedBytes, peer },
     );
-    // Behind `opened`, and of what it says: a step may be decided while it is written.
+    // The acks of these steps follow `opened`, which has named them as open; they may be decided while it is written.
     this.#answered = writeMessage(this.#call, { opened });
     for (const { step, outcome } of this.#stream.awaited) this.#answer(step, outcome);
   }

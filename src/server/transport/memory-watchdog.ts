@@ -72,7 +72,7 @@ export class MemoryWatchdog {
   }
 }
 
-/** Of this process, whose limit the kernel has set. */
+/** The memory of this process, whose limit the kernel has set. */
 export function processMemory(limitBytes: number): ProcessMemory {
   const { used_heap_size, heap_size_limit } = getHeapStatistics();
   return {

@@ -66,9 +66,9 @@ export class StreamMeter implements Claimant {
     begins: (bytes, isCompressed) => this.#begin(bytes, isCompressed),
     ends: (bytes) => this.#end(bytes),
   });
-  /** Of large messages, in their order: those that are whole and not taken, and the one that comes. */
+  /** The claims of large messages, in their order: of those that are whole and not taken, and of the one that comes. */
   readonly #claims: Claim[] = [];
-  /** Of large answers that the peer has not taken, or that wait for their turn. */
+  /** The claims of large answers that the peer has not taken, or that wait for their turn. */
   readonly #answers = new Set<Claim>();
   /** Whole messages that the handler has not taken, in their order. */
   readonly #whole: number[] = [];

@@ -106,7 +106,7 @@ export class Transport implements SharedBudget {
     return this.#meters.size;
   }
 
-  /** Of a call; undefined when it is gone or is none of ours. */
+  /** The meter of a call's stream; undefined: the stream is gone, or is none of ours. */
   meterOf(call: object): StreamMeter | undefined {
     const stream = streamOf(call);
     return stream && this.#meters.get(stream);

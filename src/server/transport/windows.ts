@@ -28,7 +28,7 @@ export class Windows {
     this.#windowBytes = this.#share();
   }
 
-  /** Of each stream, bytes. */
+  /** The window of each stream, bytes. */
   get windowBytes(): number {
     return this.#windowBytes;
   }
