@@ -84,7 +84,8 @@ class EMA(AppliesAverages, NotCopied):
             the steps up to it again; one that comes back from after it is refused. "continue": it goes on whatever the
             run has. "rewind": to the newest retained version at or below `step` (see `retain`), later ones are undone.
             "refuse": any difference is an error. What is not refused is warned about: a run without commits, too, of
-            which a restored trainer's averages begin at `step`.
+            which a restored trainer's averages begin at `step`. Steps are compared, not weights: whoever restores
+            other weights under the same number has to name another run.
         retain: older versions for the service to keep, as in `Client.open_run`.
         reconnect_timeout: seconds for which a connection that broke, or a service that is not up yet, is tried again
             before an error is raised or, of a step, what `on_failure` says is done.
