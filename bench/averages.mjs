@@ -1,6 +1,6 @@
 import { AVERAGE_DEFAULTS } from '../dist/common/index.js';
+import { MovementMeter } from '../dist/engine/fold/movement.js';
 import { RunTable } from '../dist/engine/index.js';
-import { MovementMeter } from '../dist/engine/movement.js';
 import { createKernels } from '../dist/kernels/index.js';
 import { interleave, ratios } from './harness/pairs.mjs';
 import { withProcesses } from './harness/processes.mjs';
@@ -89,7 +89,7 @@ export const averages = {
   },
 };
 
-/** A tensor that is copied: it keeps a step from being folded as it arrives (src/engine/fold-ahead.ts). */
+/** A tensor that is copied: it keeps a step from being folded as it arrives (src/engine/fold/fold-ahead.ts). */
 const COUNTER = { name: 'n', dtype: 'I64', shape: [], policy: 'COPY' };
 
 /** Nanoseconds of CPU time for an element of a commit that folds, from the last staged byte to the new version. */

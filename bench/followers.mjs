@@ -14,7 +14,7 @@ const QUICK = { model: { count: 10, shape: [100, 100] }, bytes: 400_000, seconds
 
 /** Ten times the model: all that 32 evaluators could hold has no room, so that the bound is felt. */
 const BUDGET_MIB = 1_024;
-/** What the service's process itself takes beside its budget (PROCESS_BYTES in src/server/options.ts). */
+/** What the service's process itself takes beside its budget (PROCESS_BYTES in src/server/options/options.ts). */
 const PROCESS_MIB = 256;
 
 /** A trainer pushes at full speed while evaluators read the newest version as fast as they can. */

@@ -18,7 +18,7 @@ const QUICK_SECONDS = 0.01;
 const WEIGHT = 1e-3;
 
 const WASM_PAGE_BYTES = 65_536;
-/** As the engine places its operands: addresses that are equal modulo 4096 cost a kernel 60 % (src/engine/arena.ts). */
+/** As the engine places its operands: addresses that are equal modulo 4096 cost a kernel 60 % (src/engine/memory/arena.ts). */
 const SOURCE_SKEW_BYTES = 2112;
 
 /** Elements folded in place per nanosecond by one thread: the service's kernel, a JavaScript loop, torch. */

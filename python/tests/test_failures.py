@@ -160,7 +160,7 @@ def test_bad_steps(client: Client, run_name: str, step: Any) -> None:
 
 def test_bad_options(client: Client, run_name: str) -> None:
     bad: Any = "F8"
-    with pytest.raises(ValueError, match="F16, BF16, F32 or F64"):
+    with pytest.raises(ValueError, match='"F16", "BF16", "F32" or "F64"'):
         client.get_shadow(run_name, dtype=bad)
     with pytest.raises(ValueError, match="exclude each other"):
         client.get_shadow(run_name, step=1, min_step=1)

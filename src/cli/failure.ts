@@ -4,8 +4,8 @@ import { ShadowkeepError } from '../common/index.js';
 import { StorageError } from '../storage/index.js';
 import { EXIT, OperationError, UsageError } from './exit.js';
 import { InterruptedError } from './interrupt.js';
-import { printError } from './output.js';
-import { withSuggestion } from './suggest.js';
+import { printError } from './text/output.js';
+import { withSuggestion } from './text/suggest.js';
 
 /** Why a command failed: what `--json` prints as `{"error":{…}}`; docs/cli.md says the same. */
 export interface Failure {

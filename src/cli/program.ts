@@ -12,8 +12,8 @@ import { serveCommand } from './commands/serve.js';
 import { readVersion, versionCommand } from './commands/version.js';
 import { watchCommand } from './commands/watch.js';
 import { EXIT_HELP } from './exit.js';
-import { printError } from './output.js';
-import { withSuggestion } from './suggest.js';
+import { printError } from './text/output.js';
+import { withSuggestion } from './text/suggest.js';
 
 /** @param json failures are printed as JSON, by whoever runs the program: Commander says nothing of its own. */
 export function buildProgram(json = false): Command {

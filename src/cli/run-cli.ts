@@ -1,6 +1,6 @@
 import { CommanderError } from 'commander';
 import { failureOf, printFailure } from './failure.js';
-import { applySwitchVariables, isJsonAsked } from './flags.js';
+import { applySwitchVariables, isJsonAsked } from './flags/flags.js';
 import { buildProgram } from './program.js';
 
 /** Runs one command line. Prints failures as one line or one object, and sets the exit status that the help promises. */

@@ -1,6 +1,6 @@
 import { quote, ShadowkeepError } from '../common/index.js';
 import type { RunSpec } from './run-spec.js';
-import type { Version } from './version.js';
+import type { Version } from './versions/version.js';
 
 /** What a run has committed and what it has kept. */
 interface StandingRun {

@@ -1,13 +1,13 @@
 import { type FloatDType, ShadowkeepError } from '../common/index.js';
-import { advanceAll, advanceAllInitial } from './advance-run.js';
 import { type Drive, type PipelineRun, type StagedStep, StepDigests, type StepKind } from './assembly/index.js';
-import type { CommitPlan } from './commit.js';
-import type { DigestValue } from './digest.js';
-import { FoldAhead } from './fold-ahead.js';
-import type { PlacedTensor } from './layout.js';
-import type { Plane } from './plane.js';
+import { advanceAll, advanceAllInitial } from './fold/advance-run.js';
+import type { CommitPlan } from './fold/commit.js';
+import type { DigestValue } from './fold/digest.js';
+import { FoldAhead } from './fold/fold-ahead.js';
+import type { PlacedTensor } from './layout/layout.js';
+import type { Plane } from './memory/plane.js';
 import type { CommitOutcome, ReaderPatience, RunSpec, RunState } from './run-spec.js';
-import type { RunVersions } from './run-versions.js';
+import type { RunVersions } from './versions/run-versions.js';
 
 /** Whose steps are committed. */
 export interface CommitterOwner {

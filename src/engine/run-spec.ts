@@ -1,12 +1,12 @@
 import type { AverageSpec } from './averages/index.js';
-import type { StepDigest } from './digest.js';
-import type { Layout } from './layout.js';
-import type { HeapLease } from './ledger.js';
+import type { StepDigest } from './fold/digest.js';
+import type { NonFinitePolicy } from './fold/non-finite.js';
+import type { Layout } from './layout/layout.js';
+import type { TensorSpec } from './layout/tensor-spec.js';
 import type { LineageState } from './lineage.js';
-import type { NonFinitePolicy } from './non-finite.js';
+import type { HeapLease } from './memory/ledger.js';
 import type { Snapshot, SnapshotsSpec } from './post-hoc/index.js';
-import type { TensorSpec } from './tensor-spec.js';
-import type { AverageState, Reader } from './version.js';
+import type { AverageState, Reader } from './versions/version.js';
 
 /** Older versions that are kept: those whose step is a multiple of `everySteps`, the newest `countMax` of them. */
 export interface RetentionSpec {

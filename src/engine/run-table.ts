@@ -1,14 +1,14 @@
 import { DTYPE_BYTES, quote, RUN_COUNT_MAX, ShadowkeepError, toEnd } from '../common/index.js';
 import type { KernelMode } from '../kernels/index.js';
 import { type AverageSpec, checkSameAverages, firstDifference } from './averages/index.js';
-import { compareTensors, type Layout, placingTensors } from './layout.js';
-import { HeapLease, Ledger } from './ledger.js';
-import { pageBytesFor } from './plane.js';
+import { compareTensors, type Layout, placingTensors } from './layout/layout.js';
+import { isFiltered } from './layout/tensor-filter.js';
+import { HeapLease, Ledger } from './memory/ledger.js';
+import { pageBytesFor } from './memory/plane.js';
+import { findingPages } from './memory/tables.js';
 import { Run } from './run.js';
 import type { ReaderPatience, RunRequest } from './run-spec.js';
-import { countFrom } from './run-versions.js';
-import { findingPages } from './tables.js';
-import { isFiltered } from './tensor-filter.js';
+import { countFrom } from './versions/run-versions.js';
 
 export interface OpenedRun {
   readonly run: Run;

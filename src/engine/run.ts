@@ -4,12 +4,12 @@ import { type WriterRequest, type WriterState, type WriterStream, Writers } from
 import type { AverageSpec } from './averages/index.js';
 import { checkTrainer } from './check-trainer.js';
 import { Committer } from './committer.js';
-import type { Layout } from './layout.js';
-import type { Ledger } from './ledger.js';
+import type { Layout } from './layout/layout.js';
 import { Lineage, type LineageState } from './lineage.js';
+import type { Ledger } from './memory/ledger.js';
 import type { RetentionSpec, RunMemory, RunOptions, RunSpec, RunState, TrainerRequest } from './run-spec.js';
-import { countFrom, RunVersions } from './run-versions.js';
-import type { Reader, Version } from './version.js';
+import { countFrom, RunVersions } from './versions/run-versions.js';
+import type { Reader, Version } from './versions/version.js';
 
 /**
  * One training run: its planes, the version that readers see, the writers that fill the next one. The single writer of

@@ -1,2 +1,2 @@
-export { OPTION_ROWS, type OptionRow } from './option-table.js';
+export { OPTION_ROWS, type OptionRow } from './options/option-table.js';
 export { type RunningServer, startServer } from './start-server.js';

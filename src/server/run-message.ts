@@ -9,8 +9,8 @@ import {
   stepFields,
   tensorMessages,
 } from './messages/index.js';
-import type { RunActivity } from './run-activity.js';
 import type { Service } from './service.js';
+import type { RunActivity } from './trainers/run-activity.js';
 
 /**
  * What GetRun and ListRuns say of a run: with its tensors from `firstTensor` on, or, in a listing, without what may be long.

@@ -2,15 +2,15 @@ import { getHeapStatistics } from 'node:v8';
 import type { Logger } from '../common/index.js';
 import { ShadowkeepError } from '../common/index.js';
 import { type Run, RunTable } from '../engine/index.js';
-import { AnswerTurns } from './answer-turns.js';
-import { LifeLog } from './life-log.js';
-import { Openings } from './opening.js';
-import type { ServerOptions } from './option-table.js';
-import { ReadTurns } from './read-turns.js';
-import { makeReaderPatience } from './reader-patience.js';
-import { RunActivity } from './run-activity.js';
-import type { RunFiles } from './run-files.js';
-import { StepTimer } from './step-timer.js';
+import type { RunFiles } from './checkpoint/run-files.js';
+import { AnswerTurns } from './loop/answer-turns.js';
+import { ReadTurns } from './loop/read-turns.js';
+import type { ServerOptions } from './options/option-table.js';
+import { makeReaderPatience } from './reads/reader-patience.js';
+import { LifeLog } from './trainers/life-log.js';
+import { Openings } from './trainers/opening.js';
+import { RunActivity } from './trainers/run-activity.js';
+import { StepTimer } from './trainers/step-timer.js';
 import { Transport } from './transport/transport.js';
 
 /**

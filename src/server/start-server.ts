@@ -3,18 +3,18 @@ import { Server, ServerCredentials } from '@grpc/grpc-js';
 import { HealthImplementation } from 'grpc-health-check';
 import { createLogger, MESSAGE_BYTES_MAX } from '../common/index.js';
 import { SERVICE_NAME } from '../protocol/index.js';
-import { generationIssuer } from './issue-generation.js';
-import { memoryLimitBytes } from './memory-defaults.js';
-import type { ServerOptions } from './option-table.js';
-import { compileServerOptions, parseListen } from './options.js';
-import { addReflection } from './reflection.js';
+import { addReflection } from './calls/reflection.js';
+import { type LoadedRun, RunFiles } from './checkpoint/run-files.js';
+import { saveAtStop } from './checkpoint/save-at-stop.js';
+import { tuneGarbageCollector } from './loop/tune-gc.js';
+import { memoryLimitBytes } from './options/memory-defaults.js';
+import type { ServerOptions } from './options/option-table.js';
+import { compileServerOptions, parseListen } from './options/options.js';
 import { definition, handlers } from './rpc/index.js';
-import { type LoadedRun, RunFiles } from './run-files.js';
-import { saveAtStop } from './save-at-stop.js';
 import { Service } from './service.js';
+import { generationIssuer } from './trainers/issue-generation.js';
 import { Connections } from './transport/connections.js';
 import { MemoryWatchdog, processMemory } from './transport/memory-watchdog.js';
-import { tuneGarbageCollector } from './tune-gc.js';
 
 export interface RunningServer {
   readonly host: string;

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
-import { formatProgress } from '../../src/cli/progress.js';
-import { type Column, formatFields, formatTable } from '../../src/cli/table.js';
-import { wrapWords } from '../../src/cli/wrap-words.js';
+import { formatProgress } from '../../src/cli/text/progress.js';
+import { type Column, formatFields, formatTable } from '../../src/cli/text/table.js';
+import { wrapWords } from '../../src/cli/text/wrap-words.js';
 
 interface Row {
   name: string;

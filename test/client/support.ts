@@ -3,7 +3,7 @@ import { afterEach, expect } from 'vitest';
 import { type ClientError, connect, type ShadowkeepClient, type ShadowkeepError } from '../../src/client/index.js';
 import { shadowWeightsDefinition } from '../../src/protocol/index.js';
 import { type RunningServer, startServer } from '../../src/server/index.js';
-import type { ServerOptions } from '../../src/server/option-table.js';
+import type { ServerOptions } from '../../src/server/options/option-table.js';
 
 const closers: (() => Promise<void> | void)[] = [];
 

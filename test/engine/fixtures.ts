@@ -12,11 +12,11 @@ import {
   type Version,
   type WriterStream,
 } from '../../src/engine/index.js';
-import type { Layout } from '../../src/engine/layout.js';
-import { Ledger } from '../../src/engine/ledger.js';
-import type { ReadTensor } from '../../src/engine/read-tensors.js';
+import type { Layout } from '../../src/engine/layout/layout.js';
+import { planningWire, type WirePlan } from '../../src/engine/layout/wire-plan.js';
+import { Ledger } from '../../src/engine/memory/ledger.js';
+import type { ReadTensor } from '../../src/engine/read/read-tensors.js';
 import type { RunOptions, RunSpec } from '../../src/engine/run-spec.js';
-import { planningWire, type WirePlan } from '../../src/engine/wire-plan.js';
 import type { KernelMode } from '../../src/kernels/index.js';
 
 /** The leg of the test run: `npm test` runs the engine's suite once with each. */

@@ -11,7 +11,7 @@ import type { Run__Output } from '../../src/protocol/gen/shadowkeep/v1/Run.js';
 import type { ShadowWeightsClient } from '../../src/protocol/gen/shadowkeep/v1/ShadowWeights.js';
 import { packageDefinition } from '../../src/protocol/index.js';
 import { type RunningServer, startServer } from '../../src/server/index.js';
-import type { ServerOptions } from '../../src/server/option-table.js';
+import type { ServerOptions } from '../../src/server/options/option-table.js';
 
 /** The leg of the test run: `npm test` runs the suites once with each. */
 export const KERNELS = (process.env['SHADOWKEEP_KERNELS'] ?? 'simd') as KernelMode;

@@ -1,10 +1,10 @@
 import { Command } from 'commander';
-import { describeAverage } from '../describe-average.js';
-import { addCommonFlags, type CommonOptions } from '../flags.js';
-import { formatOptional } from '../format.js';
-import { print, printJson } from '../output.js';
-import { averagesFromText } from '../push-averages.js';
-import { averageJson } from '../run-json.js';
+import { addCommonFlags, type CommonOptions } from '../flags/flags.js';
+import { averagesFromText } from '../push/push-averages.js';
+import { describeAverage } from '../text/describe-average.js';
+import { formatOptional } from '../text/format.js';
+import { print, printJson } from '../text/output.js';
+import { averageJson } from '../text/run-json.js';
 import { withClient } from '../with-client.js';
 
 /** Changes the averages of a run that is under way. */

@@ -2,9 +2,9 @@ import { createInterface } from 'node:readline/promises';
 import { Command } from 'commander';
 import { escapeUnprintable } from '../../common/index.js';
 import { OperationError, UsageError } from '../exit.js';
-import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
-import { formatBytes } from '../format.js';
-import { print, printError, printJson } from '../output.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags/flags.js';
+import { formatBytes } from '../text/format.js';
+import { print, printError, printJson } from '../text/output.js';
 import { withClient } from '../with-client.js';
 
 interface DeleteOptions extends CommonOptions {

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import { runDemo, SEED_DEFAULT, SEED_MAX, STEPS_DEFAULT, STEPS_MAX, STEPS_MIN } from '../../demo/index.js';
 import { EXIT } from '../exit.js';
-import { flag } from '../flags.js';
+import { flag } from '../flags/flags.js';
+import { integer } from '../flags/values.js';
 import { interruptible } from '../interrupt.js';
-import { integer } from '../values.js';
 
 interface DemoFlags {
   steps: number;

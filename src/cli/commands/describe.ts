@@ -1,14 +1,14 @@
 import { Command } from 'commander';
 import type { AverageSpec, RunInfo, TensorSpec } from '../../client/index.js';
-import { describeAverage } from '../describe-average.js';
-import { retainedText, WRITER_COLUMNS } from '../describe-writers.js';
-import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
-import { formatBytes, formatCount, formatDuration, formatOptional, formatShare, formatWeight } from '../format.js';
-import { outputWidth, print, printJson } from '../output.js';
-import { runJson } from '../run-json.js';
-import { type Column, formatFields, formatTable } from '../table.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags/flags.js';
+import { describeAverage } from '../text/describe-average.js';
+import { retainedText, WRITER_COLUMNS } from '../text/describe-writers.js';
+import { formatBytes, formatCount, formatDuration, formatOptional, formatShare, formatWeight } from '../text/format.js';
+import { outputWidth, print, printJson } from '../text/output.js';
+import { runJson } from '../text/run-json.js';
+import { type Column, formatFields, formatTable } from '../text/table.js';
+import { wrapWords } from '../text/wrap-words.js';
 import { withClient } from '../with-client.js';
-import { wrapWords } from '../wrap-words.js';
 
 interface DescribeOptions extends CommonOptions {
   tensors?: true;

@@ -1,9 +1,9 @@
 import { Command } from 'commander';
 import { checkHealth, silenceTransportLog } from '../../client/index.js';
 import { OperationError } from '../exit.js';
-import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
-import { print, printJson } from '../output.js';
-import { duration } from '../values.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags/flags.js';
+import { duration } from '../flags/values.js';
+import { print, printJson } from '../text/output.js';
 
 interface HealthOptions extends CommonOptions {
   timeout: number;

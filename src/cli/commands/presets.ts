@@ -1,12 +1,12 @@
 import { Command } from 'commander';
 import { type AverageSpec, commonPresetOptions, listPresets, type PresetInfo } from '../../client/index.js';
-import { describeAverage } from '../describe-average.js';
-import { flag } from '../flags.js';
-import { outputWidth, print, printJson } from '../output.js';
-import { averagesFromText } from '../push-averages.js';
-import { averageJson } from '../run-json.js';
-import { type Column, formatFields, formatTable } from '../table.js';
-import { wrapWords } from '../wrap-words.js';
+import { flag } from '../flags/flags.js';
+import { averagesFromText } from '../push/push-averages.js';
+import { describeAverage } from '../text/describe-average.js';
+import { outputWidth, print, printJson } from '../text/output.js';
+import { averageJson } from '../text/run-json.js';
+import { type Column, formatFields, formatTable } from '../text/table.js';
+import { wrapWords } from '../text/wrap-words.js';
 
 const EXPLANATION = `
 A text is [NAME=]PRESET[:option=value,option=value...], as

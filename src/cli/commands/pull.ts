@@ -8,14 +8,14 @@ import {
   type ShadowFilesResult,
   StorageError,
 } from '../../storage/index.js';
-import { type BoxFlag, collectBoxes } from '../box-flag.js';
 import { UsageError } from '../exit.js';
-import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
-import { formatBytes, formatDuration, formatShare } from '../format.js';
+import { type BoxFlag, collectBoxes } from '../flags/box-flag.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags/flags.js';
+import { byteSize, duration, integer, list, number, oneOf } from '../flags/values.js';
 import { interruptible } from '../interrupt.js';
-import { print, printJson } from '../output.js';
-import { startProgress } from '../progress.js';
-import { byteSize, duration, integer, list, number, oneOf } from '../values.js';
+import { formatBytes, formatDuration, formatShare } from '../text/format.js';
+import { print, printJson } from '../text/output.js';
+import { startProgress } from '../text/progress.js';
 import { withClient } from '../with-client.js';
 
 interface PullOptions extends CommonOptions {

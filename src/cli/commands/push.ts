@@ -4,15 +4,15 @@ import type { Ack, AverageStart, RunHandle, TensorReader } from '../../client/in
 import { assert } from '../../common/index.js';
 import { readSafetensorsHeader, type SafetensorsFile, SafetensorsReader } from '../../storage/index.js';
 import { OperationError } from '../exit.js';
-import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
-import { formatBytes, formatDuration } from '../format.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags/flags.js';
+import { integer, list, oneOf } from '../flags/values.js';
 import { interruptible } from '../interrupt.js';
-import { print, printJson } from '../output.js';
-import { type Progress, startProgress } from '../progress.js';
-import { type AverageFlags, averagesOf, collectAverages, emaFlag } from '../push-averages.js';
-import { layoutFor } from '../push-layout.js';
-import { stepsOf } from '../push-steps.js';
-import { integer, list, oneOf } from '../values.js';
+import { type AverageFlags, averagesOf, collectAverages, emaFlag } from '../push/push-averages.js';
+import { layoutFor } from '../push/push-layout.js';
+import { stepsOf } from '../push/push-steps.js';
+import { formatBytes, formatDuration } from '../text/format.js';
+import { print, printJson } from '../text/output.js';
+import { type Progress, startProgress } from '../text/progress.js';
 import { withClient } from '../with-client.js';
 
 interface PushOptions extends CommonOptions, AverageFlags {

@@ -1,10 +1,10 @@
 import { Command } from 'commander';
 import type { RunInfo } from '../../client/index.js';
-import { addCommonFlags, type CommonOptions } from '../flags.js';
-import { formatBytes, formatCount, formatOptional } from '../format.js';
-import { outputWidth, print, printJson } from '../output.js';
-import { runJson } from '../run-json.js';
-import { type Column, formatTable } from '../table.js';
+import { addCommonFlags, type CommonOptions } from '../flags/flags.js';
+import { formatBytes, formatCount, formatOptional } from '../text/format.js';
+import { outputWidth, print, printJson } from '../text/output.js';
+import { runJson } from '../text/run-json.js';
+import { type Column, formatTable } from '../text/table.js';
 import { withClient } from '../with-client.js';
 
 const COLUMNS: readonly Column<RunInfo>[] = [

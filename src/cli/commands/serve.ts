@@ -2,10 +2,10 @@ import { Command, type Option } from 'commander';
 import { ShadowkeepError } from '../../common/index.js';
 import { OPTION_ROWS, type OptionRow, type RunningServer, startServer } from '../../server/index.js';
 import { EXIT, UsageError } from '../exit.js';
-import { flag } from '../flags.js';
-import { formatBytes } from '../format.js';
-import { print, printJson } from '../output.js';
-import { byteSize, duration, integer, oneOf } from '../values.js';
+import { flag } from '../flags/flags.js';
+import { byteSize, duration, integer, oneOf } from '../flags/values.js';
+import { formatBytes } from '../text/format.js';
+import { print, printJson } from '../text/output.js';
 
 /** By the names of the flags in camelCase: `stepTimeout`. */
 type ServeOptions = Readonly<Record<string, unknown>> & { readonly json?: boolean };

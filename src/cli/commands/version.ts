@@ -1,7 +1,7 @@
 import { readFileSync } from 'node:fs';
 import { Command } from 'commander';
-import { flag } from '../flags.js';
-import { print, printJson } from '../output.js';
+import { flag } from '../flags/flags.js';
+import { print, printJson } from '../text/output.js';
 
 /** `src` and `dist` lie beside package.json alike. */
 export function readVersion(): string {

@@ -1,11 +1,11 @@
 import { Command } from 'commander';
 import type { RunEvent } from '../../client/index.js';
 import { OperationError } from '../exit.js';
-import { addCommonFlags, type CommonOptions, flag } from '../flags.js';
-import { formatOptional, formatWeight } from '../format.js';
+import { addCommonFlags, type CommonOptions, flag } from '../flags/flags.js';
+import { integer } from '../flags/values.js';
 import { interruptible } from '../interrupt.js';
-import { print, printJson } from '../output.js';
-import { integer } from '../values.js';
+import { formatOptional, formatWeight } from '../text/format.js';
+import { print, printJson } from '../text/output.js';
 import { withClient } from '../with-client.js';
 
 interface WatchOptions extends CommonOptions {

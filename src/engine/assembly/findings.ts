@@ -1,6 +1,6 @@
-import { type DigestValue, EMPTY_DIGEST } from '../digest.js';
-import { type NonFinitePolicy, NonFiniteScan } from '../non-finite.js';
-import type { WirePlan } from '../wire-plan.js';
+import { type DigestValue, EMPTY_DIGEST } from '../fold/digest.js';
+import { type NonFinitePolicy, NonFiniteScan } from '../fold/non-finite.js';
+import type { WirePlan } from '../layout/wire-plan.js';
 
 /** What is kept of the bytes that a writer sends of a step: what is not finite, and their digest. */
 export class Findings {

@@ -1,11 +1,11 @@
 import { assert, type FloatDType, ShadowkeepError } from '../../common/index.js';
-import { SCRATCH_BYTES } from '../arena.js';
-import type { DigestValue } from '../digest.js';
-import type { FoldAhead } from '../fold-ahead.js';
-import type { Page, PagePool } from '../page-pool.js';
-import type { Plane } from '../plane.js';
+import type { DigestValue } from '../fold/digest.js';
+import type { FoldAhead } from '../fold/fold-ahead.js';
+import type { WirePlan } from '../layout/wire-plan.js';
+import { SCRATCH_BYTES } from '../memory/arena.js';
+import type { Page, PagePool } from '../memory/page-pool.js';
+import type { Plane } from '../memory/plane.js';
 import type { CommitOutcome } from '../run-spec.js';
-import type { WirePlan } from '../wire-plan.js';
 import { checkChunk, checkStep, checkWhole } from './chunk-checks.js';
 import { Drops } from './drops.js';
 

@@ -1,11 +1,11 @@
 import { alignedBytes, DTYPE_BYTES, ShadowkeepError } from '../../common/index.js';
-import { addRun, type DigestValue, EMPTY_DIGEST, mergeDigests, sumRun, unitBytesOf } from '../digest.js';
-import type { FoldAhead } from '../fold-ahead.js';
-import { lastFrom } from '../last-from.js';
-import type { PlacedTensor } from '../layout.js';
-import type { Piece } from '../non-finite.js';
-import type { Page } from '../page-pool.js';
-import type { Segment, WirePlan } from '../wire-plan.js';
+import { addRun, type DigestValue, EMPTY_DIGEST, mergeDigests, sumRun, unitBytesOf } from '../fold/digest.js';
+import type { FoldAhead } from '../fold/fold-ahead.js';
+import { lastFrom } from '../fold/last-from.js';
+import type { Piece } from '../fold/non-finite.js';
+import type { PlacedTensor } from '../layout/layout.js';
+import type { Segment, WirePlan } from '../layout/wire-plan.js';
+import type { Page } from '../memory/page-pool.js';
 import type { Part } from '../world/index.js';
 import type { Findings } from './findings.js';
 

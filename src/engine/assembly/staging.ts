@@ -1,8 +1,8 @@
 import { DTYPE_BYTES } from '../../common/index.js';
-import { SKEW } from '../arena.js';
-import type { Page, PagePool } from '../page-pool.js';
-import { homeOf, type Plane } from '../plane.js';
-import type { WirePlan } from '../wire-plan.js';
+import type { WirePlan } from '../layout/wire-plan.js';
+import { SKEW } from '../memory/arena.js';
+import type { Page, PagePool } from '../memory/page-pool.js';
+import { homeOf, type Plane } from '../memory/plane.js';
 
 /**
  * Pages for the byte space of a step, each in the arena where the first averaged element of its bytes lives in `plane`, one

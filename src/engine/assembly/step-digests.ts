@@ -1,5 +1,5 @@
 import type { FloatDType } from '../../common/index.js';
-import { type DigestValue, EMPTY_DIGEST, mergeDigests, type StepDigest, sameDigest } from '../digest.js';
+import { type DigestValue, EMPTY_DIGEST, mergeDigests, type StepDigest, sameDigest } from '../fold/digest.js';
 
 /** Steps of which the digest is kept: a trainer that goes back further than that has lost more than its place. */
 const DIGEST_COUNT_MAX = 1_024;

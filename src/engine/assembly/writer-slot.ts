@@ -1,7 +1,7 @@
 import { assert, createWaiter, type ShadowkeepError, type Waiter } from '../../common/index.js';
-import type { NonFinitePolicy } from '../non-finite.js';
+import type { NonFinitePolicy } from '../fold/non-finite.js';
+import type { WirePlan } from '../layout/wire-plan.js';
 import type { CommitOutcome } from '../run-spec.js';
-import type { WirePlan } from '../wire-plan.js';
 import { type Part, PartCursor } from '../world/index.js';
 import { Findings } from './findings.js';
 import type { StagedStep } from './staged-step.js';

@@ -1,6 +1,6 @@
 import { assert, createWaiter, ShadowkeepError, toEnd } from '../../common/index.js';
-import type { FoldAhead } from '../fold-ahead.js';
-import type { Page } from '../page-pool.js';
+import type { FoldAhead } from '../fold/fold-ahead.js';
+import type { Page } from '../memory/page-pool.js';
 import type { CommitOutcome } from '../run-spec.js';
 import type { Drive, PartCommit, Pipeline } from './pipeline.js';
 import type { WriterSlot } from './writer-slot.js';

@@ -1,9 +1,9 @@
 import { assert, type FloatDType, quote, ShadowkeepError } from '../../common/index.js';
-import type { Layout } from '../layout.js';
-import type { Ledger } from '../ledger.js';
-import type { PagePool } from '../page-pool.js';
+import type { Layout } from '../layout/layout.js';
+import type { WirePlan } from '../layout/wire-plan.js';
+import type { Ledger } from '../memory/ledger.js';
+import type { PagePool } from '../memory/page-pool.js';
 import type { RunSpec } from '../run-spec.js';
-import type { WirePlan } from '../wire-plan.js';
 import { type BoxList, World } from '../world/index.js';
 import { Pipeline, type PipelineRun } from './pipeline.js';
 import { Sessions } from './sessions.js';

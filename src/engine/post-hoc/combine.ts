@@ -1,11 +1,11 @@
 import { assert, DTYPE_BYTES, type FloatDType, quote, ShadowkeepError } from '../../common/index.js';
-import { SCRATCH_BYTES } from '../arena.js';
-import type { Layout } from '../layout.js';
-import type { PageTable, Plane } from '../plane.js';
-import { type ElementSource, planFrom, type ReadPlan, readElements } from '../read.js';
-import type { Selection } from '../read-tensors.js';
-import { pageAt } from '../tables.js';
-import type { Shadow, Version } from '../version.js';
+import type { Layout } from '../layout/layout.js';
+import { SCRATCH_BYTES } from '../memory/arena.js';
+import type { PageTable, Plane } from '../memory/plane.js';
+import { pageAt } from '../memory/tables.js';
+import { type ElementSource, planFrom, type ReadPlan, readElements } from '../read/read.js';
+import type { Selection } from '../read/read-tensors.js';
+import type { Shadow, Version } from '../versions/version.js';
 import { type Fit, fitProfiles } from './fit.js';
 import { powerAverage } from './snapshots.js';
 

@@ -1,10 +1,10 @@
 import { ShadowkeepError } from '../../common/index.js';
 import type { AverageSpec, Progress } from '../averages/index.js';
-import type { Layout } from '../layout.js';
-import type { PagePool } from '../page-pool.js';
-import type { PageTable, Plane, PlaneShape } from '../plane.js';
-import { copyElements } from '../read.js';
-import { tensorsOf } from '../tables.js';
+import type { Layout } from '../layout/layout.js';
+import type { PagePool } from '../memory/page-pool.js';
+import type { PageTable, Plane, PlaneShape } from '../memory/plane.js';
+import { tensorsOf } from '../memory/tables.js';
+import { copyElements } from '../read/read.js';
 import type { Snapshot } from './snapshot.js';
 import {
   allocateSnapshot,

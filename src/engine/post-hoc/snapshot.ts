@@ -1,5 +1,5 @@
-import type { PagePool } from '../page-pool.js';
-import type { PageTable, Plane } from '../plane.js';
+import type { PagePool } from '../memory/page-pool.js';
+import type { PageTable, Plane } from '../memory/plane.js';
 
 /** A kept state of one power-function average, in a dtype of its own. */
 export class Snapshot {

@@ -1,9 +1,9 @@
 import { DTYPE_BYTES, type FloatDType, ShadowkeepError } from '../../common/index.js';
 import type { AverageSpec, Progress } from '../averages/index.js';
-import type { Layout } from '../layout.js';
-import type { PagePool } from '../page-pool.js';
-import type { PlaneShape } from '../plane.js';
-import { allocateTable, pageCountOf, pagesOf, tensorsOf } from '../tables.js';
+import type { Layout } from '../layout/layout.js';
+import type { PagePool } from '../memory/page-pool.js';
+import type { PlaneShape } from '../memory/plane.js';
+import { allocateTable, pageCountOf, pagesOf, tensorsOf } from '../memory/tables.js';
 import { Snapshot } from './snapshot.js';
 
 /** How a run keeps snapshots of its power-function averages; the proto's Snapshots explains the fields. */

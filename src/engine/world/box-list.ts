@@ -1,5 +1,5 @@
 import { assert, crc32c } from '../../common/index.js';
-import type { TensorSpec } from '../tensor-spec.js';
+import type { TensorSpec } from '../layout/tensor-spec.js';
 
 /** Boxes that are looked at between two yields: under a millisecond. */
 const SLICE_BOXES = 1 << 15;

@@ -1,5 +1,5 @@
 import { BOX_CUT_COUNT_MAX } from '../../common/index.js';
-import type { PlacedTensor } from '../layout.js';
+import type { PlacedTensor } from '../layout/layout.js';
 import type { BoxList } from './box-list.js';
 import { CornerSums } from './corner-sums.js';
 

@@ -1,6 +1,6 @@
 import { alignedBytes, CHUNK_CUT_BYTES, DTYPE_BYTES } from '../../common/index.js';
-import { type PlacedTensor, wireDTypeOf } from '../layout.js';
-import type { WirePlan } from '../wire-plan.js';
+import { type PlacedTensor, wireDTypeOf } from '../layout/layout.js';
+import type { WirePlan } from '../layout/wire-plan.js';
 import type { BoxList } from './box-list.js';
 import { rowOffset, rowsOf, visitRows } from './rows.js';
 

@@ -1,4 +1,4 @@
-import type { PlacedTensor } from '../layout.js';
+import type { PlacedTensor } from '../layout/layout.js';
 import type { BoxList } from './box-list.js';
 import { mixed } from './mixed.js';
 import { sortedFalling } from './sorted-falling.js';

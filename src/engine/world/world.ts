@@ -1,7 +1,7 @@
 import { assert, type FloatDType, quote, ShadowkeepError } from '../../common/index.js';
-import type { Layout } from '../layout.js';
-import type { Ledger } from '../ledger.js';
-import { planningWire, type WirePlan } from '../wire-plan.js';
+import type { Layout } from '../layout/layout.js';
+import { planningWire, type WirePlan } from '../layout/wire-plan.js';
+import type { Ledger } from '../memory/ledger.js';
 import { BoxList } from './box-list.js';
 import { Coverage, type Fault } from './coverage.js';
 import { Part } from './part.js';

@@ -1,6 +1,6 @@
 import { chooseTensors } from '../../engine/index.js';
 import type { AddAverageRequest__Output, AddAverageResponse } from '../../protocol/index.js';
-import { inTurns } from '../in-slices.js';
+import { inTurns } from '../loop/in-slices.js';
 import { checkAddition, validateAddAverage } from '../messages/index.js';
 import type { Service } from '../service.js';
 

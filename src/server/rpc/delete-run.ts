@@ -1,5 +1,5 @@
 import type { DeleteRunRequest__Output, DeleteRunResponse } from '../../protocol/index.js';
-import { collectSoon } from '../collect-soon.js';
+import { collectSoon } from '../loop/collect-soon.js';
 import { validateRunName } from '../messages/index.js';
 import type { Service } from '../service.js';
 

@@ -2,9 +2,8 @@ import type { ServerWritableStream } from '@grpc/grpc-js';
 import { crc32c, quote, ShadowkeepError } from '../../common/index.js';
 import { type Reader, type ReadPlan, type Run, readBytes } from '../../engine/index.js';
 import { type EntryPart, type GetShadowResponse, shadowWeightsDefinition } from '../../protocol/index.js';
-import { callSignal } from '../call-signal.js';
-import { findRun, findVersion, Wait } from '../find-version.js';
-import { inTurns, nextTurn, soon } from '../in-slices.js';
+import { callSignal } from '../calls/call-signal.js';
+import { inTurns, nextTurn, soon } from '../loop/in-slices.js';
 import {
   type DecodedGetShadow,
   frameShadowChunk,
@@ -16,9 +15,10 @@ import {
   type VersionWish,
   validateGetShadow,
 } from '../messages/index.js';
-import { PacedWriter } from '../paced-writer.js';
-import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../planned-shadow.js';
-import { ReadLease } from '../read-lease.js';
+import { findRun, findVersion, Wait } from '../reads/find-version.js';
+import { PacedWriter } from '../reads/paced-writer.js';
+import { isReadable, type PlannedShadow, planShadow, selectShadow } from '../reads/planned-shadow.js';
+import { ReadLease } from '../reads/read-lease.js';
 import type { Service } from '../service.js';
 import type { Claim } from '../transport/room.js';
 import type { StreamMeter } from '../transport/stream-meter.js';

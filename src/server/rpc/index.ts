@@ -1,13 +1,13 @@
 import type { handleUnaryCall, ServerUnaryCall, sendUnaryData, UntypedServiceImplementation } from '@grpc/grpc-js';
 import { LAYOUT_PART_BYTES, ShadowkeepError } from '../../common/index.js';
 import { shadowWeightsDefinition } from '../../protocol/index.js';
-import { PeerGone } from '../call-signal.js';
-import { endCall } from '../end-call.js';
-import { toStatus } from '../error-status.js';
-import { nextTurn } from '../in-slices.js';
+import { PeerGone } from '../calls/call-signal.js';
+import { endCall } from '../calls/end-call.js';
+import { toStatus } from '../calls/error-status.js';
+import type { ResponseStream } from '../calls/write-message.js';
+import { nextTurn } from '../loop/in-slices.js';
 import { requestDecoder } from '../messages/index.js';
 import type { Service } from '../service.js';
-import type { ResponseStream } from '../write-message.js';
 import { addAverage } from './add-average.js';
 import { deleteRun } from './delete-run.js';
 import { getRun, isLargeRun } from './get-run.js';

@@ -1,12 +1,12 @@
 import type { ServerReadableStream } from '@grpc/grpc-js';
 import { CHUNK_BYTES, CHUNK_BYTES_MAX, MESSAGE_BYTES_MAX, ShadowkeepError } from '../../common/index.js';
 import type { OpenRunResponse } from '../../protocol/index.js';
-import { attachTrainer } from '../attach-trainer.js';
-import { PeerGone } from '../call-signal.js';
-import { inTurns } from '../in-slices.js';
+import { PeerGone } from '../calls/call-signal.js';
+import { StreamInput } from '../calls/stream-input.js';
+import { inTurns } from '../loop/in-slices.js';
 import { checkLayoutBytes, type OpenRun, stepFields } from '../messages/index.js';
 import type { Service } from '../service.js';
-import { StreamInput } from '../stream-input.js';
+import { attachTrainer } from '../trainers/attach-trainer.js';
 import { powerOfTwoWithin } from '../transport/power-of-two.js';
 import type { Transport } from '../transport/transport.js';
 

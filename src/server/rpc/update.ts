@@ -2,9 +2,11 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { ShadowkeepError } from '../../common/index.js';
 import type { CommitOutcome, Run, WriterStream } from '../../engine/index.js';
 import type { UpdateOpened, UpdateResponse } from '../../protocol/index.js';
-import { PeerGone } from '../call-signal.js';
-import { driveFold } from '../drive-fold.js';
-import { inTurns, soon } from '../in-slices.js';
+import { PeerGone } from '../calls/call-signal.js';
+import { StreamInput } from '../calls/stream-input.js';
+import { writeMessage } from '../calls/write-message.js';
+import { driveFold } from '../loop/drive-fold.js';
+import { inTurns, soon } from '../loop/in-slices.js';
 import {
   type DecodedUpdate,
   OpeningBytes,
@@ -14,11 +16,9 @@ import {
   validateUpdate,
   validateUpdateOpen,
 } from '../messages/index.js';
-import type { RunActivity } from '../run-activity.js';
 import type { Service } from '../service.js';
-import type { StepTimer } from '../step-timer.js';
-import { StreamInput } from '../stream-input.js';
-import { writeMessage } from '../write-message.js';
+import type { RunActivity } from '../trainers/run-activity.js';
+import type { StepTimer } from '../trainers/step-timer.js';
 
 /** A request that cannot be decoded comes as its error, an opening as its bytes: it is decoded in slices. */
 type UpdateInput = DecodedUpdate | OpeningBytes | ShadowkeepError;

@@ -1,10 +1,10 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import type { Run } from '../../engine/index.js';
 import type { RunEvent, WatchRunRequest__Output } from '../../protocol/index.js';
-import { callSignal } from '../call-signal.js';
+import { callSignal } from '../calls/call-signal.js';
+import { writeMessage } from '../calls/write-message.js';
 import { averageStateMessages, stepFields, validateWatchRun } from '../messages/index.js';
 import type { Service } from '../service.js';
-import { writeMessage } from '../write-message.js';
 
 export type WatchRunCall = ServerWritableStream<WatchRunRequest__Output, RunEvent>;
 

@@ -10,7 +10,7 @@ interface ServerInternals {
   _setupHandlers(http2Server: Http2Server, ...rest: unknown[]): void;
 }
 
-/** Where grpc-js keeps a call's HTTP/2 stream; test/server/end-call.test.ts fails when it moves. */
+/** Where grpc-js keeps a call's HTTP/2 stream; test/server/calls/end-call.test.ts fails when it moves. */
 interface CallInternals {
   call?: { stream?: ServerHttp2Stream };
 }

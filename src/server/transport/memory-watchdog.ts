@@ -1,6 +1,6 @@
 import { getHeapStatistics } from 'node:v8';
 import type { Logger } from '../../common/index.js';
-import { collectNow } from '../collect-soon.js';
+import { collectNow } from '../loop/collect-soon.js';
 import type { Transport } from './transport.js';
 
 /** How often the process is looked at: a 10 Gbit/s network brings 60 MB in that time. */

@@ -1,6 +1,6 @@
 import { constants, type ServerHttp2Stream } from 'node:http2';
 import type { ShadowkeepError } from '../../common/index.js';
-import { statusOf } from '../error-status.js';
+import { statusOf } from '../calls/error-status.js';
 
 /**
  * Ends a call below gRPC: before its message is whole gRPC has no handler to tell, and what the peer does not read would

@@ -3,7 +3,7 @@ import { toEnd } from '../../../src/common/index.js';
 import { StagedStep } from '../../../src/engine/assembly/staged-step.js';
 import { WriterSlot } from '../../../src/engine/assembly/writer-slot.js';
 import type { Run } from '../../../src/engine/index.js';
-import { Ledger } from '../../../src/engine/ledger.js';
+import { Ledger } from '../../../src/engine/memory/ledger.js';
 import { World } from '../../../src/engine/world/index.js';
 import { closeStream, ema, f32At, makeRun, mean, readAll, refusal, tensor } from '../fixtures.js';
 import { rowShards, Team } from './team.js';

@@ -1,6 +1,6 @@
 import { expect } from 'vitest';
 import { FLOAT_DTYPES, type FloatDType, type ShadowkeepError } from '../../../src/common/index.js';
-import type { Ledger } from '../../../src/engine/ledger.js';
+import type { Ledger } from '../../../src/engine/memory/ledger.js';
 import { closeStream } from '../fixtures.js';
 import type { Random } from './random.js';
 import { sampleStep } from './samples.js';

@@ -1,5 +1,5 @@
 import { expect } from 'vitest';
-import { Ledger } from '../../../src/engine/ledger.js';
+import { Ledger } from '../../../src/engine/memory/ledger.js';
 import type { RunOptions, RunSpec } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
 import { Commands } from './commands.js';

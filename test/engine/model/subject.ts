@@ -7,7 +7,7 @@ import {
   type WriterRequest,
   type WriterStream,
 } from '../../../src/engine/index.js';
-import type { Ledger } from '../../../src/engine/ledger.js';
+import type { Ledger } from '../../../src/engine/memory/ledger.js';
 import type { RunOptions, RunSpec } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
 import { checkVersion, same, sameAll } from './compare.js';

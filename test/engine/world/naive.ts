@@ -1,7 +1,7 @@
 import { DTYPE_BYTES } from '../../../src/common/index.js';
 import type { PlacedTensor } from '../../../src/engine/index.js';
-import { wireDTypeOf } from '../../../src/engine/layout.js';
-import type { WirePlan } from '../../../src/engine/wire-plan.js';
+import { wireDTypeOf } from '../../../src/engine/layout/layout.js';
+import type { WirePlan } from '../../../src/engine/layout/wire-plan.js';
 import type { Box } from '../../../src/engine/world/index.js';
 
 /** A source of uint32 values. */

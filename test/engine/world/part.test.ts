@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { FLOAT_DTYPES, toEnd } from '../../../src/common/index.js';
 import { BoxList, type TensorSpec } from '../../../src/engine/index.js';
-import { placeTensors } from '../../../src/engine/layout.js';
-import type { WirePlan } from '../../../src/engine/wire-plan.js';
+import { placeTensors } from '../../../src/engine/layout/layout.js';
+import type { WirePlan } from '../../../src/engine/layout/wire-plan.js';
 import { type Box, PartCursor, type Part as PartType } from '../../../src/engine/world/index.js';
 import { Part } from '../../../src/engine/world/part.js';
 import { randomBits } from '../../kernels/elements.js';

@@ -1,8 +1,8 @@
 import { describe, expect, test } from 'vitest';
 import { type ShadowkeepError, toEnd } from '../../../src/common/index.js';
 import { BoxList, type TensorSpec } from '../../../src/engine/index.js';
-import { placeTensors } from '../../../src/engine/layout.js';
-import { Ledger } from '../../../src/engine/ledger.js';
+import { placeTensors } from '../../../src/engine/layout/layout.js';
+import { Ledger } from '../../../src/engine/memory/ledger.js';
 import { type Box, World } from '../../../src/engine/world/index.js';
 import { MIB, refusal, tensor } from '../fixtures.js';
 import { box, targetsOf } from './naive.js';

@@ -1,5 +1,5 @@
 import type { Run, Version } from '../../../src/engine/index.js';
-import type { Ledger } from '../../../src/engine/ledger.js';
+import type { Ledger } from '../../../src/engine/memory/ledger.js';
 import { same, sameAll } from '../model/compare.js';
 import { SLOT_EXTRA_BYTES, type Trainer } from './trainer.js';
 import type { Versions } from './versions.js';

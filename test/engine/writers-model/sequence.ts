@@ -1,5 +1,5 @@
 import { type Reader, Run } from '../../../src/engine/index.js';
-import { Ledger } from '../../../src/engine/ledger.js';
+import { Ledger } from '../../../src/engine/memory/ledger.js';
 import type { RunSpec } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
 import { same } from '../model/compare.js';

@@ -1,7 +1,7 @@
 import { expect } from 'vitest';
 import type { FloatDType } from '../../../src/common/index.js';
 import { BoxList, type Run } from '../../../src/engine/index.js';
-import type { Ledger } from '../../../src/engine/ledger.js';
+import type { Ledger } from '../../../src/engine/memory/ledger.js';
 import type { NaiveRun } from '../model/naive-run.js';
 import type { Random } from '../model/random.js';
 import { refusalOf } from '../model/subject.js';

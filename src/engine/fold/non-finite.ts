@@ -1,0 +1,95 @@
+import { DTYPE_BYTES, type FloatDType, isFloatDType, quote } from '../../common/index.js';
+import { type PlacedTensor, wireDTypeOf } from '../layout/layout.js';
+import type { WireBox, WirePlan } from '../layout/wire-plan.js';
+import type { Page } from '../memory/page-pool.js';
+import { lastFrom } from './last-from.js';
+
+/** What is done with a step that has infinities or NaN in averaged tensors. */
+export type NonFinitePolicy = 'ACCEPT' | 'REJECT_STEP' | 'SKIP_TENSOR';
+
+/** A piece of the byte space from `offset`, that lies on `page` at `address`. No element is cut. */
+export interface Piece {
+  readonly page: Page;
+  readonly address: number;
+  readonly offset: number;
+  readonly length: number;
+}
+
+/** Looks for infinities and NaN in what has just been staged, while it is in the cache. */
+export class NonFiniteScan {
+  readonly #plan: WirePlan;
+  /** Whether one tensor is enough to know. */
+  readonly #firstOnly: boolean;
+  readonly #found = new Set<PlacedTensor>();
+  #detail = '';
+
+  constructor(plan: WirePlan, policy: NonFinitePolicy) {
+    this.#plan = plan;
+    this.#firstOnly = policy !== 'SKIP_TENSOR';
+  }
+
+  /** The tensors that have some, so far. */
+  get found(): ReadonlySet<PlacedTensor> {
+    return this.#found;
+  }
+
+  /** The first element that was found, in words. */
+  get detail(): string {
+    return this.#detail;
+  }
+
+  reset(): void {
+    this.#found.clear();
+    this.#detail = '';
+  }
+
+  /** Scans a piece of a segment of this dtype: tensors that lie close together at once, one by one only where it hits. */
+  scan(piece: Piece, dtype: FloatDType): void {
+    if (this.#firstOnly && this.#found.size > 0) return;
+    if (!isFinitePart(piece, piece.offset, piece.offset + piece.length, dtype)) this.#findTensors(piece);
+  }
+
+  #findTensors(piece: Piece): void {
+    const { boxes, wireDType } = this.#plan;
+    for (
+      let index = lastFrom(boxes.length, (at) => boxes[at]!.wireOffset, piece.offset);
+      index < boxes.length;
+      index++
+    ) {
+      const box = boxes[index];
+      if (box === undefined || box.wireOffset >= piece.offset + piece.length) return;
+      const dtype = wireDTypeOf(box.tensor, wireDType);
+      if (box.tensor.policy !== 'AVERAGE' || !isFloatDType(dtype)) continue;
+      const boxEnd = box.wireOffset + box.bytes;
+      if (isFinitePart(piece, box.wireOffset, boxEnd, dtype)) continue;
+      this.#found.add(box.tensor);
+      if (this.#detail === '') this.#detail = describe(piece, box, boxEnd, dtype);
+    }
+  }
+}
+
+/** Whether the part of `piece` from `begin` to `end` has no infinity and no NaN. */
+function isFinitePart(piece: Piece, begin: number, end: number, dtype: FloatDType): boolean {
+  const from = Math.max(begin, piece.offset);
+  const to = Math.min(end, piece.offset + piece.length);
+  if (to <= from) return true;
+  const address = piece.address + from - piece.offset;
+  return piece.page.arena.kernels.finite[dtype](address, (to - from) / DTYPE_BYTES[dtype]) !== 0;
+}
+
+/** The first element of a box in `piece` that is not finite: its half has one, or the other half. */
+function describe(piece: Piece, box: WireBox, boxEnd: number, dtype: FloatDType): string {
+  const size = DTYPE_BYTES[dtype];
+  let from = Math.max(box.wireOffset, piece.offset);
+  let count = (Math.min(boxEnd, piece.offset + piece.length) - from) / size;
+  while (count > 1) {
+    const half = count >>> 1;
+    if (isFinitePart(piece, from, from + half * size, dtype)) {
+      from += half * size;
+      count -= half;
+    } else {
+      count = half;
+    }
+  }
+  return `tensor ${quote(box.tensor.name)} is not finite at element ${(from - box.wireOffset) / size}`;
+}

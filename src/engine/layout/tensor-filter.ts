@@ -1,0 +1,106 @@
+import { matchAll, toEnd } from '../../common/index.js';
+import type { TensorSpec } from './tensor-spec.js';
+
+/** Name patterns that say which tensors an average takes: those that `include` matches, or all, but none of `exclude`. */
+export interface TensorFilter {
+  readonly include: readonly string[];
+  readonly exclude: readonly string[];
+}
+
+/** A pattern that no averaged tensor has a name for. */
+export interface IdlePattern {
+  readonly side: 'include' | 'exclude';
+  readonly index: number;
+}
+
+/** Which tensors of a layout a filter takes: 1 for each, by index. */
+interface Choice {
+  readonly taken: Uint8Array;
+  readonly idle: IdlePattern | undefined;
+}
+
+/** By the list of tensors, which is that of one layout, then by filter: an average is asked for its tensors at each turn. */
+const choices = new WeakMap<readonly TensorSpec[], WeakMap<TensorFilter, Choice>>();
+
+const INCLUDED = 1;
+const EXCLUDED = 2;
+
+/** Finds out which averaged tensors each filter takes, in one walk over their names. Yields between slices. Throws INVALID_FIELD. */
+export function* chooseTensors(tensors: readonly TensorSpec[], filters: readonly TensorFilter[]): Generator<void> {
+  const known = choicesOf(tensors);
+  const missing = filters.filter((filter) => !known.has(filter) && isFiltered(filter));
+  const marks = missing.map(() => new Uint8Array(tensors.length));
+  const patterns: string[] = [];
+  const owners: { mark: Uint8Array; bit: number }[] = [];
+  const hasMatched: boolean[] = [];
+  for (const [index, { include, exclude }] of missing.entries()) {
+    for (const pattern of include) owners[patterns.push(pattern) - 1] = { mark: marks[index]!, bit: INCLUDED };
+    for (const pattern of exclude) owners[patterns.push(pattern) - 1] = { mark: marks[index]!, bit: EXCLUDED };
+  }
+  yield* matchAll(patterns, tensors, "the averages' patterns", (tensor, pattern) => {
+    if (tensors[tensor]!.policy !== 'AVERAGE') return;
+    hasMatched[pattern] = true;
+    const { mark, bit } = owners[pattern]!;
+    mark[tensor]! |= bit;
+  });
+  let first = 0;
+  for (const [index, filter] of missing.entries()) {
+    const { include, exclude } = filter;
+    const wanted = include.length === 0 ? 0 : INCLUDED;
+    const taken = marks[index]!.map((mark, at) => Number(tensors[at]!.policy === 'AVERAGE' && mark === wanted));
+    const idle = idlePattern(include.length, exclude.length, (pattern) => hasMatched[first + pattern] === true);
+    known.set(filter, { taken, idle });
+    first += include.length + exclude.length;
+    yield;
+  }
+}
+
+/** Whether a filter takes a tensor of a layout, by its index. */
+export function choiceOf(tensors: readonly TensorSpec[], filter: TensorFilter): (index: number) => boolean {
+  if (!isFiltered(filter)) return (index) => tensors[index]?.policy === 'AVERAGE';
+  const { taken } = choose(tensors, filter);
+  return (index) => taken[index] === 1;
+}
+
+/** The first pattern of a filter that matches no averaged tensor. */
+export function idlePatternOf(tensors: readonly TensorSpec[], filter: TensorFilter): IdlePattern | undefined {
+  return isFiltered(filter) ? choose(tensors, filter).idle : undefined;
+}
+
+/** `copy` has the same tensors as `tensors`, in the same order. */
+export function shareChoices(tensors: readonly TensorSpec[], copy: readonly TensorSpec[]): void {
+  choices.set(copy, choicesOf(tensors));
+}
+
+export function isFiltered({ include, exclude }: TensorFilter): boolean {
+  return include.length > 0 || exclude.length > 0;
+}
+
+function choose(tensors: readonly TensorSpec[], filter: TensorFilter): Choice {
+  const known = choicesOf(tensors);
+  if (!known.has(filter)) toEnd(chooseTensors(tensors, [filter]));
+  return known.get(filter)!;
+}
+
+function choicesOf(tensors: readonly TensorSpec[]): WeakMap<TensorFilter, Choice> {
+  let known = choices.get(tensors);
+  if (known === undefined) {
+    known = new WeakMap();
+    choices.set(tensors, known);
+  }
+  return known;
+}
+
+function idlePattern(
+  includeCount: number,
+  excludeCount: number,
+  hasMatched: (pattern: number) => boolean,
+): IdlePattern | undefined {
+  for (let pattern = 0; pattern < includeCount + excludeCount; pattern++) {
+    if (hasMatched(pattern)) continue;
+    return pattern < includeCount
+      ? { side: 'include', index: pattern }
+      : { side: 'exclude', index: pattern - includeCount };
+  }
+  return undefined;
+}

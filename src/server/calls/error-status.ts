@@ -1,0 +1,21 @@
+import { Metadata, type StatusObject, status } from '@grpc/grpc-js';
+import { type Logger, ShadowkeepError } from '../../common/index.js';
+import { encodeErrorDetails } from '../../protocol/index.js';
+
+/**
+ * The only place where an exception becomes a status. What is not ours is a bug: the peer is told INTERNAL and nothing
+ * else, the log gets it all.
+ */
+export function toStatus(error: unknown, log: Logger): StatusObject {
+  if (!(error instanceof ShadowkeepError)) log.error({ err: error }, 'a handler failed');
+  else if (error.cause !== undefined) log.error({ err: error.cause, reason: error.reason }, error.message);
+  return statusOf(error instanceof ShadowkeepError ? error : new ShadowkeepError('INTERNAL', 'internal error'));
+}
+
+/** What the peer is told of an error of ours. */
+export function statusOf(error: ShadowkeepError): StatusObject {
+  const code = status[error.code];
+  const metadata = new Metadata();
+  metadata.set('grpc-status-details-bin', encodeErrorDetails(error, code));
+  return { code, details: error.message, metadata };
+}

@@ -1,0 +1,150 @@
+import { assert, DTYPE_BYTES, quote } from '../../common/index.js';
+import {
+  copiedTensorsOf,
+  type PlacedTensor,
+  type Plane,
+  type Run,
+  type RunTable,
+  readElements,
+  tensorsOf,
+  type Version,
+  writeElements,
+} from '../../engine/index.js';
+import {
+  type CheckpointContent,
+  type CheckpointPart,
+  type CheckpointPartReader,
+  damagedFile,
+  type OpenedCheckpoint,
+} from '../../storage/index.js';
+import { averageMessage, retentionMessage, snapshotsMessage, tensorMessage } from '../messages/index.js';
+import { readSavedOpenRun } from './saved-open-run.js';
+import { readSavedRun, type SavedRun } from './saved-run.js';
+
+/*
+ * A run on disk: one part per table, in the table's own dtype (`average-0`, `average-1` …, `copied`, `snapshot-0` …), and
+ * in the manifest's state the request that opened the run, the averages that it has now, and what they have been through.
+ */
+
+/** Bytes moved between the arenas and a file at a time. */
+const PIECE_BYTES = 1 << 20;
+
+/** A table of a version: what one part holds. */
+interface Part {
+  readonly name: string;
+  readonly plane: Plane;
+  readonly table: Version['copied']['table'];
+  /** In the order of the layout. */
+  readonly tensors: readonly PlacedTensor[];
+}
+
+/** The head of a run, as storage writes it. No commit may run until it is written. */
+export function checkpointContent(run: Run): CheckpointContent {
+  const { name, tensors, averages, nonFinite, snapshots } = run.spec;
+  const { retain } = run;
+  const open = {
+    run: name,
+    tensors: tensors.map(tensorMessage),
+    averages: averages.map(averageMessage),
+    non_finite: nonFinite,
+    ...(snapshots === undefined ? {} : { snapshots: snapshotsMessage(snapshots) }),
+    ...(retain === undefined ? {} : { retain: retentionMessage(retain) }),
+  };
+  const saved: SavedRun = { open, averages: run.averages.map(averageMessage), state: run.state };
+  return { step: run.committedStep, state: saved, parts: partsOf(run).map(toFile) };
+}
+
+/**
+ * The run that a checkpoint holds, restored into the table. Throws StorageError DAMAGED or TOO_NEW when the checkpoint does
+ * not fit its own state, MEMORY_EXHAUSTED.
+ */
+export async function restoreRun(table: RunTable, name: string, checkpoint: OpenedCheckpoint): Promise<Run> {
+  const { path } = checkpoint;
+  const saved = readSavedRun(checkpoint.state, checkpoint.step, path);
+  const { spec, averages } = readSavedOpenRun(saved, name, path);
+  const { run } = table.open(spec, averages);
+  run.restore(saved.state);
+  const parts = partsOf(run);
+  checkParts(parts, checkpoint);
+  for (const [index, part] of checkpoint.parts.entries()) await restorePart(parts[index], part);
+  return run;
+}
+
+/** The files hold the tensors that the state declares, in its order. */
+function checkParts(parts: readonly Part[], { parts: files, path }: OpenedCheckpoint): void {
+  const expected = parts.map(toFile).flatMap(linesOf);
+  const found = files.flatMap(linesOf);
+  const index = expected.findIndex((line, at) => line !== found[at]);
+  if (index < 0 && expected.length === found.length) return;
+  const at = index < 0 ? expected.length : index;
+  const problem = `it has ${found[at] ?? 'nothing more'} where its state has ${expected[at] ?? 'nothing more'}`;
+  throw damagedFile(path, problem);
+}
+
+function linesOf({ name, tensors }: Pick<CheckpointPart, 'name' | 'tensors'>): string[] {
+  return [`the part ${name}`, ...tensors.map((tensor) => `${quote(tensor.name)} ${tensor.dtype} [${tensor.shape}]`)];
+}
+
+function partsOf({ head, layout }: Run): Part[] {
+  const { shadows, copied, snapshots } = head;
+  const averages = shadows.map(({ spec, plane, table }, index) => {
+    return { name: `average-${index}`, plane, table, tensors: tensorsOf(layout, spec) };
+  });
+  const kept = snapshots.map(({ average, plane, table }, index) => {
+    const spec = shadows.find((shadow) => shadow.spec.name === average)?.spec;
+    assert(spec !== undefined, 'a snapshot is of an average of the run');
+    return { name: `snapshot-${index}`, plane, table, tensors: tensorsOf(layout, spec) };
+  });
+  return [...averages, { name: 'copied', ...copied, tensors: copiedTensorsOf(layout) }, ...kept];
+}
+
+function toFile(part: Part): CheckpointPart {
+  const { name, plane, tensors } = part;
+  return {
+    name,
+    tensors: tensors.map((tensor) => ({ name: tensor.name, dtype: plane.dtype ?? tensor.dtype, shape: tensor.shape })),
+    bytes: bytesOf(part),
+  };
+}
+
+/** Length of a tensor in a part, packed. */
+function lengthIn({ plane }: Part, { count, dtype }: PlacedTensor): number {
+  return count * DTYPE_BYTES[plane.dtype ?? dtype];
+}
+
+function* bytesOf(part: Part): Generator<Uint8Array> {
+  const { plane, table, tensors } = part;
+  const piece = new Uint8Array(PIECE_BYTES);
+  for (const tensor of tensors) {
+    const bytes = lengthIn(part, tensor);
+    for (let offset = 0; offset < bytes; offset += PIECE_BYTES) {
+      const target = piece.subarray(0, Math.min(PIECE_BYTES, bytes - offset));
+      readElements(table, plane, tensor.flat + offset / plane.elementBytes, plane.dtype, target);
+      yield target;
+    }
+  }
+}
+
+/** Puts the packed bytes of a part back; the checkpoint's tensors were declared by the same state. */
+async function restorePart(part: Part | undefined, file: CheckpointPartReader): Promise<void> {
+  assert(part !== undefined && file.name === part.name, `part ${file.name} is that of its table`);
+  const { plane, table, tensors } = part;
+  let index = 0;
+  let offset = 0;
+  for await (const piece of file.read()) {
+    for (let done = 0; done < piece.length; ) {
+      const tensor = tensors[index];
+      assert(tensor !== undefined, `part ${file.name} holds no more than its tensors`);
+      const bytes = lengthIn(part, tensor);
+      const count = Math.min(piece.length - done, bytes - offset);
+      const flat = tensor.flat + offset / plane.elementBytes;
+      if (count > 0) writeElements(table, plane, flat, piece.subarray(done, done + count));
+      done += count;
+      offset += count;
+      if (offset === bytes) {
+        index += 1;
+        offset = 0;
+      }
+    }
+  }
+}

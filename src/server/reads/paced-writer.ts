@@ -1,0 +1,50 @@
+import type { ResponseStream } from '../calls/write-message.js';
+
+/**
+ * Messages that a reader's stream holds at a time. Node's own mark is 16 and its 'drain' comes when all of them are gone,
+ * so a writer that waits for it leaves the connection idle each time; with fewer in flight and one more for each that is
+ * gone, it never is.
+ */
+export const IN_FLIGHT_MAX = 8;
+
+/** Writes a long answer no faster than the peer takes it. */
+export class PacedWriter<Message> {
+  readonly #call: ResponseStream<Message>;
+  readonly #timeoutMs: number;
+  readonly #inFlightMax: () => number;
+  #inFlight = 0;
+  #wake: (() => void) | undefined;
+
+  /** `inFlightMax`: how many messages the stream may hold now. */
+  constructor(call: ResponseStream<Message>, timeoutMs: number, inFlightMax = () => IN_FLIGHT_MAX) {
+    this.#inFlightMax = inFlightMax;
+    this.#call = call;
+    this.#timeoutMs = timeoutMs;
+    call.on('close', () => this.#wake?.());
+  }
+
+  /**
+   * Resolves when there is room for another message or the peer is gone; false when none has gone in `timeoutMs`.
+   * `written` is called when this one is gone.
+   */
+  async write(message: Message, written?: () => void): Promise<boolean> {
+    if (this.#call.destroyed || this.#call.writableEnded) return true;
+    this.#inFlight += 1;
+    this.#call.write(message, () => {
+      this.#inFlight -= 1;
+      written?.();
+      this.#wake?.();
+    });
+    if (this.#inFlight < this.#inFlightMax()) return true;
+    return await new Promise((resolve) => {
+      const timer = setTimeout(() => this.#settle(resolve, false, timer), this.#timeoutMs);
+      this.#wake = () => this.#settle(resolve, true, timer);
+    });
+  }
+
+  #settle(resolve: (inTime: boolean) => void, inTime: boolean, timer: NodeJS.Timeout): void {
+    clearTimeout(timer);
+    this.#wake = undefined;
+    resolve(inTime);
+  }
+}

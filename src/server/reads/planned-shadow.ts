@@ -1,0 +1,116 @@
+import { quote, ShadowkeepError } from '../../common/index.js';
+import {
+  planCombination,
+  planRead,
+  type ReadPlan,
+  type Run,
+  type Selection,
+  type Shadow,
+  servedBoxes,
+  servedBy,
+  type Version,
+} from '../../engine/index.js';
+import type { GetShadowResponse } from '../../protocol/index.js';
+import { type GetShadow, movementMessage, selectNames, validateReadBoxes } from '../messages/index.js';
+
+type Header = NonNullable<GetShadowResponse['header']>;
+
+/** What a read of one version sends. */
+export interface PlannedShadow {
+  readonly plan: ReadPlan;
+  /** What the header says of the average, beside what it says of the version. */
+  readonly header: Pick<
+    Header,
+    'average' | 'step' | 'num_updates' | 'weight' | 'movement' | 'contributions' | 'fit_error'
+  >;
+}
+
+/**
+ * What a read wants of a run, which no commit changes. Yields between slices. Throws AVERAGE_NOT_FOUND, INVALID_FIELD: a
+ * pattern that matches nothing, a box that is none.
+ */
+export function* selectShadow(run: Run, request: GetShadow): Generator<void, Selection> {
+  const { layout } = run;
+  const shadow = request.gamma === undefined ? findAverage(run, run.head, request.average) : undefined;
+  const { boxes } = request;
+  if (boxes !== undefined) {
+    yield* validateReadBoxes(boxes, layout.tensors);
+    // What a combination serves depends on the version.
+    if (shadow !== undefined) yield* servedBoxes(layout, shadow.spec, boxes);
+    return boxes;
+  }
+  const isServed =
+    shadow === undefined
+      ? (index: number) => layout.tensors[index]!.policy !== 'IGNORE'
+      : servedBy(layout, shadow.spec);
+  return yield* selectNames(request.names, layout.tensors, isServed);
+}
+
+/** Plans a read. Yields between slices. Throws AVERAGE_NOT_FOUND, INVALID_FIELD (a box), NOTHING_TO_COMBINE, VERSION_NOT_FOUND. */
+export function* planShadow(
+  run: Run,
+  version: Version,
+  request: GetShadow,
+  selection: Selection,
+): Generator<void, PlannedShadow> {
+  return request.gamma === undefined
+    ? yield* planAverage(run, version, request, selection)
+    : yield* planCombined(run, version, request, selection, request.gamma);
+}
+
+/**
+ * Whether the average that is asked for has begun in a version: one that was just added is still empty, or not there.
+ * Throws AVERAGE_NOT_FOUND when the run has none of that name now.
+ */
+export function isReadable(run: Run, version: Version, request: GetShadow): boolean {
+  if (request.gamma !== undefined) return true;
+  const { spec } = findAverage(run, run.head, request.average);
+  // An average of this name that was removed since is another rule.
+  const held = version.shadows.find((shadow) => shadow.spec === spec);
+  return held !== undefined && held.state.weight !== undefined;
+}
+
+function* planAverage(
+  run: Run,
+  version: Version,
+  request: GetShadow,
+  selection: Selection,
+): Generator<void, PlannedShadow> {
+  const shadow = findAverage(run, version, request.average);
+  const plan = yield* planRead(run.layout, version, shadow, selection, request.dtype);
+  const { numUpdates, weight = 0, movement } = shadow.state;
+  const header = { average: shadow.spec.name, step: version.step ?? 0, num_updates: numUpdates, weight };
+  return { plan, header: movement === undefined ? header : { ...header, movement: movementMessage(movement) } };
+}
+
+function* planCombined(
+  run: Run,
+  version: Version,
+  request: GetShadow,
+  selection: Selection,
+  gamma: number,
+): Generator<void, PlannedShadow> {
+  const step = request.wish.kind === 'step' ? request.wish.step : undefined;
+  const combination = yield* planCombination(run.spec.name, run.layout, version, gamma, step, selection, request.dtype);
+  const { plan, contributions, fitError } = combination;
+  return {
+    plan,
+    header: {
+      average: '',
+      step: combination.step,
+      num_updates: 0,
+      weight: 0,
+      contributions: [...contributions],
+      fit_error: fitError,
+    },
+  };
+}
+
+function findAverage(run: Run, version: Version, name: string): Shadow {
+  const { shadows } = version;
+  const found = name === '' && shadows.length === 1 ? shadows[0] : shadows.find(({ spec }) => spec.name === name);
+  if (found !== undefined) return found;
+  const names = shadows.map(({ spec }) => quote(spec.name)).join(', ');
+  const problem = name === '' ? 'several averages, name one of' : `no average ${quote(name)}, it has`;
+  throw new ShadowkeepError('AVERAGE_NOT_FOUND', `run ${quote(run.spec.name)} has ${problem} ${names}`);
+}
