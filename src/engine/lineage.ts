@@ -86,7 +86,7 @@ export class Lineage {
     const run = quote(this.#run);
     const metadata = { generation, currentGeneration: this.#generation };
     if (generation < this.#generation) {
-      const problem = `generation ${generation} of run ${run} was fenced, ${this.#generation} is open: ${TAKEN_OVER}`;
+      const problem = `generation ${generation} of run ${run} was fenced, ${this.#generation} is open: ${takenOver()}`;
       throw new ShadowkeepError('GENERATION_FENCED', problem, { metadata });
     }
     const open = this.#generation === 0 ? 'none is open' : `${this.#generation} is open`;
@@ -112,11 +112,12 @@ export class Lineage {
     );
   }
 
-  /** What the stream of an older generation is told. */
-  fencedError(): ShadowkeepError {
+  /** What the stream of an older generation is told, whose newest committed step was `last`. */
+  fencedError(last: number | undefined): ShadowkeepError {
+    const when = last === undefined ? "before the run's first commit" : `after step ${last}`;
     return new ShadowkeepError(
       'GENERATION_FENCED',
-      `generation ${this.#generation} of run ${quote(this.#run)} has begun: ${TAKEN_OVER}`,
+      `generation ${this.#generation} of run ${quote(this.#run)} has begun: ${takenOver(` ${when}`)}`,
       {
         metadata: { generation: this.#generation },
       },
@@ -124,5 +125,6 @@ export class Lineage {
   }
 }
 
-const TAKEN_OVER =
-  'another trainer has taken over, and what this one pushes is not averaged: end it, or give it a run of its own';
+function takenOver(when = ''): string {
+  return `another trainer has taken over${when}, and what this one pushes is not averaged: end it, or give it a run of its own`;
+}

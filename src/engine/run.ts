@@ -190,7 +190,7 @@ export class Run {
     if (next !== undefined) this.#lineage.restore(next);
     const { generation } = this;
     if (this.#writers === undefined || this.#writers.generation < generation) {
-      this.#writers?.end(this.#lineage.fencedError());
+      this.#writers?.end(this.#lineage.fencedError(this.committedStep));
       this.#writers = this.#newWriters();
     }
     if (version !== undefined && version !== this.head) this.#rewind(version, generation);

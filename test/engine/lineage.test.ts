@@ -38,7 +38,12 @@ describe('a lineage', () => {
     expect(() => lineage.check(3)).toThrow(
       expect.toSatisfy(refusal('GENERATION_UNKNOWN', /^run "r" has no generation 3, 2 is open: it is of another run/)),
     );
-    expect(lineage.fencedError()).toMatchObject({ reason: 'GENERATION_FENCED', metadata: { generation: '2' } });
+    expect(lineage.fencedError(41)).toMatchObject({
+      reason: 'GENERATION_FENCED',
+      message: expect.stringMatching(/taken over after step 41, .*: end it, or give it a run of its own$/),
+      metadata: { generation: '2' },
+    });
+    expect(lineage.fencedError(undefined).message).toMatch(/taken over before the run's first commit, /);
   });
 
   test('is restored with all it knew', () => {

@@ -112,7 +112,12 @@ describe('a trainer that restarts from an older checkpoint', () => {
     const zombie = new Upload(client).open(generation).chunk(6, 0, Buffer.alloc(64, 0xff));
     await eventually(async () => ((await ask(client, 'GetRun')).staging_bytes === 64 ? true : undefined));
     expect(await openLife(client, 'b', { resume_step: 4 })).toMatchObject({ generation: 2, committed_step: 4 });
-    await expectError(zombie.failure(), 'ABORTED', 'GENERATION_FENCED', /^generation 2 of run "r" has begun: /);
+    await expectError(
+      zombie.failure(),
+      'ABORTED',
+      'GENERATION_FENCED',
+      /^generation 2 of run "r" has begun: another trainer has taken over after step 5, /,
+    );
     expect(await ask(client, 'GetRun')).toMatchObject({ staging_bytes: 0, committed_step: 4 });
   });
 

@@ -52,7 +52,7 @@ describe('OpenRun', () => {
       upload.failure(),
       'ABORTED',
       'GENERATION_FENCED',
-      /^generation 2 of run "r" has begun: another trainer has taken over, and .*: end it, or give it a run of its own$/,
+      /^generation 2 of run "r" has begun: another trainer has taken over after step 1, and .*: end it, or give it a run of its own$/,
     );
     await expectError(
       openRun(client, { ...SMALL, incarnation: 'old' }),
