@@ -122,12 +122,16 @@ function presetTable({ listPresets }, all) {
 }
 
 /** What texts of presets expand to, in the proto's fields. */
+/** The proto's name of a field. */
+const snake = (name) => name.replaceAll(/[A-Z]/g, (letter) => `_${letter.toLowerCase()}`);
+
 function expansionTable({ parseAverage }, texts) {
   const shown = (value) => (typeof value === 'number' ? digits(value) : String(value));
   const field = ([key, value]) => {
-    if (typeof value !== 'object') return `\`${key}\` ${shown(value)}`;
-    const inner = Object.entries(value).map(([name, part]) => `${name} ${shown(part)}`);
-    return inner.length === 0 ? `\`${key}\`` : `\`${key}\` (${inner.join(', ')})`;
+    if (typeof value !== 'object') return `\`${snake(key)}\` ${shown(value)}`;
+    const { kind, ...parameters } = value;
+    const inner = Object.entries(parameters).map(([name, part]) => `${snake(name)} ${shown(part)}`);
+    return inner.length === 0 ? `\`${kind}\`` : `\`${kind}\` (${inner.join(', ')})`;
   };
   const rows = texts.flatMap((text) =>
     parseAverage(text).map(({ name, preset, ...fields }) => [

@@ -8,6 +8,7 @@ import type {
   Run__Output,
   ShadowWeightsClient,
 } from '../protocol/index.js';
+import { toAverageMessage } from './averages/index.js';
 import { createStub } from './channel.js';
 import { ClientError, protocolError, toFailure } from './errors.js';
 import { allRuns, sendOpenRun, wholeRun } from './layout-calls.js';
@@ -162,8 +163,9 @@ export class ShadowkeepClient {
    * too: the name is taken), FAILED_PRECONDITION for a start from INITIAL, MEMORY_EXHAUSTED.
    */
   async addAverage(run: string, average: AverageSpec): Promise<{ addedAtStep: number | undefined }> {
+    const message = toAverageMessage(average);
     const { added_at_step: addedAtStep } = await this.#unary<AddAverageResponse__Output>(
-      (callback) => this.#calls().AddAverage({ run, average }, this.#callOptions(), callback),
+      (callback) => this.#calls().AddAverage({ run, average: message }, this.#callOptions(), callback),
       { repeatable: false },
     );
     return { addedAtStep };

@@ -21,6 +21,7 @@ export { ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../common/index.
 export {
   type AnnealedMomentumOptions,
   type AverageOptions,
+  type AverageSchedule,
   type AverageStart,
   averageAnnealedMomentum,
   averageCosine,

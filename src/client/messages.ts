@@ -11,6 +11,7 @@ import type {
   WriterState__Output,
 } from '../protocol/index.js';
 import { layOut } from '../protocol/index.js';
+import { fromAverageMessage } from './averages/index.js';
 import { protocolError } from './errors.js';
 import type { ShadowHeader, ShadowTensor } from './read-types.js';
 import type { AverageState, Movement, RunEvent, RunInfo, RunMemory, WriterState } from './run-types.js';
@@ -41,7 +42,7 @@ export function toRunInfo(run: Run__Output): RunInfo {
     committedStep: run.committed_step,
     durableStep: run.durable_step,
     tensors: run.tensors.map(toTensorSpec),
-    averages: run.averages,
+    averages: run.averages.map(fromAverageMessage),
     states: run.states.map(toAverageState),
     tensorCount: run.tensor_count,
     averagedElements: run.averaged_elements,

@@ -7,6 +7,7 @@ import type {
   Snapshots,
   Tensor,
 } from '../protocol/index.js';
+import { toAverageMessage } from './averages/index.js';
 import { protocolError } from './errors.js';
 import { RunHandle } from './run-handle.js';
 import { openingBoxes, spaceBytes, stepLayout, withoutLeftOut } from './step-layout.js';
@@ -73,7 +74,7 @@ function toRequest(options: OpenRunOptions): OpenRunRequest {
   return {
     run: options.run,
     tensors: options.tensors.map(toTensorMessage),
-    averages: [...options.averages],
+    averages: options.averages.map(toAverageMessage),
     policies: Object.entries(options.policies ?? {}).map(([pattern, policy]) => ({ pattern, policy })),
     non_finite: options.nonFinite ?? 'NON_FINITE_UNSPECIFIED',
     ...(snapshots && { snapshots: toSnapshotsMessage(snapshots) }),

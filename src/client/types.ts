@@ -1,5 +1,5 @@
 import type { DType, FloatDType, Precision } from '../common/index.js';
-import type { Average } from '../protocol/index.js';
+import type { AverageSpec } from './averages/index.js';
 
 /** What is done with a tensor at each commit; see `Policy` in proto/shadowkeep/v1/types.proto. */
 export type TensorPolicy = 'AVERAGE' | 'COPY' | 'COPY_ONCE' | 'IGNORE';
@@ -16,8 +16,7 @@ export interface TensorSpec {
   policy?: TensorPolicy | undefined;
 }
 
-/** A rule that the run's weights are folded with: made by `averageEma` and its kind, or the proto's `Average` itself. */
-export type AverageSpec = Readonly<Average>;
+export type { AverageSpec };
 
 export interface OpenRunOptions {
   /** `^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$` without `..`. */

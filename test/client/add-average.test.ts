@@ -38,7 +38,7 @@ test('what cannot be added or removed', async () => {
   expect(await failureOf(client.addAverage('nope', second!))).toMatchObject({ reason: 'RUN_NOT_FOUND' });
   expect(await failureOf(client.addAverage('r', averageMean('mean')))).toMatchObject({ code: 'INVALID_ARGUMENT' });
   expect(
-    await failureOf(client.addAverage('r', { name: 'ema', start: 'FIRST', constant: { decay: 1.5 } })),
+    await failureOf(client.addAverage('r', { name: 'ema', schedule: { kind: 'constant', decay: 1.5 } })),
   ).toMatchObject({
     reason: 'INVALID_AVERAGE',
   });

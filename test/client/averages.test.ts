@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { fromAverageMessage, toAverageMessage } from '../../src/client/averages/index.js';
 import {
   type AverageOptions,
   type AverageSpec,
@@ -15,6 +16,8 @@ import {
   averageRatioWarmup,
   parseAverage,
 } from '../../src/client/index.js';
+import { completeOpenRun } from '../../src/protocol/index.js';
+import { averageMessage, validateOpenRun } from '../../src/server/messages/index.js';
 import { servedRules } from '../support/simulate-average.js';
 
 /** Every option, none of them the default. */
@@ -93,9 +96,13 @@ test('what is the default is left out', () => {
   expect(averageMean('m', { ...defaults, include: [], biasCorrection: false })).toEqual({
     name: 'm',
     start: 'FIRST',
-    mean: {},
+    schedule: { kind: 'mean' },
   });
-  expect(averageEma('e', { decay: 0 })).toEqual({ name: 'e', start: 'FIRST', constant: { decay: 0 } });
+  expect(averageEma('e', { decay: 0 })).toEqual({
+    name: 'e',
+    start: 'FIRST',
+    schedule: { kind: 'constant', decay: 0 },
+  });
 });
 
 test('a schedule has the same defaults as text', () => {
@@ -110,4 +117,32 @@ test('bias correction of the two that have one', () => {
     averageHalfLife('h', { halfLife: 3, start: 'ZEROS', biasCorrection: true }),
   ];
   expect(servedRules(averages).map(({ biasCorrection }) => biasCorrection)).toEqual([true, true]);
+});
+
+test('an average that the service describes opens the same run again, and what has no such field is refused', () => {
+  const average = averagePowerFunction('p', { sigmaRel: 0.1, every: 3, include: ['w'] });
+  const { spec } = validateOpenRun(
+    completeOpenRun({
+      run: 'r',
+      tensors: [{ name: 'w', dtype: 'F32', shape: [1] }],
+      averages: [toAverageMessage(average)],
+    }),
+  );
+  const told = fromAverageMessage(completeOpenRun({ averages: spec.averages.map(averageMessage) }).averages[0]!);
+  expect(told).toMatchObject({
+    name: 'p',
+    every: 3,
+    everyOffset: 0,
+    include: ['w'],
+    schedule: { kind: 'power_function' },
+  });
+  expect(servedRules([told])).toEqual(spec.averages);
+  for (const [wrong, problem] of [
+    [{ name: 'a', constant: { decay: 0.9 } }, /^a: schedule\.kind must be one of constant, .*, got undefined$/],
+    [{ name: 'a', schedule: { kind: 'constant', deacy: 0.9 } }, /^a: deacy must be left out/],
+    [{ name: 'a', schedule: { kind: 'constant', decay: 0.9 }, delay_updates: 3 }, /^a: delay_updates must be left out/],
+    [{ name: 'a', schedule: { kind: 'constant', decay: 1.1 } }, /^a: decay must be a number from 0 to 1, got 1.1$/],
+  ] as const) {
+    expect(() => toAverageMessage(wrong as never)).toThrow(problem);
+  }
 });

@@ -120,7 +120,7 @@ describe('unary calls', () => {
       run: 'r',
       committedStep: 5,
       tensors: [{ name: 'w', dtype: 'F32', shape: [2], policy: 'AVERAGE' }],
-      averages: [{ name: 'ema', schedule: 'constant', constant: { decay: 0.9 }, start: 'INITIAL' }],
+      averages: [{ name: 'ema', schedule: { kind: 'constant', decay: 0.9 }, start: 'INITIAL', delayUpdates: 0 }],
       states: [{ name: 'ema', numUpdates: 0 }],
       tensorCount: 1,
       averagedElements: 2,

@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { toAverageMessage } from '../../src/client/averages/index.js';
 import { listPresets, parseAverage, preset } from '../../src/client/index.js';
 import { servedRules } from '../support/simulate-average.js';
 
@@ -170,13 +171,13 @@ const SCHEDULES: readonly (readonly [text: string, fields: Record<string, unknow
 describe('what a text becomes', () => {
   test.each(EXPANSIONS)('%s', (text, fields) => {
     const averages = parseAverage(text);
-    expect(averages).toEqual([{ name: text.split(':')[0], preset: text, ...fields }]);
+    expect(averages.map(toAverageMessage)).toEqual([{ name: text.split(':')[0], preset: text, ...fields }]);
     expect(servedRules(averages)).toMatchObject([{ preset: text }]);
   });
 
   test.each(SCHEDULES)('%s', (text, fields) => {
     const averages = parseAverage(text);
-    expect(averages).toEqual([{ name: text.split(':')[0], ...fields }]);
+    expect(averages.map(toAverageMessage)).toEqual([{ name: text.split(':')[0], ...fields }]);
     expect(servedRules(averages)).toHaveLength(1);
   });
 
@@ -203,7 +204,7 @@ describe('the parts of a text', () => {
       include: ['w*', 'head'],
       exclude: ['*.bias'],
       preset: 'torch-ema',
-      constant: { decay: 0.999 },
+      schedule: { kind: 'constant', decay: 0.999 },
     });
     expect(parseAverage('torch-ema:name=x')).toMatchObject([{ name: 'x' }]);
   });

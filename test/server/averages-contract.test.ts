@@ -1,4 +1,5 @@
 import { describe, expect, test } from 'vitest';
+import { toAverageMessage } from '../../src/client/averages/index.js';
 import * as client from '../../src/client/index.js';
 import {
   AVERAGE_COUNTS,
@@ -82,7 +83,8 @@ const tensors = ['w', 'wx'].map((name) => ({ name, dtype: 'F32' as const, shape:
 describe('an average is the same from every door', () => {
   test.each(select(true))('%s', async (_, one) => {
     const raw = rawClient(await serve());
-    const doors = { raw: messageOf(one), TypeScript: made(one), shell: { ...parsed(one)[0], preset: '' } };
+    const [shell] = parsed(one).map(toAverageMessage);
+    const doors = { raw: messageOf(one), TypeScript: toAverageMessage(made(one)), shell: { ...shell, preset: '' } };
     for (const [door, average] of Object.entries(doors)) {
       await openRun(raw, { run: door, tensors, averages: [average] });
       const { averages } = await ask(raw, 'GetRun', { run: door });

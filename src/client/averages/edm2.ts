@@ -1,5 +1,5 @@
-import type { AverageSpec } from '../types.js';
-import { type AverageOptions, averageOf } from './average-of.js';
+import { averageOf } from './average-of.js';
+import type { AverageOptions, AverageSpec } from './spec.js';
 
 /** Its width as exactly one of the two. */
 export type PowerFunctionOptions = AverageOptions &

@@ -1,4 +1,4 @@
-export type { AverageOptions, AverageStart } from './average-of.js';
+export { fromAverageMessage, toAverageMessage } from './average-message.js';
 export { averageEma, averageHalfLife, averageMean, type EmaOptions, type HalfLifeOptions } from './constant.js';
 export {
   averageHalfLifeRampUp,
@@ -6,6 +6,7 @@ export {
   type HalfLifeRampUpOptions,
   type PowerFunctionOptions,
 } from './edm2.js';
+export type { AverageOptions, AverageSchedule, AverageSpec, AverageStart } from './spec.js';
 export {
   type AnnealedMomentumOptions,
   averageAnnealedMomentum,

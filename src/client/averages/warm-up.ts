@@ -1,5 +1,5 @@
-import type { AverageSpec } from '../types.js';
-import { type AverageOptions, averageOf } from './average-of.js';
+import { averageOf } from './average-of.js';
+import type { AverageOptions, AverageSpec } from './spec.js';
 
 export interface RatioWarmupOptions extends AverageOptions {
   /** Upper bound of the decay, 0 to 1. */

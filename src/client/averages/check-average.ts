@@ -1,0 +1,36 @@
+import {
+  AVERAGE_DEFAULTS,
+  quote,
+  type Refusal,
+  refusedField,
+  refusedParameter,
+  SCHEDULE_KINDS,
+  ShadowkeepError,
+  scheduleRow,
+} from '../../common/index.js';
+import type { AverageSpec } from './spec.js';
+
+/** Throws INVALID_AVERAGE for what the service would refuse, and for what would be lost on the way to it. */
+export function checkAverage({ name, schedule, ...fields }: AverageSpec): void {
+  const kind = SCHEDULE_KINDS.find((known) => known === schedule?.kind);
+  if (kind === undefined) {
+    const found = { field: 'schedule.kind', bound: `one of ${SCHEDULE_KINDS.join(', ')}`, value: schedule?.kind };
+    throw refusedError(name, found);
+  }
+  const { parameters, inPlaceOf = {} } = scheduleRow(kind);
+  const { kind: _, ...given } = schedule;
+  const unknown = [
+    ...Object.keys(fields).filter((field) => !Object.hasOwn(AVERAGE_DEFAULTS, field)),
+    ...Object.keys(given).filter((field) => !Object.hasOwn(parameters, field) && !Object.hasOwn(inPlaceOf, field)),
+  ];
+  if (unknown[0] !== undefined) throw refusedError(name, { field: unknown[0], bound: 'left out', value: 'it' });
+  const refusal = refusedParameter(kind, given) ?? refusedField(kind, { ...fields, ...given });
+  if (refusal !== undefined) throw refusedError(name, refusal);
+}
+
+function refusedError(name: string, { field, bound, value }: Refusal): ShadowkeepError {
+  const shown = typeof value === 'string' ? quote(value) : value;
+  return new ShadowkeepError('INVALID_AVERAGE', `${name}: ${field} must be ${bound}, got ${shown}`, {
+    metadata: { field },
+  });
+}
