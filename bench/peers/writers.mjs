@@ -1,5 +1,5 @@
 // Some writers of one trainer: each has a row-wise part of every tensor, all are in this process.
-import { averageEma } from '../../dist/client/index.js';
+import { averageEma, toAverageMessage } from '../../dist/client/averages/index.js';
 import { shadowWeightsDefinition } from '../../dist/protocol/index.js';
 import { GrpcConnection } from '../harness/grpc-connection.mjs';
 import { RawWriter } from '../harness/raw-writer.mjs';
@@ -54,7 +54,7 @@ function shapesOf({ total_bytes, small_count, count, shape }) {
 /** The same in all processes of this trainer. */
 async function openRun(run, shapes, count) {
   const tensors = shapes.map((shape, index) => ({ name: `blocks.${index}.weight`, dtype: 'F32', shape }));
-  const averages = [averageEma('ema', { decay: 0.999, start: 'FIRST' })];
+  const averages = [toAverageMessage(averageEma('ema', { decay: 0.999, start: 'FIRST' }))];
   const request = requestSerialize({ run, tensors, averages, writers: count, incarnation: 'bench' });
   return responseDeserialize(await connections[0].unary('OpenRun', request));
 }

@@ -111,7 +111,7 @@ describe('three ways to say it are one', () => {
     expect(made.length).toBe(said.length);
     for (const [index, { ways }] of said.entries()) {
       const [average] = presets.parseAverage(textOf(ways[0] ?? ''));
-      for (const [field, value] of Object.entries(average ?? {})) {
+      for (const [field, value] of Object.entries(averages.toAverageMessage(average!))) {
         const isSchedule = typeof value === 'object';
         expect(made[index]?.[isSchedule ? 'schedule' : field], `${ways[2]}: ${field}`).toEqual(
           isSchedule ? expect.objectContaining(value) : value,
