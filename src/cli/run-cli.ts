@@ -1,4 +1,5 @@
 import { CommanderError } from 'commander';
+import { tuneGarbageCollector } from '../server/index.js';
 import { failureOf, printFailure } from './failure.js';
 import { applySwitchVariables, isJsonAsked } from './flags/flags.js';
 import { buildProgram } from './program.js';
@@ -6,6 +7,8 @@ import { buildProgram } from './program.js';
 /** Runs one command line. Prints failures as one line or one object, and sets the exit status that the help promises. */
 export async function runCli(args: readonly string[]): Promise<void> {
   const json = isJsonAsked(args, process.env);
+  // The messages of a push or a pull are external memory, as those of a server are.
+  tuneGarbageCollector();
   try {
     const program = buildProgram(json);
     applySwitchVariables(program, process.env);

@@ -12,7 +12,7 @@ const FLAGS = ['--no-incremental-marking'];
 /** From Node 24 on: external memory counts towards the limit of the whole heap instead of one of its own. */
 const FLAGS_SINCE_24 = ['--external-memory-accounted-in-global-limit'];
 
-/** For the process of a server, once it starts. V8's flags are not an API: a flag that is gone is one line on stderr. */
+/** For the process of a server or of the shell, once it starts. V8's flags are not an API: a flag that is gone is one line on stderr. */
 export function tuneGarbageCollector(): void {
   const major = Number(process.versions.node.split('.')[0]);
   for (const flag of major >= 24 ? [...FLAGS, ...FLAGS_SINCE_24] : FLAGS) setFlagsFromString(flag);
