@@ -26,7 +26,7 @@ export { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError } from './
 export * from './limits.js';
 export { createLogger, LOG_LEVELS, type Logger, type LogLevel } from './log.js';
 export { matchAll } from './name-patterns.js';
-export { checkAverageName, checkPrintable, checkRunName, checkTensorName, namePattern, quote } from './names.js';
+export { checkAverageName, checkPrintable, checkRunName, checkTensorName, namePattern, quote, shown } from './names.js';
 export { escapeUnprintable } from './printable.js';
 export { alignedBytes, elementCount, roundUp } from './shape.js';
 export { toEnd } from './slices.js';

@@ -13,6 +13,11 @@ export function quote(value: string): string {
   return escapeUnprintable(JSON.stringify(cut));
 }
 
+/** A value of any type as it may stand in a message. */
+export function shown(value: unknown): string {
+  return typeof value === 'string' ? quote(value) : String(value);
+}
+
 /** A run's name: it is a folder's name in the data directory too, so it can never leave that. */
 export function checkRunName(name: string, field = 'run'): void {
   checkIdentifier(name, field, RUN_NAME_CHARS_MAX);

@@ -1,4 +1,4 @@
-import { quote, ShadowkeepError } from '../common/index.js';
+import { ShadowkeepError, shown } from '../common/index.js';
 import { packageDefinition, shadowWeightsDefinition } from './definition.js';
 
 /*
@@ -97,10 +97,6 @@ function wordsOf(type: string): string[] {
 
 function descriptorOf<Descriptor>(type: string): Descriptor {
   return packageDefinition[`${PACKAGE}.${type}`]?.type as Descriptor;
-}
-
-function shown(value: unknown): string {
-  return typeof value === 'string' ? quote(value) : String(value);
 }
 
 function refused(field: string, problem: string): ShadowkeepError {

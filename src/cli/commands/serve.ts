@@ -1,4 +1,4 @@
-import { Command, type Option } from 'commander';
+import { Command, Option } from 'commander';
 import { ShadowkeepError } from '../../common/index.js';
 import { OPTION_ROWS, type OptionRow, type RunningServer, startServer } from '../../server/index.js';
 import { EXIT, UsageError } from '../exit.js';
@@ -7,7 +7,7 @@ import { byteSize, duration, integer, oneOf } from '../flags/values.js';
 import { formatBytes } from '../text/format.js';
 import { print, printJson } from '../text/output.js';
 
-/** By the names of the flags in camelCase: `stepTimeout`. */
+/** By the names that Commander gives to the values of flags: `stepTimeout`. */
 type ServeOptions = Readonly<Record<string, unknown>> & { readonly json?: boolean };
 
 const EXPLANATION = `
@@ -66,7 +66,7 @@ async function serve(options: ServeOptions): Promise<void> {
 
 async function start(options: ServeOptions): Promise<RunningServer> {
   const told = OPTION_ROWS.flatMap(([name, { flag: long }]) => {
-    const value = options[attributeOf(long)];
+    const value = options[new Option(long).attributeName()];
     return value === undefined ? [] : [[name, value] as const];
   });
   try {
@@ -74,11 +74,6 @@ async function start(options: ServeOptions): Promise<RunningServer> {
   } catch (error) {
     throw asUsage(error);
   }
-}
-
-/** The name that Commander gives to the value of a flag. */
-function attributeOf(long: string): string {
-  return long.slice(2).replaceAll(/-(\w)/g, (_, letter: string) => letter.toUpperCase());
 }
 
 /** A bound that the server checks, under the name of the flag. */

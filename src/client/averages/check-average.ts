@@ -1,12 +1,12 @@
 import {
   AVERAGE_DEFAULTS,
-  quote,
   type Refusal,
   refusedField,
   refusedParameter,
   SCHEDULE_KINDS,
   ShadowkeepError,
   scheduleRow,
+  shown,
 } from '../../common/index.js';
 import type { AverageSpec } from './spec.js';
 
@@ -29,8 +29,7 @@ export function checkAverage({ name, schedule, ...fields }: AverageSpec): void {
 }
 
 function refusedError(name: string, { field, bound, value }: Refusal): ShadowkeepError {
-  const shown = typeof value === 'string' ? quote(value) : value;
-  return new ShadowkeepError('INVALID_AVERAGE', `${name}: ${field} must be ${bound}, got ${shown}`, {
+  return new ShadowkeepError('INVALID_AVERAGE', `${name}: ${field} must be ${bound}, got ${shown(value)}`, {
     metadata: { field },
   });
 }

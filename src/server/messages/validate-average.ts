@@ -2,6 +2,7 @@ import {
   AVERAGE_COUNTS,
   AVERAGE_DEFAULTS,
   AVERAGE_WORDS,
+  type AverageWord,
   biasProblem,
   checkPrintable,
   isWithin,
@@ -25,15 +26,9 @@ export function validateAverage(field: string, average: Average__Output): Averag
     throw invalid(`${field}.start`, `must be one of ${AVERAGE_WORDS.start.join(', ')}`);
   const every = average.every === undefined ? AVERAGE_DEFAULTS.every : count(field, average, 'every');
   const delayUpdates = count(field, average, 'delayUpdates');
-  const mode = known(`${field}.delay_mode`, average.delay_mode, ['DELAY_MODE_UNSPECIFIED', ...AVERAGE_WORDS.delayMode]);
-  const decayUnit = known(`${field}.decay_unit`, average.decay_unit, [
-    'DECAY_UNIT_UNSPECIFIED',
-    ...AVERAGE_WORDS.decayUnit,
-  ]);
-  const indexUnit = known(`${field}.index_unit`, average.index_unit, [
-    'INDEX_UNIT_UNSPECIFIED',
-    ...AVERAGE_WORDS.indexUnit,
-  ]);
+  const delayMode = word(field, average, 'delayMode');
+  const decayUnit = word(field, average, 'decayUnit');
+  const indexUnit = word(field, average, 'indexUnit');
   const schedule = validateSchedule(field, average);
   if (average.bias_correction) checkBiasCorrection(field, schedule, start);
   return {
@@ -43,12 +38,12 @@ export function validateAverage(field: string, average: Average__Output): Averag
     precision: precisionOf(field, average),
     delayUpdates,
     // Without a delay there is one way to say so: averages are compared field by field.
-    delayMode: mode === 'DELAY_MODE_UNSPECIFIED' || delayUpdates === 0 ? AVERAGE_DEFAULTS.delayMode : mode,
+    delayMode: delayUpdates === 0 ? AVERAGE_DEFAULTS.delayMode : delayMode,
     every,
     everyOffset: everyOffsetOf(field, average, every),
-    decayUnit: decayUnit === 'DECAY_UNIT_UNSPECIFIED' ? AVERAGE_DEFAULTS.decayUnit : decayUnit,
+    decayUnit,
     firstIndex: count(field, average, 'firstIndex'),
-    indexUnit: indexUnit === 'INDEX_UNIT_UNSPECIFIED' ? AVERAGE_DEFAULTS.indexUnit : indexUnit,
+    indexUnit,
     biasCorrection: average.bias_correction,
     include: patterns(`${field}.include`, average.include),
     exclude: patterns(`${field}.exclude`, average.exclude),
@@ -91,6 +86,18 @@ function presetOf(field: string, preset: string): string {
   integer(`${field}.preset bytes`, Buffer.byteLength(preset), 0, PRESET_BYTES_MAX, 'INVALID_AVERAGE');
   checkPrintable(preset, `${field}.preset`);
   return preset;
+}
+
+/** A field of a few words, or its default. */
+function word<Name extends 'delayMode' | 'decayUnit' | 'indexUnit'>(
+  field: string,
+  average: Average__Output,
+  name: Name,
+): AverageWord<Name> {
+  const key = snakeCase(name) as 'delay_mode' | 'decay_unit' | 'index_unit';
+  const unsaid = `${key.toUpperCase()}_UNSPECIFIED`;
+  const said = known<string>(`${field}.${key}`, average[key], [unsaid, ...AVERAGE_WORDS[name]]);
+  return (said === unsaid ? AVERAGE_DEFAULTS[name] : said) as AverageWord<Name>;
 }
 
 function count(field: string, average: Average__Output, name: keyof typeof AVERAGE_COUNTS): number {
