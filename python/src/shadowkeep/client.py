@@ -2,42 +2,36 @@
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Generator, Mapping, Sequence
 from types import TracebackType
-from typing import Literal, Self
+from typing import Self
 
 from . import wire
 from .allocator import keep_freed_blocks
 from .apart import Answer
 from .averages import Average
-from .averages.checks import count, member, not_negative, positive, step_number
+from .averages.checks import not_negative, positive, step_number
 from .averages.table import EXPONENT, WIDTH, within
-from .boxes import Box, checked_boxes, to_messages
+from .boxes import Box
 from .catalog import Catalog
 from .checksums import find_checksum
 from .connection import Connection
 from .dtypes import FloatName, float_dtype
-from .errors import InternalError, ShadowkeepError
-from .layout import Layout, PolicyName, TensorSpecs
-from .link import Link
+from .errors import ShadowkeepError
+from .layout import PolicyName, TensorSpecs
 from .not_copied import NotCopied
+from .opening import RunOpener
+from .options import RECONNECT_SECONDS_DEFAULT, NonFiniteName, OpenRunOptions
 from .parts import all_runs, whole_run
-from .progress import Progress
 from .reads import Reception, read_shadow, watch_run
 from .retention import Retention
 from .run import Run
 from .shadow import Shadow
 from .snapshots import Snapshots
-from .stream import STALL_SECONDS_MAX
 from .stub import Stub
 from .target import checked_target
 
 WAIT_SECONDS_DEFAULT = 60.0
-RECONNECT_SECONDS_DEFAULT = 60.0
-WRITERS_MAX = 1024
-
-NonFiniteName = Literal["REJECT_STEP", "SKIP_TENSOR", "ACCEPT"]
 
 
 def connect(
@@ -83,13 +77,14 @@ class Client(NotCopied):
         self.target = checked_target(target)
         keep_freed_blocks()
         self._checksum = find_checksum(checksums)
-        self._timeout = positive("timeout", timeout)
+        positive("timeout", timeout)
         self._reconnect_timeout = not_negative("reconnect_timeout", reconnect_timeout)
         # Steps and reads have channels of their own: a read holds up no trainer, and an interrupt costs it its channel.
         self._calls = Connection(target, timeout)
         self._reads = Connection(target, timeout)
         self._streams = Connection(target, timeout)
         self._catalog = Catalog(self.get_run)
+        self._opener = RunOpener(self._calls, self._streams, self._checksum, timeout, self._reconnect_timeout)
 
     def open_run(
         self,
@@ -113,35 +108,13 @@ class Client(NotCopied):
         """Create a run or attach to it; the same layout and averages get the same run.
 
         A trainer of several processes calls it in each, with the same arguments but `writer` and `boxes`; together
-        their boxes have every element of every tensor once.
+        their boxes have every element of every tensor once. The keywords are the fields of
+        `shadowkeep.options.OpenRunOptions`, which explains them.
 
         Args:
             name: `^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$` without "..".
             tensors: an array, a `TensorSpec` or (dtype, shape) per tensor, in the order in which they travel.
             averages: 1 to 16 of `Average`'s class methods or `shadowkeep.averages`; lists of them, too.
-            policies: what is done with tensors, by name pattern, as {"*.running_*": "COPY", "backbone.*": "COPY_ONCE"},
-                for those whose `TensorSpec` does not say. "*" matches any run of characters; the last pattern that
-                matches wins; one that matches no tensor is an error.
-            non_finite: what is done with a step that has infinities or NaN in averaged tensors: nothing is folded
-                (REJECT_STEP, `Run.rejected_steps`), those tensors keep their shadows (SKIP_TENSOR), or they are folded
-                as they are (ACCEPT).
-            snapshots: states of the power-function averages to keep, for `get_shadow` with a width.
-            wire_dtype: dtype in which averaged tensors travel; "BF16" halves the bytes of float32 weights.
-            writers: processes of this trainer that push, 1 to 1,024.
-            writer: the number of this one, from 0 on.
-            boxes: what this process has of the tensors (`Box`), in the order in which its arrays come. None: the whole
-                layout where there is one writer, nothing where there are several.
-            incarnation: names this life of the trainer, the same in all its processes. A new id fences every older one,
-                so that a process that was thought dead changes nothing; None: nobody is fenced, and a writer that is
-                still connected is an error (WRITER_BUSY).
-            resume_step: rewind to the newest retained version at or below this step, and undo what came after it.
-                Needs a new incarnation.
-            trainer_step: the step of the checkpoint that the trainer has restored. Below the committed one it is an
-                error (TRAINER_BEHIND): go on without it, or rewind.
-            retain: older versions to keep, for `resume_step` and for reads of exact steps. None: none of a new run;
-                what an existing one has.
-            reconnect_timeout: seconds for which a connection that broke, or a service that is not up yet, is tried
-                again, before the failure is raised. None: the client's.
 
         Raises:
             FailedPreconditionError: LAYOUT_MISMATCH or AVERAGES_MISMATCH, naming the first difference;
@@ -150,46 +123,7 @@ class Client(NotCopied):
             ResourceExhaustedError: the service has no memory for it.
             ValueError: an argument is out of its bounds; of a box, the message names it and the tensor.
         """
-        if not 0 <= count("writer", writer) < count("writers", writers, least=1) <= WRITERS_MAX:
-            raise ValueError(f"writers must be from 1 to {WRITERS_MAX} and writer below it, got {writers} and {writer}")
-        layout = Layout(tensors, float_dtype(wire_dtype, "wire_dtype"), policies)
-        flat = [entry for group in averages for entry in ([group] if isinstance(group, Average) else group)]
-        declared = _declared(layout, writers, boxes)
-        request = wire.OpenRunRequest(
-            name,
-            layout.to_messages(),
-            [average.to_message() for average in flat],
-            writers,
-            incarnation or "",
-            member("non_finite", non_finite, wire.NonFinite),
-            None if resume_step is None else step_number("resume_step", resume_step),
-            layout.rules,
-            None if snapshots is None else snapshots.to_message(),
-            None if retain is None else retain.to_message(),
-            None if trainer_step is None else step_number("trainer_step", trainer_step),
-        )
-        patience = self._patience(reconnect_timeout)
-        opened = self._calls.call(lambda stub: stub.open_run(request), patience)
-        progress = Progress(opened.committed_step, opened.durable_step)
-        opening = wire.UpdateOpen(
-            opened.run, opened.generation, writer, [], layout.wire_dtype, session=secrets.token_hex(16)
-        )
-        if declared is not None or opened.tensor_order:
-            opening.boxes = _opening_boxes(layout, declared, opened.tensor_order)
-        # The stream opens when the last writer has come; the service says so when one does not.
-        step_seconds = opened.limits.step_timeout_ms / 1000 if writers > 1 and opened.limits else 0
-        link = Link(
-            self._streams,
-            opening,
-            progress,
-            self._checksum,
-            open_timeout=self._timeout + step_seconds,
-            reconnect_timeout=patience,
-            stall_seconds=STALL_SECONDS_MAX + step_seconds,
-            shared=writers > 1,
-        )
-        warns = request.non_finite != wire.NonFinite.ACCEPT
-        return Run(opened, layout, link, progress, writer=writer, boxes=declared, warns=warns)
+        return self._opener.open(name, tensors, averages, OpenRunOptions.of(locals()))
 
     def get_shadow(
         self,
@@ -336,29 +270,6 @@ class Client(NotCopied):
         if reconnect_timeout is None:
             return self._reconnect_timeout
         return not_negative("reconnect_timeout", reconnect_timeout)
-
-
-def _declared(layout: Layout, writers: int, boxes: Sequence[Box] | None) -> tuple[Box, ...] | None:
-    """Return a writer's boxes, checked; None: it sends the whole layout."""
-    if boxes is None:
-        return None if writers == 1 else ()
-    if writers == 1 and not boxes:
-        raise ValueError("boxes is empty, and the only writer of a run sends the whole layout: leave it out")
-    return checked_boxes(layout, boxes)
-
-
-def _opening_boxes(layout: Layout, declared: Sequence[Box] | None, order: Sequence[int]) -> list[wire.Box]:
-    """Return a writer's boxes as they travel.
-
-    `order` is where in the run each of our tensors is, when that has them in another order: then a writer of the whole
-    layout declares each tensor as a box, and its steps stay as they are.
-    """
-    if order and len(order) != len(layout.tensors):
-        raise InternalError(f"the run has an order of {len(order)} tensors, the layout has {len(layout.tensors)}")
-    indices = {tensor.name: order[i] if order else i for i, tensor in enumerate(layout.tensors)}
-    if declared is None:
-        declared = [Box(tensor.name) for tensor in layout.tensors if tensor.policy != wire.Policy.IGNORE]
-    return to_messages(declared, indices)
 
 
 def _name_of(run: str | Run) -> str:

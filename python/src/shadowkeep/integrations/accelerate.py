@@ -15,7 +15,7 @@ from torch import nn
 
 from ..client import Client
 from ..errors import NotFoundError
-from ..torch import EMA, EMAOptions
+from ..torch import EMA, EMAKeywords
 from .evaluated import Evaluated, apply_together, evaluated_at, evaluated_despite, evaluated_unplaced
 from .places import Place, present_place, run_of_training
 from .ranks import decided_by_first
@@ -65,7 +65,7 @@ class AcceleratedEMA(EMA):
         target: str | Client,
         *,
         run: str,
-        **options: Unpack[EMAOptions],
+        **options: Unpack[EMAKeywords],
     ) -> None:
         super().__init__(model, target, run=run, **options)
         self._accelerator = accelerator

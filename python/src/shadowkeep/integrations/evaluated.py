@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ..client import Client
 from ..errors import FailedPreconditionError, InvalidArgumentError, NotFoundError, ShadowkeepError
-from ..torch import EMA, EMAOptions
+from ..torch import EMA, EMAKeywords
 from ..torch.losses import is_tolerable
 from .places import Place, warn
 from .ranks import gathered_objects
@@ -87,7 +87,7 @@ def evaluated_unplaced() -> Evaluated:
     )
 
 
-def evaluated_despite(options: EMAOptions, evaluate: Callable[[], Evaluated]) -> Evaluated:
+def evaluated_despite(options: EMAKeywords, evaluate: Callable[[], Evaluated]) -> Evaluated:
     """Return what `evaluate` returns; where the service is away, as `on_failure` says: the model's own weights."""
     try:
         return evaluate()
@@ -97,7 +97,7 @@ def evaluated_despite(options: EMAOptions, evaluate: Callable[[], Evaluated]) ->
         return _unread(str(failure))
 
 
-def apply_together(ema: EMA, options: EMAOptions, apply: Callable[[], None]) -> Evaluated | None:
+def apply_together(ema: EMA, options: EMAKeywords, apply: Callable[[], None]) -> Evaluated | None:
     """Call `apply`, in all processes, which all have an average applied then, or none of them.
 
     Returns:
@@ -136,7 +136,7 @@ def end_evaluation(ema: EMA, training: EMA | None) -> None:
             ema.close()
 
 
-def _is_outlasted(options: EMAOptions, failure: Exception) -> bool:
+def _is_outlasted(options: EMAKeywords, failure: Exception) -> bool:
     """Whether it is the service that failed, not the request, and the training is to outlast that."""
     if options.get("on_failure", "warn") != "warn" or not isinstance(failure, ShadowkeepError):
         return False

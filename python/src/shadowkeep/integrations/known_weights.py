@@ -12,7 +12,7 @@ import torch
 from torch import nn
 
 from ..client import Client
-from ..torch import EMAOptions
+from ..torch import EMAKeywords
 from ..torch.placements import local_tensor
 from ..torch.readable import problem_of
 from .evaluated import OWN_WEIGHTS, Evaluated, evaluated_at, evaluated_unplaced
@@ -31,7 +31,7 @@ class KnownWeights:
         options: those of the average, which say whether it has buffers.
     """
 
-    def __init__(self, model: nn.Module, place: Place | None, options: EMAOptions) -> None:
+    def __init__(self, model: nn.Module, place: Place | None, options: EMAKeywords) -> None:
         self.place = place
         self._model = weakref.ref(model)
         self._options = options

@@ -10,7 +10,7 @@ from lightning.pytorch import LightningModule, Trainer
 from torch import nn
 
 from ..client import Client
-from ..torch import EMA, EMAOptions
+from ..torch import EMA, EMAKeywords
 from .evaluated import Evaluated, apply_together, end_evaluation, evaluated_at, evaluated_despite, evaluated_unknown
 from .known_weights import KnownWeights
 from .lightning_saves import AveragingCallback
@@ -69,7 +69,7 @@ class ShadowkeepEMA(AveragingCallback):
         swap: bool = True,
         average: str | None = None,
         optimizer: int | None = None,
-        **options: Unpack[EMAOptions],
+        **options: Unpack[EMAKeywords],
     ) -> None:
         self.ema: EMA | None = None
         self.run = run

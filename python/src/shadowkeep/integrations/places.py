@@ -12,10 +12,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any, NamedTuple, Self
 
-from ..client import RECONNECT_SECONDS_DEFAULT, Client, connect
+from ..client import Client, connect
 from ..errors import NotFoundError, ShadowkeepError
-from ..torch import EMA, EMAOptions
-from ..torch.options import flat_averages
+from ..options import RECONNECT_SECONDS_DEFAULT
+from ..torch import EMA, EMAKeywords
+from ..torch.run_averages import flat_averages
 
 logger = logging.getLogger("shadowkeep")
 
@@ -107,13 +108,13 @@ def _is_there(client: Client, restored: Place) -> bool:
         return True
 
 
-def reusable(options: EMAOptions) -> EMAOptions:
+def reusable(options: EMAKeywords) -> EMAKeywords:
     """Return options of which several EMAs can be made: `averages` may be an iterator."""
     averages = options.get("averages")
     return options if averages is None else {**options, "averages": flat_averages(averages)}
 
 
-def check_average(client: Client, run: str, average: str | None, options: EMAOptions) -> None:
+def check_average(client: Client, run: str, average: str | None, options: EMAKeywords) -> None:
     """Look for the average to evaluate with among those that a run begins with, or has: a typo shows at the start.
 
     Raises:
@@ -132,7 +133,7 @@ def check_average(client: Client, run: str, average: str | None, options: EMAOpt
 
 
 @contextmanager
-def client_of(target: str | Client, options: EMAOptions) -> Iterator[Client]:
+def client_of(target: str | Client, options: EMAKeywords) -> Iterator[Client]:
     """Connect to a target for a `with` block, as an EMA with these options would; a client is left open."""
     if isinstance(target, Client):
         yield target

@@ -13,7 +13,7 @@ from torch import nn
 from transformers import Trainer, TrainerCallback, TrainerControl, TrainerState, TrainingArguments
 
 from ..client import Client
-from ..torch import EMA, EMAOptions
+from ..torch import EMA, EMAKeywords
 from .evaluated import Evaluated, apply_together, end_evaluation, evaluated_at, evaluated_despite, evaluated_unknown
 from .known_weights import KnownWeights
 from .places import Place, check_average, client_of, present_place, reusable, run_of_training
@@ -55,7 +55,7 @@ class ShadowkeepCallback(TrainerCallback):
     """
 
     def __init__(
-        self, target: str | Client, *, run: str, average: str | None = None, **options: Unpack[EMAOptions]
+        self, target: str | Client, *, run: str, average: str | None = None, **options: Unpack[EMAKeywords]
     ) -> None:
         self.ema: EMA | None = None
         self.run = run

@@ -18,8 +18,10 @@ An evaluator in another process:
 
 from .ema import EMA
 from .load import load_shadow, shadow_tensors
-from .options import EMAOptions
+from .options import EMAKeywords, EMAOptions
 from .world import World, torchrun_world
 from .wrappers import canonical_names
 
-__all__ = ["EMA", "EMAOptions", "World", "canonical_names", "load_shadow", "shadow_tensors", "torchrun_world"]
+__all__ = [
+    "EMA", "EMAKeywords", "EMAOptions", "World", "canonical_names", "load_shadow", "shadow_tensors", "torchrun_world",
+]  # fmt: skip

@@ -10,17 +10,19 @@ from typing import Self
 from torch import nn
 
 from ..averages.checks import step_number
-from ..client import RECONNECT_SECONDS_DEFAULT, Client, NonFiniteName, connect
+from ..client import Client, connect
 from ..dtypes import FloatName
 from ..layout import PolicyName
 from ..not_copied import NotCopied
+from ..options import RECONNECT_SECONDS_DEFAULT, NonFiniteName
 from ..retention import Retention
 from ..snapshots import Snapshots
 from .applying import AppliesAverages
 from .names import BuffersPolicy, FrozenPolicy
 from .opening import RunOpening
-from .options import Averages, OnBusy, OnFailure, Resume, averages_of, buffers_of, flat_averages, one_of
+from .options import EMAOptions, OnBusy, OnFailure, Resume
 from .reading import AverageReader
+from .run_averages import Averages, averages_of, buffers_of, flat_averages
 from .scale import LossScaler, ScaleWatch
 from .swap import WeightSwap
 from .units import ShardedUnits
@@ -46,59 +48,8 @@ class EMA(AppliesAverages, NotCopied):
         model: its trainable floating-point parameters are averaged. DDP, FSDP, torch.compile and the like may wrap it.
         target: "HOST:PORT" of the service, or a client.
         run: the run's name.
-        decay: 0 to 1, of one average named "ema"; 0.999 when there are no `averages`.
-        averages: what `shadowkeep.averages` makes, one or a list of them; all are fed by one push.
-        wire_dtype: dtype in which averaged tensors travel. "BF16" halves the bytes, the time of the snapshot and
-            its memory; the average itself stays in float32.
-        on_busy: what `update()` does while the previous snapshot is still leaving: "wait", or, where one process
-            pushes, "skip" the step.
-        buffers: persistent buffers are sent and kept as they are ("copy"), averaged where they are floating-point
-            ("average": the statistics of batch norm), or left out ("ignore"). Integer ones are never averaged. Of
-            several processes the first one's are sent. None: as the presets among the averages say, whose peers do one
-            or the other; else "copy".
-        frozen: parameters with `requires_grad=False` at `register()` are sent with the first step and then no more
-            ("once": training one of them later is an error), averaged like the others, or sent and kept as they are
-            with each step ("copy").
-        policies: AVERAGE, COPY, IGNORE or COPY_ONCE by name pattern ("*" is any run of characters), above what
-            `buffers` and `frozen` say; the last one that matches wins.
-        names: from the names of the model's tensors to those in the run, for wrappers that are not known here: a
-            callable, or a mapping of names and of beginnings of names ({"net.wrapped": "net"}). Wrappers of torch,
-            Lightning Fabric, Opacus, DeepSpeed and others are known, and leave no trace in the names.
-        weights: tensors to push in place of the model's parameters of the same names, as a mapping or a callable
-            that returns one at each update: the optimizer's float32 master weights. The model gets the average cast
-            to its own dtype. Sharded ones are DTensors.
-        scaler: the gradient scaler. A step for which its scale fell, and no optimizer of these weights has stepped, was
-            skipped and is not folded: call `update()` once after each `scaler.update()`. Of optimizers that are none
-            of torch.optim the scale alone says it. It reads the scale, for which a GPU is waited for.
-        replica: True: others push these weights, from here nothing is pushed, averages can be applied. What the run
-            has is applied, whatever is frozen here, but for what `policies` and `buffers` ignore. One that only
-            evaluates need not call `register()`. False: this process pushes alone. None: all of `world` push.
-        non_finite: what is done with infinities and NaN in averaged tensors, as in `Client.open_run`: the step changes
-            nothing and is counted (REJECT_STEP), those tensors keep their averages (SKIP_TENSOR), or ACCEPT.
-        snapshots: states of power-function averages to keep, as in `Client.open_run`.
-        incarnation: names this life of the trainer, so that an older one that still runs is fenced. None: a new one.
-        world: the processes that push, and this one's place. None: all of torch.distributed where it is initialised
-            when `register()` is called, else this one. See `torchrun_world`.
-        resume: what `register(step)` does in a run whose committed step is not the trainer's. "step": a training that
-            begins (step 0) is refused; one that comes back from before the committed step goes on, and does not push
-            the steps up to it again; one that comes back from after it is refused. "continue": it goes on whatever the
-            run has. "rewind": to the newest retained version at or below `step` (see `retain`), later ones are undone.
-            "refuse": any difference is an error. What is not refused is warned about: a run without commits, too, of
-            which a restored trainer's averages begin at `step`. Steps are compared, not weights: whoever restores
-            other weights under the same number has to name another run.
-        retain: older versions for the service to keep, as in `Client.open_run`.
-        reconnect_timeout: seconds for which a connection that broke, or a service that is not up yet, is tried again
-            before an error is raised or, of a step, what `on_failure` says is done.
-        on_failure: what becomes of the training when the service fails, or stays away for longer than
-            `reconnect_timeout`. "warn": it goes on; steps are counted as lost (`lost_steps`) until the service is back,
-            which is looked for in the background with the step that was on its way, and each outage is a
-            RuntimeWarning, the lost steps another one at `close()`. Of several processes an outage of one is one of
-            all: they wait for its part of a step for `reconnect_timeout` (at least 10 s), lose what follows, and go on
-            together when it is back. A step that one of them has lost is dropped for all: what others have pushed of
-            it is in `dropped_steps`, as is what the service drops for a part that does not come (`--step-timeout`).
-            `register()`, `flush()` and whatever reads an average raise all the same, and so does
-            `update()` when a newer life of this training has taken the run over.
-            "raise": `update()` raises, and the training ends.
+
+    The other keywords are the fields of `shadowkeep.torch.EMAOptions`, which explains them.
 
     A script that ends without `close()` still sends what was pushed, for at most 30 s, and names on standard error what
     has not arrived. An EMA cannot be copied or pickled, and pushes only in the process that has registered it.
@@ -140,43 +91,17 @@ class EMA(AppliesAverages, NotCopied):
         reconnect_timeout: float = RECONNECT_SECONDS_DEFAULT,
         on_failure: OnFailure = "warn",
     ) -> None:
-        one_of("on_busy", on_busy, ("wait", "skip"))
-        one_of("on_failure", on_failure, ("warn", "raise"))
-        one_of("resume", resume, ("step", "continue", "refuse", "rewind"))
-        if buffers is not None:
-            one_of("buffers", buffers, ("copy", "average", "ignore"))
-        one_of("frozen", frozen, ("once", "average", "copy"))
-        if decay is not None and averages is not None:
-            raise ValueError(f"decay ({decay}) is that of an average of its own: it and averages exclude each other")
+        options = EMAOptions.of(locals())
         self.model = model
-        self.replica = replica is True
+        self.replica = options.replica is True
         self.step = 0
         self.skipped_steps = 0
-        self._owns_client = isinstance(target, str)
-        self._client = connect(target, reconnect_timeout=reconnect_timeout) if isinstance(target, str) else target
-        self._decay = decay
         self._averages = None if averages is None else flat_averages(averages)
         self._buffers = buffers_of(self._averages or (), model) if buffers is None else buffers
-        self._frozen = frozen
-        self._policies = policies
-        self._names = names
-        self._weights = weights
-        self._scaler = scaler
+        self._owns_client = isinstance(target, str)
+        self._client = connect(target, reconnect_timeout=reconnect_timeout) if isinstance(target, str) else target
+        self._opening = RunOpening(self._client, run, options)
         self._scale: ScaleWatch | None = None
-        self._opening = RunOpening(
-            self._client,
-            run,
-            World.alone() if replica is False and world is None else world,
-            resume,
-            on_busy,
-            incarnation,
-            wire_dtype,
-            non_finite,
-            snapshots,
-            retain,
-            reconnect_timeout,
-            on_failure,
-        )
         self._busy_drops = 0
         # Of the run's steps until it was closed: dropped, rejected, lost.
         self._final_counts = (0, 0, 0)
@@ -252,13 +177,16 @@ class EMA(AppliesAverages, NotCopied):
         if self.replica:
             return
         self._units.reshard()
-        pushed = PushedTensors(self.model, self._buffers, self._frozen, self._weights, self._policies, self._names)
+        options = self._opening.options
+        pushed = PushedTensors(
+            self.model, self._buffers, options.frozen, options.weights, options.policies, options.names
+        )
         self._swap.check_raw(pushed.tensors, f"register() of run {self.run!r}")
-        averages = averages_of(self._averages, self._decay, pushed.specs())
+        averages = averages_of(self._averages, options.decay, pushed.specs())
         self._reader.averages = averages
         self._reader.policies = {named.name: named.policy for named in pushed.tensors}
         self._writer, self.step = self._opening.open(pushed, averages, step)
-        self._scale = None if self._scaler is None else ScaleWatch(self._scaler, self.model, self._weights)
+        self._scale = None if options.scaler is None else ScaleWatch(options.scaler, self.model, options.weights)
         committed = self._writer.run.committed_step
         if committed is not None:
             self._resumed_step = committed
@@ -353,7 +281,7 @@ class EMA(AppliesAverages, NotCopied):
         if step <= self._resumed_step:
             self._last_step = step
             return False
-        must_not_wait = self._opening.on_busy == "skip" and writer.busy
+        must_not_wait = self._opening.options.on_busy == "skip" and writer.busy
         if skipped:
             self.skipped_steps += 1
             if not must_not_wait:

@@ -7,15 +7,14 @@ from dataclasses import dataclass
 from functools import partial
 
 from ..averages import Average
-from ..client import Client, NonFiniteName
-from ..dtypes import FloatName, float_dtype
+from ..client import Client
+from ..dtypes import float_dtype
 from ..errors import DeadlineExceededError
 from ..layout import Layout
-from ..retention import Retention
-from ..snapshots import Snapshots
+from ..options import RunOptions
 from .frozen import FrozenTensors
 from .losses import Losses
-from .options import OnBusy, OnFailure, Resume
+from .options import EMAOptions
 from .resuming import ResumeRule
 from .share import Share
 from .weights import PushedTensors
@@ -25,20 +24,11 @@ from .writer import Writer
 
 @dataclass(frozen=True, slots=True)
 class RunOpening:
-    """A run that is to be opened; the fields are those of `EMA`."""
+    """A run that is to be opened, by its name and with the options of an `EMA`."""
 
     client: Client
     run: str
-    world: World | None
-    resume: Resume
-    on_busy: OnBusy
-    incarnation: str | None
-    wire_dtype: FloatName | None
-    non_finite: NonFiniteName
-    snapshots: Snapshots | None
-    retain: Retention | None
-    reconnect_timeout: float
-    on_failure: OnFailure
+    options: EMAOptions
 
     def open(self, pushed: PushedTensors, averages: Sequence[Average], step: int | None) -> tuple[Writer, int]:
         """Open the run and its stream, and push the weights if it has none. Errors are those of `EMA.register`.
@@ -46,34 +36,31 @@ class RunOpening:
         Returns:
             The writer, and the step from which the trainer's count goes on.
         """
-        world = self.world or default_world()
-        if world.size > 1 and self.on_busy == "skip":
+        options = self.options
+        world = options.world or (World.alone() if options.replica is False else default_world())
+        if world.size > 1 and options.on_busy == "skip":
             raise ValueError(
                 f'on_busy="skip" is for one process that pushes, here are {world.size}: all must push the same steps'
             )
         specs = pushed.specs()
-        share = Share(pushed, Layout(specs, float_dtype(self.wire_dtype, "wire_dtype")), world)
-        rule = ResumeRule(self.run, self.resume, step)
+        share = Share(pushed, Layout(specs, float_dtype(options.wire_dtype)), world)
+        rule = ResumeRule(self.run, options.resume, step)
+        shared = {**vars(RunOptions.of(vars(options))), "incarnation": options.incarnation or world.incarnation}
         open_run = partial(
             self.client.open_run,
             self.run,
             specs,
             averages,
-            non_finite=self.non_finite,
-            snapshots=self.snapshots,
-            wire_dtype=self.wire_dtype,
             writers=world.size,
             writer=world.rank,
             boxes=share.boxes,
-            incarnation=self.incarnation or world.incarnation,
-            retain=self.retain,
-            reconnect_timeout=self.reconnect_timeout,
+            **shared,
         )
         run = rule.open(self.client, open_run)
         committed = run.committed_step
         if world.rank == 0:
             rule.warn(committed, run.answered_step)
-        losses = Losses(self.run) if self.on_failure == "warn" else None
+        losses = Losses(self.run) if options.on_failure == "warn" else None
         try:
             writer = Writer(run, share, FrozenTensors(self.client, self.run, averages[0].name, share), losses)
         except DeadlineExceededError as late:
