@@ -25,7 +25,7 @@ export {
 export { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError } from './errors.js';
 export * from './limits.js';
 export { createLogger, LOG_LEVELS, type Logger, type LogLevel } from './log.js';
-export { matchAll } from './name-patterns.js';
+export { matchAll, type NamedList } from './name-patterns.js';
 export { checkAverageName, checkPrintable, checkRunName, checkTensorName, namePattern, quote, shown } from './names.js';
 export { escapeUnprintable } from './printable.js';
 export { alignedBytes, elementCount, roundUp } from './shape.js';

@@ -23,13 +23,18 @@ const SLICE_CHARS = 4_096;
 /** Work between two yields, in characters looked at: well under a millisecond. */
 const SLICE_WORK = 1 << 15;
 
+/** Things with names: an array of them, or whatever makes them one by one. */
+export interface NamedList extends Iterable<{ readonly name: string }> {
+  readonly length: number;
+}
+
 /**
  * Visits each pattern of each name that it matches, name by name. Yields between slices. Throws INVALID_FIELD, saying `what`,
  * when the patterns are too many characters, or would cost more than PATTERN_WORK_MAX.
  */
 export function* matchAll(
   patterns: readonly string[],
-  names: readonly { readonly name: string }[],
+  names: NamedList,
   what: string,
   visit: (name: number, pattern: number) => void,
 ): Generator<void> {
@@ -44,7 +49,9 @@ export function* matchAll(
   const compiled = yield* NamePatterns.compile(patterns);
   let total = 0;
   let slice = 0;
-  for (const [index, { name }] of names.entries()) {
+  let index = -1;
+  for (const { name } of names) {
+    index += 1;
     const work = compiled.match(name, (pattern) => visit(index, pattern));
     total += work;
     slice += work;

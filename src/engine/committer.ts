@@ -4,7 +4,6 @@ import { advanceAll, advanceAllInitial } from './fold/advance-run.js';
 import type { CommitPlan } from './fold/commit.js';
 import type { DigestValue } from './fold/digest.js';
 import { FoldAhead } from './fold/fold-ahead.js';
-import type { PlacedTensor } from './layout/layout.js';
 import type { Plane } from './memory/plane.js';
 import type { CommitOutcome, ReaderPatience, RunSpec, RunState } from './run-spec.js';
 import type { RunVersions } from './versions/run-versions.js';
@@ -194,4 +193,4 @@ export class Committer implements PipelineRun {
 }
 
 /** No tensor is left out. */
-const NONE: ReadonlySet<PlacedTensor> = new Set();
+const NONE: ReadonlySet<number> = new Set();

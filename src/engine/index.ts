@@ -1,12 +1,12 @@
 export type { WriterRequest, WriterState, WriterStream } from './assembly/index.js';
 export { type AverageSpec, gammaOf, type Schedule } from './averages/index.js';
 export type { Movement } from './fold/movement.js';
-export type { Layout, PlacedTensor } from './layout/layout.js';
+export type { Layout } from './layout/layout.js';
 export { choiceOf, chooseTensors, idlePatternOf, isFiltered } from './layout/tensor-filter.js';
-export type { Policy, TensorSpec } from './layout/tensor-spec.js';
+export type { PlacedTensor, Policy, TensorList, TensorSpec } from './layout/tensor-spec.js';
 export type { LineageState } from './lineage.js';
-export { tensorHeapBytes, textHeapBytes } from './memory/layout-memory.js';
-export { HeapLease, type Ledger } from './memory/ledger.js';
+export { textHeapBytes } from './memory/layout-memory.js';
+export { Lease, type Ledger } from './memory/ledger.js';
 export type { Plane } from './memory/plane.js';
 export { copiedTensorsOf, tensorsOf } from './memory/tables.js';
 export { bytesOf as snapshotBytes, planCombination, type SnapshotsSpec } from './post-hoc/index.js';

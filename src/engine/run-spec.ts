@@ -2,9 +2,9 @@ import type { AverageSpec } from './averages/index.js';
 import type { StepDigest } from './fold/digest.js';
 import type { NonFinitePolicy } from './fold/non-finite.js';
 import type { Layout } from './layout/layout.js';
-import type { TensorSpec } from './layout/tensor-spec.js';
+import type { TensorList } from './layout/tensor-spec.js';
 import type { LineageState } from './lineage.js';
-import type { HeapLease } from './memory/ledger.js';
+import type { Lease } from './memory/ledger.js';
 import type { Snapshot, SnapshotsSpec } from './post-hoc/index.js';
 import type { AverageState, Reader } from './versions/version.js';
 
@@ -15,9 +15,9 @@ export interface RetentionSpec {
 }
 
 /** What a run is opened with. Its averages and its retention can change afterwards, nothing else can. */
-export interface RunSpec {
+export interface RunSpec<Tensors extends TensorList = TensorList> {
   readonly name: string;
-  readonly tensors: readonly TensorSpec[];
+  readonly tensors: Tensors;
   readonly averages: readonly AverageSpec[];
   readonly nonFinite: NonFinitePolicy;
   /** Undefined: none are kept. */
@@ -57,8 +57,8 @@ export interface RunOptions {
   readonly nextVersionId?: () => number;
   /** The layout of the spec's tensors, where they are placed already. */
   readonly layout?: Layout;
-  /** Where what the layout takes is reserved. */
-  readonly heap?: HeapLease;
+  /** Reserves what the layout and the averages' patterns take. */
+  readonly lease?: Lease;
   /** Never the same twice, of whichever run: what a fenced trainer holds is of no use in any other. */
   readonly nextGeneration?: () => number;
   /** The averages of a run that is restored, where some were added or removed. */

@@ -3,7 +3,7 @@ import type { KernelMode } from '../kernels/index.js';
 import { type AverageSpec, checkSameAverages, firstDifference } from './averages/index.js';
 import { compareTensors, type Layout, placingTensors } from './layout/layout.js';
 import { isFiltered } from './layout/tensor-filter.js';
-import { HeapLease, Ledger } from './memory/ledger.js';
+import { Lease, Ledger } from './memory/ledger.js';
 import { pageBytesFor } from './memory/plane.js';
 import { findingPages } from './memory/tables.js';
 import { Run } from './run.js';
@@ -139,12 +139,12 @@ export class RunTable {
       );
     }
     const layout = this.#placed.get(request.tensors);
-    const heap = new HeapLease(this.ledger, `the layout of run ${quote(request.name)}`);
+    const lease = new Lease(this.ledger, `the layout of run ${quote(request.name)}`);
     const patience = this.#makePatience?.();
     const options = {
       nextVersionId: this.#nextVersionId,
       nextGeneration: this.#nextGeneration,
-      heap,
+      lease,
       ...(patience && { patience }),
       ...(layout && { layout }),
       ...(averages && { averages }),

@@ -19,8 +19,8 @@ import { Transport } from './transport/transport.js';
  */
 const VERSION_IDS_PER_MS = 1_000;
 
-/** Share of V8's heap that layouts may take; the rest is for requests at work, messages and the program. */
-const LAYOUTS_HEAP_SHARE = 1 / 2;
+/** Share of V8's heap that requests to open runs, and the patterns of averages, may take; the rest is for the program. */
+const OBJECTS_HEAP_SHARE = 1 / 2;
 
 /** What all handlers share. */
 export class Service {
@@ -47,7 +47,7 @@ export class Service {
     this.log = log;
     this.life = new LifeLog(log);
     this.files = files;
-    const heapBudgetBytes = Math.floor(getHeapStatistics().heap_size_limit * LAYOUTS_HEAP_SHARE);
+    const heapBudgetBytes = Math.floor(getHeapStatistics().heap_size_limit * OBJECTS_HEAP_SHARE);
     const firstVersionId = Date.now() * VERSION_IDS_PER_MS;
     const { memoryBytes, transportBytes, kernels } = options;
     this.table = new RunTable(

@@ -13,7 +13,7 @@ import {
   type WriterStream,
 } from '../../src/engine/index.js';
 import type { Layout } from '../../src/engine/layout/layout.js';
-import { planningWire, type WirePlan } from '../../src/engine/layout/wire-plan.js';
+import { planningWire, type WireBox, type WirePlan } from '../../src/engine/layout/wire-plan.js';
 import { Ledger } from '../../src/engine/memory/ledger.js';
 import type { ReadTensor } from '../../src/engine/read/read-tensors.js';
 import type { RunOptions, RunSpec } from '../../src/engine/run-spec.js';
@@ -47,12 +47,15 @@ export function mean(name: string, precision: AverageSpec['precision'] = 'F32'):
 }
 
 /** A run's spec that takes any number. */
+/** A spec whose tensors are an array, as a test makes it. */
+export type ListedSpec = RunSpec<readonly TensorSpec[]>;
+
 export function specOf(
   name: string,
   tensors: TensorSpec[],
   averages: AverageSpec[],
-  rules: Partial<RunSpec> = {},
-): RunSpec {
+  rules: Partial<ListedSpec> = {},
+): ListedSpec {
   return { name, tensors, averages, nonFinite: 'ACCEPT', snapshots: undefined, retain: undefined, ...rules };
 }
 
@@ -62,7 +65,7 @@ export function makeRun(
   averages: AverageSpec[],
   options: RunOptions = {},
   budgetBytes = 256 * MIB,
-  rules: Partial<RunSpec> = {},
+  rules: Partial<ListedSpec> = {},
 ): { run: Run; ledger: Ledger } {
   const ledger = new Ledger(budgetBytes);
   const spec = specOf('r', tensors, averages, rules);
@@ -151,6 +154,11 @@ export function entriesOf({ tensors }: ReadPlan): ReadTensor[] {
   return Array.from({ length: tensors.count }, (_, index) => tensors.at(index));
 }
 
+/** Where each tensor that is sent lies in the byte space of a step. */
+export function boxesOf({ boxes }: WirePlan): WireBox[] {
+  return Array.from({ length: boxes.count }, (_, index) => boxes.at(index));
+}
+
 /** The plan of a read of one average of a version. */
 export function planOf(
   run: Run,
@@ -159,7 +167,7 @@ export function planOf(
   isWanted: (name: string) => boolean = () => true,
   dtype?: FloatDType,
 ): ReadPlan {
-  const selection = (index: number): boolean => isWanted(run.layout.tensors[index]!.name);
+  const selection = (index: number): boolean => isWanted(run.layout.tensors.nameOf(index));
   return toEnd(planRead(run.layout, version, version.shadows[average]!, selection, dtype));
 }
 

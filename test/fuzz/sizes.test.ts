@@ -13,7 +13,7 @@ const SEED = Number(process.env['SHADOWKEEP_SEED'] ?? 20_261_128);
 
 /** More of them, and larger ones, by hand: 65536 is the most tensors. */
 const ROUNDS = Number(process.env['SHADOWKEEP_ROUNDS'] ?? 10);
-const TENSORS_MAX = Number(process.env['SHADOWKEEP_TENSORS'] ?? 4_096);
+const TENSORS_MAX = Number(process.env['SHADOWKEEP_TENSOR_COUNT'] ?? 4_096);
 
 /** For a hang, not for speed. */
 const ANSWER_TIMEOUT_MS = 50_000;

@@ -10,7 +10,7 @@ import { Upload } from '../server/upload.js';
 import { ROOT } from '../support/source-files.js';
 
 /** 65536, the most, by hand: fewer, and what a slice may count is no less than what all of them are. */
-const TENSORS = Number(process.env['SHADOWKEEP_TENSORS'] ?? 16_384);
+const TENSORS = Number(process.env['SHADOWKEEP_TENSOR_COUNT'] ?? 16_384);
 
 /**
  * How often anything may be done in one go: one look at each tensor is short, a few times each is not, nor is one look at each

@@ -3,8 +3,8 @@ import { addRun, type DigestValue, EMPTY_DIGEST, mergeDigests, sumRun, unitBytes
 import type { FoldAhead } from '../fold/fold-ahead.js';
 import { lastFrom } from '../fold/last-from.js';
 import type { Piece } from '../fold/non-finite.js';
-import type { PlacedTensor } from '../layout/layout.js';
-import type { Segment, WirePlan } from '../layout/wire-plan.js';
+import type { Segments } from '../layout/segments.js';
+import type { WirePlan } from '../layout/wire-plan.js';
 import type { Page } from '../memory/page-pool.js';
 import type { Part } from '../world/index.js';
 import type { Findings } from './findings.js';
@@ -36,7 +36,7 @@ export class StagedStep<Writer extends Contributor = Contributor> {
   readonly parts = new Set<Writer>();
   readonly whole = new Set<Writer>();
   /** Tensors that are not finite in the parts that are whole, and the first such element in words. */
-  readonly nonFinite = new Set<PlacedTensor>();
+  readonly nonFinite = new Set<number>();
   detail = '';
   /** Bytes of the parts that are still to be caught up. */
   readonly #arrived = new Map<Writer, number>();
@@ -73,7 +73,9 @@ export class StagedStep<Writer extends Contributor = Contributor> {
 
   /** Zeroes what lies between tensors, for writers that do not send it: old bytes there would be measured with the fold. */
   clearGaps(): void {
-    for (const { wireOffset, bytes } of this.plan.boxes) {
+    const { boxes } = this.plan;
+    for (let index = 0; index < boxes.count; index++) {
+      const { wireOffset, bytes } = boxes.at(index);
       const gapBytes = alignedBytes(bytes) - bytes;
       if (gapBytes === 0) continue;
       this.#forEachPiece(wireOffset + bytes, gapBytes, ({ page, address, length }) => {
@@ -152,14 +154,14 @@ export class StagedStep<Writer extends Contributor = Contributor> {
 }
 
 /** Looks at a piece while it is in the cache, segment by segment. */
-export function examine(segments: readonly Segment[], piece: Piece, findings: Findings): void {
+export function examine(segments: Segments, piece: Piece, findings: Findings): void {
   const end = piece.offset + piece.length;
   for (
-    let index = lastFrom(segments.length, (at) => segments[at]!.wireOffset, piece.offset);
+    let index = lastFrom(segments.length, (at) => segments.wireOffsetAt(at), piece.offset);
     index < segments.length;
     index++
   ) {
-    const { wireOffset, count, dtype } = segments[index]!;
+    const { wireOffset, count, dtype } = segments.at(index);
     if (wireOffset >= end) return;
     const from = Math.max(wireOffset, piece.offset);
     const to = Math.min(wireOffset + count * (dtype === undefined ? 1 : DTYPE_BYTES[dtype]), end);

@@ -1,5 +1,5 @@
 import type { Advance, AverageSpec } from '../averages/index.js';
-import type { Layout, PlacedTensor } from '../layout/layout.js';
+import type { Layout } from '../layout/layout.js';
 import { choiceOf, isFiltered } from '../layout/tensor-filter.js';
 import { planningWire, type WirePlan } from '../layout/wire-plan.js';
 import type { Page } from '../memory/page-pool.js';
@@ -14,8 +14,8 @@ export interface CommitPlan {
   readonly targets: readonly FoldTarget[];
   readonly advances: readonly Advance[];
   readonly snapshots: SnapshotPlan;
-  /** Tensors that keep their shadows, where they have one. */
-  readonly skipped: ReadonlySet<PlacedTensor>;
+  /** Tensors that keep their shadows, where they have one, by their index in the layout. */
+  readonly skipped: ReadonlySet<number>;
   /** Whether the tensors of policy COPY_ONCE are in this step. */
   readonly isFirst: boolean;
   /** Set when the step was folded as it arrived. */
@@ -30,10 +30,10 @@ export interface Exchange {
   readonly replacements: readonly (Page | undefined)[];
 }
 
-/** Which averages fold a tensor, a bit for each by its index. */
-function averagesOfTensor(layout: Layout, shadows: readonly Shadow[]): (tensor: PlacedTensor, at: number) => number {
+/** Which averages fold a tensor of an index, a bit for each. */
+function averagesOfTensor(layout: Layout, shadows: readonly Shadow[]): (tensor: number) => number {
   const takers = shadows.map(({ spec }) => choiceOf(layout.tensors, spec));
-  return (_, at) => takers.reduce((bits, isTaken, index) => (isTaken(at) ? bits | (1 << index) : bits), 0);
+  return (tensor) => takers.reduce((bits, isTaken, index) => (isTaken(tensor) ? bits | (1 << index) : bits), 0);
 }
 
 /**
@@ -63,8 +63,8 @@ export class FoldPlans {
     if (skipped.size > 0) {
       const averagesOf = averagesOfTensor(this.#layout, shadows);
       const beginning = beginningAverages(shadows, advances);
-      return yield* planningWire(this.#layout, own.wireDType, (tensor, at) =>
-        skipped.has(tensor) ? averagesOf(tensor, at) & beginning : averagesOf(tensor, at),
+      return yield* planningWire(this.#layout, own.wireDType, (tensor) =>
+        skipped.has(tensor) ? averagesOf(tensor) & beginning : averagesOf(tensor),
       );
     }
     const last = this.#last;
@@ -89,7 +89,7 @@ export function* foldCommit(
     // A tensor that was folded on its way but is to be left out is what it was.
     if (exchange.target !== undefined) {
       const { plane, base, target } = exchange.target;
-      yield* copyElements(skipped, { plane, table: base }, { plane, table: target });
+      yield* copyElements(wire.layout, skipped, { plane, table: base }, { plane, table: target });
     }
     yield* snapshots.fill;
     return;

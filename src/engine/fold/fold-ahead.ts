@@ -65,8 +65,8 @@ export class FoldAhead {
 
 /** Whether each element of the byte space and of the shadow has the same place on the pages of the same index. */
 function liesAsTheWire({ spec, plane, table }: Shadow, plan: WirePlan, pageCount: number): boolean {
-  const [segment, ...rest] = plan.segments;
-  if (segment === undefined || rest.length > 0 || plan.firstStepBytes !== plan.stepBytes) return false;
+  if (plan.segments.length !== 1 || plan.firstStepBytes !== plan.stepBytes) return false;
+  const segment = plan.segments.at(0);
   assert(segment.wireOffset === 0 && segment.flat === 0, 'a space begins with its first segment');
   const isWhole = spec.include.length === 0 && spec.exclude.length === 0;
   return isWhole && segment.dtype === plane.dtype && table.length === pageCount;

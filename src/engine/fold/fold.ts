@@ -1,5 +1,5 @@
 import { assert, DTYPE_BYTES, type FloatDType, type Precision } from '../../common/index.js';
-import type { Segment } from '../layout/wire-plan.js';
+import type { Segment, Segments } from '../layout/segments.js';
 import { SCRATCH_BYTES } from '../memory/arena.js';
 import type { Page } from '../memory/page-pool.js';
 import type { PageTable, Plane } from '../memory/plane.js';
@@ -35,7 +35,7 @@ export interface FoldTarget {
  * allocated before.
  */
 export function* foldStep(
-  segments: readonly Segment[],
+  segments: Segments,
   staging: readonly Page[],
   stagingPageBytes: number,
   targets: readonly FoldTarget[],

@@ -1,5 +1,5 @@
 import { DTYPE_BYTES, type FloatDType, isFloatDType, quote } from '../../common/index.js';
-import { type PlacedTensor, wireDTypeOf } from '../layout/layout.js';
+import { wireDTypeOf } from '../layout/layout.js';
 import type { WireBox, WirePlan } from '../layout/wire-plan.js';
 import type { Page } from '../memory/page-pool.js';
 import { lastFrom } from './last-from.js';
@@ -20,7 +20,7 @@ export class NonFiniteScan {
   readonly #plan: WirePlan;
   /** Whether one tensor is enough to know. */
   readonly #firstOnly: boolean;
-  readonly #found = new Set<PlacedTensor>();
+  readonly #found = new Set<number>();
   #detail = '';
 
   constructor(plan: WirePlan, policy: NonFinitePolicy) {
@@ -28,8 +28,8 @@ export class NonFiniteScan {
     this.#firstOnly = policy !== 'SKIP_TENSOR';
   }
 
-  /** The tensors that have some, so far. */
-  get found(): ReadonlySet<PlacedTensor> {
+  /** The tensors that have some so far, by their index in the layout. */
+  get found(): ReadonlySet<number> {
     return this.#found;
   }
 
@@ -50,20 +50,18 @@ export class NonFiniteScan {
   }
 
   #findTensors(piece: Piece): void {
-    const { boxes, wireDType } = this.#plan;
-    for (
-      let index = lastFrom(boxes.length, (at) => boxes[at]!.wireOffset, piece.offset);
-      index < boxes.length;
-      index++
-    ) {
-      const box = boxes[index];
-      if (box === undefined || box.wireOffset >= piece.offset + piece.length) return;
-      const dtype = wireDTypeOf(box.tensor, wireDType);
-      if (box.tensor.policy !== 'AVERAGE' || !isFloatDType(dtype)) continue;
+    const { boxes, layout, wireDType } = this.#plan;
+    for (let at = lastFrom(boxes.count, (index) => boxes.offsetAt(index), piece.offset); at < boxes.count; at++) {
+      const box = boxes.at(at);
+      if (box.wireOffset >= piece.offset + piece.length) return;
+      const dtype = wireDTypeOf(layout, box.tensor, wireDType);
+      if (layout.tensors.policyOf(box.tensor) !== 'AVERAGE' || !isFloatDType(dtype)) continue;
       const boxEnd = box.wireOffset + box.bytes;
       if (isFinitePart(piece, box.wireOffset, boxEnd, dtype)) continue;
       this.#found.add(box.tensor);
-      if (this.#detail === '') this.#detail = describe(piece, box, boxEnd, dtype);
+      if (this.#detail !== '') continue;
+      const element = firstNonFinite(piece, box, boxEnd, dtype);
+      this.#detail = `tensor ${quote(layout.tensors.nameOf(box.tensor))} is not finite at element ${element}`;
     }
   }
 }
@@ -78,7 +76,7 @@ function isFinitePart(piece: Piece, begin: number, end: number, dtype: FloatDTyp
 }
 
 /** The first element of a box in `piece` that is not finite: its half has one, or the other half. */
-function describe(piece: Piece, box: WireBox, boxEnd: number, dtype: FloatDType): string {
+function firstNonFinite(piece: Piece, box: WireBox, boxEnd: number, dtype: FloatDType): number {
   const size = DTYPE_BYTES[dtype];
   let from = Math.max(box.wireOffset, piece.offset);
   let count = (Math.min(boxEnd, piece.offset + piece.length) - from) / size;
@@ -91,5 +89,5 @@ function describe(piece: Piece, box: WireBox, boxEnd: number, dtype: FloatDType)
       count = half;
     }
   }
-  return `tensor ${quote(box.tensor.name)} is not finite at element ${(from - box.wireOffset) / size}`;
+  return (from - box.wireOffset) / size;
 }

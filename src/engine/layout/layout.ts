@@ -1,7 +1,6 @@
 import {
   ALIGNMENT_BYTES,
   alignedBytes,
-  assert,
   DTYPE_BYTES,
   type DType,
   elementCount,
@@ -12,24 +11,14 @@ import {
   toEnd,
 } from '../../common/index.js';
 import { shareChoices } from './tensor-filter.js';
-import type { Policy, TensorSpec } from './tensor-spec.js';
+import type { Policy, TensorList, TensorSpec } from './tensor-spec.js';
+import { TensorTable } from './tensor-table.js';
 
 /** Tensors between two yields: under a millisecond. */
 const SLICE_TENSORS = 1_024;
 
-/**
- * Where a tensor lives. `flat` counts elements of the averaged space, or bytes of the copied space. Every tensor starts
- * where its own bytes would be aligned to 64, so that a wire of the same dtypes and the flat space run in step and
- * ten thousand small tensors fold like one large one.
- */
-export interface PlacedTensor extends TensorSpec {
-  readonly count: number;
-  readonly bytes: number;
-  readonly flat: number;
-}
-
 export interface Layout {
-  readonly tensors: readonly PlacedTensor[];
+  readonly tensors: TensorTable;
   /** Length of the averaged space, elements. */
   readonly averagedLength: number;
   /** Length of the copied space, bytes, and of its first part, which each step writes: what is sent once is behind it. */
@@ -39,24 +28,20 @@ export interface Layout {
   readonly averagedElements: number;
 }
 
-export function placeTensors(specs: readonly TensorSpec[]): Layout {
+export function placeTensors(specs: TensorList): Layout {
   return toEnd(placingTensors(specs));
 }
 
 /** Places tensors in the flat space. Yields between slices. */
-export function* placingTensors(specs: readonly TensorSpec[]): Generator<void, Layout> {
+export function* placingTensors(specs: TensorList): Generator<void, Layout> {
   let averagedLength = 0;
   let averagedElements = 0;
   const copiedEachStepLength = copiedBytes(specs, 'COPY');
   let copied = 0;
   let copiedOnce = copiedEachStepLength;
-  const tensors: PlacedTensor[] = [];
-  for (const spec of specs) {
-    if (tensors.length % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-    const { name, dtype, shape, policy } = spec;
-    const count = countOf(spec);
+  const tensors = yield* TensorTable.of(specs, ({ dtype, policy }, count) => {
     const size = DTYPE_BYTES[dtype];
-    const bytes = count * size;
+    const bytes = alignedBytes(count * size);
     let flat = 0;
     if (policy === 'AVERAGE') {
       const alignment = ALIGNMENT_BYTES / size;
@@ -65,34 +50,28 @@ export function* placingTensors(specs: readonly TensorSpec[]): Generator<void, L
       averagedElements += count;
     } else if (policy === 'COPY') {
       flat = copied;
-      copied += alignedBytes(bytes);
+      copied += bytes;
     } else if (policy === 'COPY_ONCE') {
       flat = copiedOnce;
-      copiedOnce += alignedBytes(bytes);
+      copiedOnce += bytes;
     }
-    tensors.push({ name, dtype, shape, policy, count, bytes, flat });
-  }
+    return flat;
+  });
   shareChoices(specs, tensors);
   return { tensors, averagedLength, copiedLength: copiedOnce, copiedEachStepLength, averagedElements };
 }
 
-function countOf({ shape }: TensorSpec): number {
-  const count = elementCount(shape);
-  assert(count !== undefined, 'shapes were checked');
-  return count;
-}
-
-function copiedBytes(specs: readonly TensorSpec[], policy: Policy): number {
+function copiedBytes(specs: TensorList, ofPolicy: Policy): number {
   let bytes = 0;
-  for (const spec of specs) {
-    if (spec.policy === policy) bytes += alignedBytes(countOf(spec) * DTYPE_BYTES[spec.dtype]);
+  for (const { dtype, shape, policy } of specs) {
+    if (policy === ofPolicy) bytes += alignedBytes((elementCount(shape) ?? 0) * DTYPE_BYTES[dtype]);
   }
   return bytes;
 }
 
 /** The dtype in which a tensor's bytes travel on a stream whose averaged tensors travel as `wireDType`. */
-export function wireDTypeOf(tensor: PlacedTensor, wireDType: FloatDType | undefined): DType {
-  return tensor.policy === 'AVERAGE' && wireDType !== undefined ? wireDType : tensor.dtype;
+export function wireDTypeOf({ tensors }: Layout, tensor: number, wireDType: FloatDType | undefined): DType {
+  return wireDType !== undefined && tensors.policyOf(tensor) === 'AVERAGE' ? wireDType : tensors.dtypeOf(tensor);
 }
 
 /**
@@ -101,50 +80,45 @@ export function wireDTypeOf(tensor: PlacedTensor, wireDType: FloatDType | undefi
  */
 export function* compareTensors(
   run: string,
-  ours: readonly TensorSpec[],
-  theirs: readonly TensorSpec[],
+  ours: TensorList,
+  theirs: TensorList,
 ): Generator<void, Uint32Array | undefined> {
   if (ours === theirs) return undefined;
   const order = yield* orderOf(run, ours, theirs);
-  for (const [index, their] of theirs.entries()) {
+  let index = 0;
+  for (const their of theirs) {
     if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-    checkSameTensor(
-      run,
-      order === undefined ? index : order[index]!,
-      ours[order === undefined ? index : order[index]!]!,
-      their,
-    );
+    const our = order === undefined ? index : order[index]!;
+    checkSameTensor(run, our, ours.at(our)!, their);
+    index += 1;
   }
   return order;
 }
 
 /** Where in the run each tensor of a request is; undefined: they are in the run's order. */
-function* orderOf(
-  run: string,
-  ours: readonly TensorSpec[],
-  theirs: readonly TensorSpec[],
-): Generator<void, Uint32Array | undefined> {
+function* orderOf(run: string, ours: TensorList, theirs: TensorList): Generator<void, Uint32Array | undefined> {
   const count = Math.max(ours.length, theirs.length);
   let first = 0;
-  while (first < count && ours[first]?.name === theirs[first]?.name) {
+  while (first < count && ours.at(first)?.name === theirs.at(first)?.name) {
     first += 1;
     if (first % SLICE_TENSORS === 0) yield;
   }
   if (first === count) return undefined;
   const places = new Map<string, number>();
-  for (const [index, { name }] of ours.entries()) {
-    if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-    places.set(name, index);
+  for (const { name } of ours) {
+    if (places.size % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
+    places.set(name, places.size);
   }
   const order = new Uint32Array(theirs.length);
-  for (const [index, { name }] of theirs.entries()) {
+  let index = 0;
+  for (const { name } of theirs) {
     if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
     const place = places.get(name);
     if (place === undefined || ours.length !== theirs.length) {
-      for (let at = 0; at < first; at++) checkSameTensor(run, at, ours[at]!, theirs[at]!);
-      throw otherNames(run, first, ours[first], theirs[first]);
+      for (let at = 0; at < first; at++) checkSameTensor(run, at, ours.at(at)!, theirs.at(at)!);
+      throw otherNames(run, first, ours.at(first), theirs.at(first));
     }
-    order[index] = place;
+    order[index++] = place;
   }
   return order;
 }

@@ -1,5 +1,5 @@
 import { matchAll, toEnd } from '../../common/index.js';
-import type { TensorSpec } from './tensor-spec.js';
+import type { TensorList } from './tensor-spec.js';
 
 /** Name patterns that say which tensors an average takes: those that `include` matches, or all, but none of `exclude`. */
 export interface TensorFilter {
@@ -19,15 +19,21 @@ interface Choice {
   readonly idle: IdlePattern | undefined;
 }
 
-/** By the list of tensors, which is that of one layout, then by filter: an average is asked for its tensors at each turn. */
-const choices = new WeakMap<readonly TensorSpec[], WeakMap<TensorFilter, Choice>>();
+/** What is known of one list of tensors: which are averaged, 1 for each by index, and what each filter takes of them. */
+interface Choices {
+  readonly averaged: Uint8Array;
+  readonly byFilter: WeakMap<TensorFilter, Choice>;
+}
+
+/** By the list of tensors, which is that of one layout: an average is asked for its tensors at each turn. */
+const choices = new WeakMap<TensorList, Choices>();
 
 const INCLUDED = 1;
 const EXCLUDED = 2;
 
 /** Finds out which averaged tensors each filter takes, in one walk over their names. Yields between slices. Throws INVALID_FIELD. */
-export function* chooseTensors(tensors: readonly TensorSpec[], filters: readonly TensorFilter[]): Generator<void> {
-  const known = choicesOf(tensors);
+export function* chooseTensors(tensors: TensorList, filters: readonly TensorFilter[]): Generator<void> {
+  const { averaged, byFilter: known } = choicesOf(tensors);
   const missing = filters.filter((filter) => !known.has(filter) && isFiltered(filter));
   const marks = missing.map(() => new Uint8Array(tensors.length));
   const patterns: string[] = [];
@@ -38,7 +44,7 @@ export function* chooseTensors(tensors: readonly TensorSpec[], filters: readonly
     for (const pattern of exclude) owners[patterns.push(pattern) - 1] = { mark: marks[index]!, bit: EXCLUDED };
   }
   yield* matchAll(patterns, tensors, "the averages' patterns", (tensor, pattern) => {
-    if (tensors[tensor]!.policy !== 'AVERAGE') return;
+    if (averaged[tensor] !== 1) return;
     hasMatched[pattern] = true;
     const { mark, bit } = owners[pattern]!;
     mark[tensor]! |= bit;
@@ -47,7 +53,7 @@ export function* chooseTensors(tensors: readonly TensorSpec[], filters: readonly
   for (const [index, filter] of missing.entries()) {
     const { include, exclude } = filter;
     const wanted = include.length === 0 ? 0 : INCLUDED;
-    const taken = marks[index]!.map((mark, at) => Number(tensors[at]!.policy === 'AVERAGE' && mark === wanted));
+    const taken = marks[index]!.map((mark, at) => Number(averaged[at] === 1 && mark === wanted));
     const idle = idlePattern(include.length, exclude.length, (pattern) => hasMatched[first + pattern] === true);
     known.set(filter, { taken, idle });
     first += include.length + exclude.length;
@@ -56,19 +62,18 @@ export function* chooseTensors(tensors: readonly TensorSpec[], filters: readonly
 }
 
 /** Whether a filter takes a tensor of a layout, by its index. */
-export function choiceOf(tensors: readonly TensorSpec[], filter: TensorFilter): (index: number) => boolean {
-  if (!isFiltered(filter)) return (index) => tensors[index]?.policy === 'AVERAGE';
-  const { taken } = choose(tensors, filter);
+export function choiceOf(tensors: TensorList, filter: TensorFilter): (index: number) => boolean {
+  const taken = isFiltered(filter) ? choose(tensors, filter).taken : choicesOf(tensors).averaged;
   return (index) => taken[index] === 1;
 }
 
 /** The first pattern of a filter that matches no averaged tensor. */
-export function idlePatternOf(tensors: readonly TensorSpec[], filter: TensorFilter): IdlePattern | undefined {
+export function idlePatternOf(tensors: TensorList, filter: TensorFilter): IdlePattern | undefined {
   return isFiltered(filter) ? choose(tensors, filter).idle : undefined;
 }
 
 /** `copy` has the same tensors as `tensors`, in the same order. */
-export function shareChoices(tensors: readonly TensorSpec[], copy: readonly TensorSpec[]): void {
+export function shareChoices(tensors: TensorList, copy: TensorList): void {
   choices.set(copy, choicesOf(tensors));
 }
 
@@ -76,16 +81,17 @@ export function isFiltered({ include, exclude }: TensorFilter): boolean {
   return include.length > 0 || exclude.length > 0;
 }
 
-function choose(tensors: readonly TensorSpec[], filter: TensorFilter): Choice {
-  const known = choicesOf(tensors);
-  if (!known.has(filter)) toEnd(chooseTensors(tensors, [filter]));
-  return known.get(filter)!;
+function choose(tensors: TensorList, filter: TensorFilter): Choice {
+  const { byFilter } = choicesOf(tensors);
+  if (!byFilter.has(filter)) toEnd(chooseTensors(tensors, [filter]));
+  return byFilter.get(filter)!;
 }
 
-function choicesOf(tensors: readonly TensorSpec[]): WeakMap<TensorFilter, Choice> {
+function choicesOf(tensors: TensorList): Choices {
   let known = choices.get(tensors);
   if (known === undefined) {
-    known = new WeakMap();
+    const averaged = Uint8Array.from(tensors, ({ policy }) => Number(policy === 'AVERAGE'));
+    known = { averaged, byFilter: new WeakMap() };
     choices.set(tensors, known);
   }
   return known;

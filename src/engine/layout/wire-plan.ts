@@ -1,31 +1,59 @@
 import { alignedBytes, DTYPE_BYTES, type FloatDType, isFloatDType } from '../../common/index.js';
-import { type Layout, type PlacedTensor, wireDTypeOf } from './layout.js';
-
-/** A contiguous piece of a byte space and of a flat space. */
-export interface Segment {
-  readonly wireOffset: number;
-  readonly flat: number;
-  /** Elements of the averaged space, or bytes of the copied one. */
-  count: number;
-  /** The elements' dtype on the wire, or undefined for copied bytes. */
-  readonly dtype: FloatDType | undefined;
-  /** Averages that fold it, a bit for each by its index in the run. */
-  readonly averages: number;
-}
+import { type Layout, wireDTypeOf } from './layout.js';
+import { Segments } from './segments.js';
 
 /** Where one tensor's bytes lie. */
 export interface WireBox {
-  readonly tensor: PlacedTensor;
+  /** Its index in the layout. */
+  readonly tensor: number;
   readonly wireOffset: number;
   readonly bytes: number;
 }
 
+/** The tensors that are sent, in the order of the byte space; those of policy COPY_ONCE are behind all others. */
+export class WireBoxes {
+  readonly #layout: Layout;
+  readonly #wireDType: FloatDType | undefined;
+  readonly #offsets: Float64Array;
+  readonly #tensor: Uint32Array;
+  #count = 0;
+
+  /** `offsets` says where each tensor of the layout starts. */
+  constructor(layout: Layout, wireDType: FloatDType | undefined, offsets: Float64Array) {
+    this.#layout = layout;
+    this.#wireDType = wireDType;
+    this.#offsets = offsets;
+    this.#tensor = new Uint32Array(layout.tensors.length);
+  }
+
+  get count(): number {
+    return this.#count;
+  }
+
+  offsetAt(index: number): number {
+    return this.#offsets[this.#tensor[index]!]!;
+  }
+
+  /** A box as an object, made anew at each call. */
+  at(index: number): WireBox {
+    const tensor = this.#tensor[index]!;
+    const dtype = wireDTypeOf(this.#layout, tensor, this.#wireDType);
+    const bytes = this.#layout.tensors.countOf(tensor) * DTYPE_BYTES[dtype];
+    return { tensor, wireOffset: this.#offsets[tensor]!, bytes };
+  }
+
+  append(tensor: number): void {
+    this.#tensor[this.#count++] = tensor;
+  }
+}
+
 export interface WirePlan {
+  readonly layout: Layout;
   readonly wireDType: FloatDType | undefined;
-  /** In the order of the byte space, as are the boxes; the tensors of policy COPY_ONCE are behind all others. */
-  readonly segments: readonly Segment[];
-  readonly onceSegments: readonly Segment[];
-  readonly boxes: readonly WireBox[];
+  /** In the order of the byte space; the tensors of policy COPY_ONCE have segments of their own, behind the others. */
+  readonly segments: Segments;
+  readonly onceSegments: Segments;
+  readonly boxes: WireBoxes;
   /** Where each tensor of the layout starts; one that is not sent, or has no bytes: anywhere. */
   readonly offsets: Float64Array;
   /** Length of the byte space without the tensors of policy COPY_ONCE, and with them: multiples of 64. */
@@ -33,14 +61,17 @@ export interface WirePlan {
   readonly firstStepBytes: number;
 }
 
+/** Bytes of a plan's columns for each tensor, beside its segments. */
+export const WIRE_COLUMN_BYTES = 4 + 8;
+
 /** Tensors that are placed between two yields, by up to 16 averages: under a millisecond. */
 const SLICE_TENSORS = 1_024;
 
 /** Every average takes every tensor. */
 const ALL_AVERAGES = -1;
 
-/** What says which averages fold a tensor. */
-type AveragesOf = (tensor: PlacedTensor, index: number) => number;
+/** What says which averages fold a tensor, by its index in the layout. */
+type AveragesOf = (tensor: number) => number;
 
 /**
  * The byte space of a whole step, which is that of one writer that sends the whole layout. Neighbours that run in step, and are
@@ -51,26 +82,28 @@ export function* planningWire(
   wireDType: FloatDType | undefined,
   averagesOf: AveragesOf = () => ALL_AVERAGES,
 ): Generator<void, WirePlan> {
-  const boxes: WireBox[] = [];
-  const offsets = new Float64Array(layout.tensors.length);
+  const { tensors } = layout;
+  const offsets = new Float64Array(tensors.length);
+  const boxes = new WireBoxes(layout, wireDType, offsets);
   let wireOffset = 0;
-  const place = function* (isOnce: boolean): Generator<void, Segment[]> {
-    const segments: Segment[] = [];
-    for (const [index, tensor] of layout.tensors.entries()) {
-      if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-      if (tensor.policy === 'IGNORE' || tensor.count === 0 || (tensor.policy === 'COPY_ONCE') !== isOnce) continue;
-      const dtype = wireDTypeOf(tensor, wireDType);
-      const bytes = tensor.count * DTYPE_BYTES[dtype];
-      const isAveraged = tensor.policy === 'AVERAGE' && isFloatDType(dtype);
-      appendSegment(segments, {
+  const place = function* (isOnce: boolean): Generator<void, Segments> {
+    const segments = new Segments();
+    for (let tensor = 0; tensor < tensors.length; tensor++) {
+      if (tensor % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
+      const [policy, elements] = [tensors.policyOf(tensor), tensors.countOf(tensor)];
+      if (policy === 'IGNORE' || elements === 0 || (policy === 'COPY_ONCE') !== isOnce) continue;
+      const dtype = wireDTypeOf(layout, tensor, wireDType);
+      const bytes = elements * DTYPE_BYTES[dtype];
+      const isAveraged = policy === 'AVERAGE' && isFloatDType(dtype);
+      segments.append({
         wireOffset,
-        flat: tensor.flat,
-        count: isAveraged ? tensor.count : bytes,
+        flat: tensors.flatOf(tensor),
+        count: isAveraged ? elements : bytes,
         dtype: isAveraged ? dtype : undefined,
-        averages: isAveraged ? averagesOf(tensor, index) : ALL_AVERAGES,
+        averages: isAveraged ? averagesOf(tensor) : ALL_AVERAGES,
       });
-      boxes.push({ tensor, wireOffset, bytes });
-      offsets[index] = wireOffset;
+      boxes.append(tensor);
+      offsets[tensor] = wireOffset;
       wireOffset += alignedBytes(bytes);
     }
     return segments;
@@ -78,30 +111,18 @@ export function* planningWire(
   const segments = yield* place(false);
   const stepBytes = wireOffset;
   const onceSegments = yield* place(true);
-  return { wireDType, segments, onceSegments, boxes, offsets, stepBytes, firstStepBytes: wireOffset };
+  return { layout, wireDType, segments, onceSegments, boxes, offsets, stepBytes, firstStepBytes: wireOffset };
 }
 
 /** Lengths of a step in the layout's own dtypes: those of its plan, without the plan. */
 export function stepLengths({ tensors }: Layout): Pick<WirePlan, 'stepBytes' | 'firstStepBytes'> {
   let stepBytes = 0;
   let onceBytes = 0;
-  for (const { policy, bytes } of tensors) {
-    if (policy === 'COPY_ONCE') onceBytes += alignedBytes(bytes);
-    else if (policy !== 'IGNORE') stepBytes += alignedBytes(bytes);
+  for (let tensor = 0; tensor < tensors.length; tensor++) {
+    const policy = tensors.policyOf(tensor);
+    const bytes = alignedBytes(tensors.countOf(tensor) * DTYPE_BYTES[tensors.dtypeOf(tensor)]);
+    if (policy === 'COPY_ONCE') onceBytes += bytes;
+    else if (policy !== 'IGNORE') stepBytes += bytes;
   }
   return { stepBytes, firstStepBytes: stepBytes + onceBytes };
-}
-
-/** Appends, or lengthens the last segment (over the gap between them too) when both spaces advance by the same count. */
-function appendSegment(segments: Segment[], next: Segment): void {
-  const last = segments.at(-1);
-  if (last !== undefined && last.dtype === next.dtype && last.averages === next.averages) {
-    const size = last.dtype === undefined ? 1 : DTYPE_BYTES[last.dtype];
-    const advance = next.flat - last.flat;
-    if (advance >= last.count && next.wireOffset - last.wireOffset === advance * size) {
-      last.count = advance + next.count;
-      return;
-    }
-  }
-  segments.push(next);
 }

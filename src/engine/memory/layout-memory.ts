@@ -1,23 +1,27 @@
 import { FLOAT_DTYPES } from '../../common/index.js';
 import type { AverageSpec } from '../averages/index.js';
-import type { TensorSpec } from '../layout/tensor-spec.js';
+import { SEGMENT_COLUMN_BYTES } from '../layout/segments.js';
+import type { TensorList } from '../layout/tensor-spec.js';
+import { EXTENT_COLUMN_BYTES, TENSOR_COLUMN_BYTES } from '../layout/tensor-table.js';
+import { WIRE_COLUMN_BYTES } from '../layout/wire-plan.js';
 import { READ_TENSOR_BYTES } from '../read/read-tensors.js';
 
 /*
- * What a layout takes of JavaScript's heap, which no arena counts: measured (test/engine/memory/layout-memory.test.ts), rounded up.
+ * What a layout takes beside the arenas, in JavaScript's heap and in columns: computed, and measured
+ * (test/engine/memory/layout-memory.test.ts).
  */
 
-/** A tensor: as declared and placed, in the byte space of a step, in the lists of reads, and its place in lists by index. */
-export const TENSOR_HEAP_BYTES = 448;
-
-/** One extent of a shape, in a list that has grown by half ahead. */
-export const EXTENT_HEAP_BYTES = 12;
-
 /** A text beside its characters, which take one byte each, or two when one of them is not Latin-1. */
-export const TEXT_HEAP_BYTES = 24;
+const TEXT_HEAP_BYTES = 24;
 
-/** A tensor in the lists of reads, one for each dtype, of an average that leaves some out: it has lists of its own. */
-const OWN_READ_HEAP_BYTES = FLOAT_DTYPES.length * READ_TENSOR_BYTES;
+/** A tensor in the lists of reads, one for each dtype. */
+const READS_BYTES = FLOAT_DTYPES.length * READ_TENSOR_BYTES;
+
+/** A tensor in a plan of the byte space where it is a segment of its own; columns that have just doubled are half empty. */
+const PLAN_BYTES = WIRE_COLUMN_BYTES + 2 * SEGMENT_COLUMN_BYTES;
+
+/** A tensor of a layout: placed, in the plan of a whole step and in the plan of the last fold, in reads, and marked as averaged. */
+const TENSOR_BYTES = TENSOR_COLUMN_BYTES + 2 * PLAN_BYTES + READS_BYTES + 1;
 
 /** An average beside its patterns: its rule, its state and its plans. */
 const AVERAGE_HEAP_BYTES = 4_096;
@@ -29,18 +33,20 @@ export function textHeapBytes(text: string): number {
   return TEXT_HEAP_BYTES + text.length * (LATIN1.test(text) ? 1 : 2);
 }
 
-export function tensorHeapBytes({ name, shape }: Pick<TensorSpec, 'name' | 'shape'>): number {
-  return TENSOR_HEAP_BYTES + shape.length * EXTENT_HEAP_BYTES + textHeapBytes(name);
-}
-
-/** What an average takes: its patterns, and which tensors they choose. */
+/** What an average takes: its patterns, which tensors they choose, and lists of reads of its own. */
 export function averageHeapBytes({ include, exclude }: AverageSpec, tensorCount: number): number {
   const patterns = [...include, ...exclude];
-  const chosen = patterns.length === 0 ? 0 : tensorCount * (1 + OWN_READ_HEAP_BYTES);
+  const chosen = patterns.length === 0 ? 0 : tensorCount * (1 + READS_BYTES);
   return patterns.reduce((sum, pattern) => sum + textHeapBytes(pattern) + 8, AVERAGE_HEAP_BYTES + chosen);
 }
 
-export function layoutHeapBytes(tensors: readonly TensorSpec[], averages: readonly AverageSpec[]): number {
-  const ofAverages = averages.reduce((sum, average) => sum + averageHeapBytes(average, tensors.length), 0);
-  return tensors.reduce((sum, tensor) => sum + tensorHeapBytes(tensor), ofAverages);
+/** What the columns of a layout take, and what comes of them: plans, and lists of reads. */
+export function layoutBytes(tensors: TensorList): number {
+  let [chars, extents, isLatin1] = [0, 0, true];
+  for (const { name, shape } of tensors) {
+    chars += name.length;
+    extents += shape.length;
+    isLatin1 &&= LATIN1.test(name);
+  }
+  return tensors.length * TENSOR_BYTES + extents * EXTENT_COLUMN_BYTES + chars * (isLatin1 ? 1 : 2);
 }

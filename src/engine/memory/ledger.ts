@@ -54,7 +54,7 @@ export class Ledger {
     if (bytes > freeBytes) {
       throw new ShadowkeepError(
         'MEMORY_EXHAUSTED',
-        `${what} needs ${bytes} bytes, ${freeBytes} of the ${this.heapBudgetBytes} that layouts may take are free`,
+        `${what} needs ${bytes} bytes, ${freeBytes} of the ${this.heapBudgetBytes} that objects may take are free`,
         { metadata: { askedBytes: bytes, freeBytes, totalBytes: this.heapBudgetBytes } },
       );
     }
@@ -68,11 +68,12 @@ export class Ledger {
   }
 }
 
-/** What one owner has reserved for objects of JavaScript. */
-export class HeapLease {
+/** What one owner has reserved beside the arenas: for objects of JavaScript, and for columns beside their heap. */
+export class Lease {
   readonly #ledger: Ledger;
   readonly #what: string;
-  #bytes = 0;
+  #heapBytes = 0;
+  #columnBytes = 0;
 
   /** `what` says for whom in messages. */
   constructor(ledger: Ledger, what: string) {
@@ -81,22 +82,31 @@ export class HeapLease {
   }
 
   get bytes(): number {
-    return this.#bytes;
+    return this.#heapBytes + this.#columnBytes;
   }
 
-  /** Throws MEMORY_EXHAUSTED and takes nothing when so many more bytes do not fit. */
+  /** Takes bytes for objects. Throws MEMORY_EXHAUSTED and takes nothing when so many more do not fit. */
   take(bytes: number): void {
     this.#ledger.reserveHeap(bytes, this.#what);
-    this.#bytes += bytes;
+    this.#heapBytes += bytes;
   }
 
+  /** The same for columns. */
+  takeColumns(bytes: number): void {
+    this.#ledger.reserve(bytes, this.#what);
+    this.#columnBytes += bytes;
+  }
+
+  /** Gives bytes for objects back. */
   give(bytes: number): void {
     this.#ledger.releaseHeap(bytes);
-    this.#bytes -= bytes;
+    this.#heapBytes -= bytes;
   }
 
   /** Idempotent. */
   release(): void {
-    this.give(this.#bytes);
+    this.give(this.#heapBytes);
+    this.#ledger.release(this.#columnBytes);
+    this.#columnBytes = 0;
   }
 }

@@ -1,24 +1,28 @@
 import { assert, toEnd } from '../../common/index.js';
 import type { AverageSpec } from '../averages/index.js';
-import type { Layout, PlacedTensor } from '../layout/layout.js';
-import { choiceOf, isFiltered } from '../layout/tensor-filter.js';
-import type { TensorSpec } from '../layout/tensor-spec.js';
+import type { Layout } from '../layout/layout.js';
+import { choiceOf, isFiltered, type TensorFilter } from '../layout/tensor-filter.js';
 import { SKEW } from './arena.js';
 import type { Page, PagePool, PageWant } from './page-pool.js';
 import { homeOfPage, type PageTable, type Plane } from './plane.js';
 
-/** The tensors of a layout that an average takes. */
-export function tensorsOf<Tensor extends TensorSpec>(
-  layout: { readonly tensors: readonly Tensor[] },
-  average: Pick<AverageSpec, 'include' | 'exclude'>,
-): Tensor[] {
-  const isTaken = choiceOf(layout.tensors, average);
-  return layout.tensors.filter((_, index) => isTaken(index));
+/** The tensors of a layout that an average takes, by index. */
+export function tensorsOf({ tensors }: Layout, average: TensorFilter): number[] {
+  return indicesWhere(tensors.length, choiceOf(tensors, average));
 }
 
-/** The tensors of a layout that are kept as they came. */
-export function copiedTensorsOf(layout: Layout): PlacedTensor[] {
-  return layout.tensors.filter(({ policy }) => policy === 'COPY' || policy === 'COPY_ONCE');
+/** The tensors of a layout that are kept as they came, by index. */
+export function copiedTensorsOf({ tensors }: Layout): number[] {
+  return indicesWhere(tensors.length, (index) => {
+    const policy = tensors.policyOf(index);
+    return policy === 'COPY' || policy === 'COPY_ONCE';
+  });
+}
+
+function indicesWhere(count: number, isWanted: (index: number) => boolean): number[] {
+  const indices: number[] = [];
+  for (let index = 0; index < count; index++) if (isWanted(index)) indices.push(index);
+  return indices;
 }
 
 /** Tensors that are looked at between two yields: under a millisecond. */
@@ -58,7 +62,7 @@ export function* findingPages(size: number, layout: Layout, average: AverageSpec
   const pages: PageRange[] = [];
   for (let index = 0; index < tensors.length; index++) {
     if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-    const { flat, count } = tensors[index]!;
+    const [flat, count] = [tensors.flatOf(index), tensors.countOf(index)];
     if (!isTaken(index) || count === 0) continue;
     const from = Math.floor(flat / size);
     const to = Math.ceil((flat + count) / size);

@@ -96,7 +96,8 @@ export class SnapshotKeeper {
   *#fill(sources: readonly FoldedAverage[], taken: readonly Snapshot[]): Generator<void> {
     for (const [index, snapshot] of taken.entries()) {
       const source = sources[index];
-      if (source !== undefined) yield* copyElements(tensorsOf(this.#layout, source.spec), source, snapshot);
+      if (source !== undefined)
+        yield* copyElements(this.#layout, tensorsOf(this.#layout, source.spec), source, snapshot);
     }
   }
 }

@@ -81,7 +81,8 @@ export function allocateSnapshot(
 export function checkSnapshotBytes(spec: SnapshotsSpec, layout: Layout, averages: readonly AverageSpec[]): void {
   const power = averages.filter(({ schedule }) => schedule.kind === 'power_function');
   const elements = power.reduce(
-    (sum, average) => sum + tensorsOf(layout, average).reduce((total, { count }) => total + count, 0),
+    (sum, average) =>
+      sum + tensorsOf(layout, average).reduce((total, tensor) => total + layout.tensors.countOf(tensor), 0),
     0,
   );
   const neededBytes = 2 * elements * DTYPE_BYTES[spec.dtype];

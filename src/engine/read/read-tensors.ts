@@ -1,7 +1,9 @@
 import { alignedBytes, DTYPE_BYTES, type DType, type FloatDType, quote, ShadowkeepError } from '../../common/index.js';
 import type { AverageSpec } from '../averages/index.js';
-import type { Layout, PlacedTensor } from '../layout/layout.js';
+import type { Layout } from '../layout/layout.js';
 import { choiceOf, isFiltered, type TensorFilter } from '../layout/tensor-filter.js';
+import type { PlacedTensor } from '../layout/tensor-spec.js';
+import type { TensorTable } from '../layout/tensor-table.js';
 import { type BoxList, type Rows, rowsOf } from '../world/index.js';
 
 /** What a reader wants: all tensors, some by their index in the layout, or boxes. */
@@ -29,7 +31,7 @@ export interface ReadTensor {
  * likes, and objects for 65,536 boxes would hold 34 MiB.
  */
 export class ReadTensors {
-  readonly #tensors: readonly PlacedTensor[];
+  readonly #tensors: TensorTable;
   /** The dtype of the averaged tensors. */
   readonly #dtype: FloatDType;
   readonly #boxes: BoxList | undefined;
@@ -83,7 +85,7 @@ export class ReadTensors {
   }
 
   tensorAt(index: number): PlacedTensor {
-    return this.#tensors[this.#tensor[index]!]!;
+    return this.#tensors.at(this.#tensor[index]!)!;
   }
 
   offsetAt(index: number): number {
@@ -96,7 +98,7 @@ export class ReadTensors {
 
   /** Where in its tensor an entry lies; undefined: it is whole. */
   boxAt(index: number): { offset: ArrayLike<number>; extent: ArrayLike<number> } | undefined {
-    return this.#boxes?.place(index, this.tensorAt(index));
+    return this.#boxes?.place(index, this.#tensors.shapeOf(this.#tensor[index]!));
   }
 }
 
@@ -105,7 +107,7 @@ export function* servedBoxes(layout: Layout, average: TensorFilter, { tensor }: 
   const isServed = servedBy(layout, average);
   for (let index = 0; index < tensor.length; index++) {
     if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-    if (!isServed(tensor[index]!)) throw notServed(index, layout.tensors[tensor[index]!]);
+    if (!isServed(tensor[index]!)) throw notServed(index, layout.tensors.nameOf(tensor[index]!));
   }
   return tensor;
 }
@@ -129,14 +131,14 @@ function* servedTensors(
 export function servedBy({ tensors }: Layout, average: TensorFilter): (index: number) => boolean {
   const isTaken = choiceOf(tensors, average);
   return (index) => {
-    const policy = tensors[index]?.policy;
+    const policy = tensors.policyOf(index);
     return policy === 'AVERAGE' ? isTaken(index) : policy === 'COPY' || policy === 'COPY_ONCE';
   };
 }
 
-function notServed(index: number, tensor: PlacedTensor | undefined): ShadowkeepError {
+function notServed(index: number, tensor: string): ShadowkeepError {
   const field = `boxes[${index}]`;
-  const problem = `is of tensor ${quote(tensor?.name ?? '')}, which this average does not take`;
+  const problem = `is of tensor ${quote(tensor)}, which this average does not take`;
   return new ShadowkeepError('INVALID_FIELD', `${field} ${problem}`, { metadata: { field } });
 }
 

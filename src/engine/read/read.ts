@@ -1,7 +1,7 @@
 import { assert, DTYPE_BYTES, type FloatDType, isFloatDType } from '../../common/index.js';
 import type { AverageSpec } from '../averages/index.js';
 import { lastFrom } from '../fold/last-from.js';
-import type { Layout, PlacedTensor } from '../layout/layout.js';
+import type { Layout } from '../layout/layout.js';
 import { SCRATCH_BYTES } from '../memory/arena.js';
 import type { PageTable, Plane } from '../memory/plane.js';
 import { pageAt } from '../memory/tables.js';
@@ -151,14 +151,16 @@ export function writeElements(table: PageTable, plane: Plane, flat: number, data
   }
 }
 
-/** Copies the elements of tensors from one table to another, cast to its dtype, in slices. */
+/** Copies the elements of tensors, given by index, from one table to another, cast to its dtype, in slices. */
 export function* copyElements(
-  tensors: Iterable<PlacedTensor>,
+  { tensors }: Layout,
+  chosen: Iterable<number>,
   from: { readonly plane: Plane; readonly table: PageTable },
   to: { readonly plane: Plane; readonly table: PageTable },
 ): Generator<void> {
   const buffer = new Uint8Array(SCRATCH_BYTES);
-  for (const { flat, count } of tensors) {
+  for (const tensor of chosen) {
+    const [flat, count] = [tensors.flatOf(tensor), tensors.countOf(tensor)];
     for (let done = 0; done < count; ) {
       const part = Math.min(count - done, SCRATCH_BYTES / to.plane.elementBytes);
       const piece = buffer.subarray(0, part * to.plane.elementBytes);

@@ -6,11 +6,11 @@ import { type CommitPlan, FoldPlans, foldCommit, foldedShadows } from '../fold/c
 import type { FoldTarget } from '../fold/fold.js';
 import type { FoldAhead } from '../fold/fold-ahead.js';
 import { allocateTargets } from '../fold/fold-targets.js';
-import { type Layout, type PlacedTensor, placeTensors } from '../layout/layout.js';
+import { type Layout, placeTensors } from '../layout/layout.js';
 import { stepLengths } from '../layout/wire-plan.js';
 import type { LineageState } from '../lineage.js';
-import { averageHeapBytes, layoutHeapBytes } from '../memory/layout-memory.js';
-import type { HeapLease, Ledger } from '../memory/ledger.js';
+import { averageHeapBytes, layoutBytes } from '../memory/layout-memory.js';
+import type { Lease, Ledger } from '../memory/ledger.js';
 import { type Page, PagePool, type PageWant } from '../memory/page-pool.js';
 import { homeOfPage, type PageTable, type Plane, PlaneShape, pageBytesFor } from '../memory/plane.js';
 import { countPages, pageCountOf, pagesOf, takeNext } from '../memory/tables.js';
@@ -32,7 +32,7 @@ export class RunVersions {
   readonly #owner: string;
   readonly #shape: PlaneShape;
   readonly #foldPlans: FoldPlans;
-  readonly #heap: HeapLease | undefined;
+  readonly #lease: Lease | undefined;
   readonly #snapshots: SnapshotKeeper | undefined;
   readonly #yieldElements: number | undefined;
 
@@ -41,8 +41,9 @@ export class RunVersions {
     this.#owner = `run ${quote(spec.name)}`;
     this.#yieldElements = options.yieldElements;
     const averages = options.averages ?? spec.averages;
-    this.#heap = options.heap;
-    this.#heap?.take(layoutHeapBytes(spec.tensors, averages));
+    this.#lease = options.lease;
+    this.#lease?.takeColumns(layoutBytes(spec.tensors));
+    this.#lease?.take(averages.reduce((sum, average) => sum + averageHeapBytes(average, spec.tensors.length), 0));
     this.layout = options.layout ?? placeTensors(spec.tensors);
     // One list of tensors, not two.
     this.spec = { ...spec, tensors: this.layout.tensors };
@@ -61,7 +62,7 @@ export class RunVersions {
       this.history = new History(this.pool, options.nextVersionId ?? countFrom(1), content, spec.retain);
     } catch (error) {
       this.pool.close();
-      this.#heap?.release();
+      this.#lease?.release();
       throw error;
     }
   }
@@ -82,11 +83,11 @@ export class RunVersions {
     const shadowBytes = tables.reduce((sum, table) => sum + pageCountOf(table) * pageBytes, 0);
     const snapshotBytes = bytesOf(snapshots);
     const pinnedBytes = used * pageBytes - shadowBytes - stagingBytes - snapshotBytes;
-    return { shadowBytes, stagingBytes, snapshotBytes, pinnedBytes, freeBytes, layoutBytes: this.#heap?.bytes ?? 0 };
+    return { shadowBytes, stagingBytes, snapshotBytes, pinnedBytes, freeBytes, layoutBytes: this.#lease?.bytes ?? 0 };
   }
 
   /** Decides what a commit of `step` does, and takes the pages that it needs. Throws MEMORY_EXHAUSTED. */
-  plan(step: number, advances: readonly Advance[], skipped: ReadonlySet<PlacedTensor>, mayEvict: boolean): CommitPlan {
+  plan(step: number, advances: readonly Advance[], skipped: ReadonlySet<number>, mayEvict: boolean): CommitPlan {
     const isFirst = this.head.step === undefined;
     const copiedBytes = isFirst ? this.layout.copiedLength : this.layout.copiedEachStepLength;
     const targets = this.#allocate(mayEvict, () => allocateTargets(this.pool, this.head, advances, copiedBytes));
@@ -102,7 +103,7 @@ export class RunVersions {
     step: number,
     { shadow: folded, advance, meter }: FoldAhead,
     staging: PageTable,
-    skipped: ReadonlySet<PlacedTensor>,
+    skipped: ReadonlySet<number>,
     mayEvict: boolean,
   ): CommitPlan {
     const { shadows } = this.head;
@@ -159,11 +160,11 @@ export class RunVersions {
     const staging = hasWriter ? 0 : Math.ceil(this.stepBytes / this.pool.pageBytes);
     this.pool.check(added + staging, `average ${quote(spec.name)} of ${this.#owner} with one step in flight`);
     const heapBytes = averageHeapBytes(spec, this.layout.tensors.length);
-    this.#heap?.take(heapBytes);
+    this.#lease?.take(heapBytes);
     try {
       this.history.replace({ shadows: [...shadows, openShadow(this.pool, this.#shape, this.layout, spec, step)] });
     } catch (error) {
-      this.#heap?.give(heapBytes);
+      this.#lease?.give(heapBytes);
       throw error;
     }
   }
@@ -174,15 +175,15 @@ export class RunVersions {
     assert(removed !== undefined && shadows.length > 0, 'a run keeps an average');
     const snapshots = this.head.snapshots.filter((snapshot) => snapshot.average !== name);
     this.history.replace({ shadows, snapshots });
-    this.#heap?.give(averageHeapBytes(removed.spec, this.layout.tensors.length));
+    this.#lease?.give(averageHeapBytes(removed.spec, this.layout.tensors.length));
   }
 
   /** Ends every reader and gives the memory back. */
   delete(): number {
     this.history.evictAll();
-    const freedBytes = this.pool.reservedBytes + (this.#heap?.bytes ?? 0);
+    const freedBytes = this.pool.reservedBytes + (this.#lease?.bytes ?? 0);
     this.pool.close();
-    this.#heap?.release();
+    this.#lease?.release();
     return freedBytes;
   }
 

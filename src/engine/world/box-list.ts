@@ -1,5 +1,4 @@
 import { assert, crc32c } from '../../common/index.js';
-import type { TensorSpec } from '../layout/tensor-spec.js';
 
 /** Boxes that are looked at between two yields: under a millisecond. */
 const SLICE_BOXES = 1 << 15;
@@ -52,7 +51,7 @@ export class BoxList {
   }
 
   /** Offsets and extents of a box of this shape. */
-  place(index: number, { shape }: Pick<TensorSpec, 'shape'>): { offset: ArrayLike<number>; extent: ArrayLike<number> } {
+  place(index: number, shape: readonly number[]): { offset: ArrayLike<number>; extent: ArrayLike<number> } {
     const begin = this.first[index]!;
     const end = this.first[index + 1]!;
     if (begin === end) return { offset: new Float64Array(shape.length), extent: shape };
@@ -73,7 +72,7 @@ export class BoxList {
   }
 
   /** How many elements a box of this shape has. */
-  elements(index: number, { shape }: Pick<TensorSpec, 'shape'>): number {
+  elements(index: number, shape: readonly number[]): number {
     let elements = 1;
     for (let dim = 0; dim < shape.length; dim++) elements *= this.extentOf(index, dim, shape);
     return elements;

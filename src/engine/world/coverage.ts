@@ -1,5 +1,5 @@
 import { BOX_CUT_COUNT_MAX } from '../../common/index.js';
-import type { PlacedTensor } from '../layout/layout.js';
+import type { TensorTable } from '../layout/tensor-table.js';
 import type { BoxList } from './box-list.js';
 import { CornerSums } from './corner-sums.js';
 
@@ -8,7 +8,8 @@ const BOX_CORNER_COUNT_MAX = 2 ** BOX_CUT_COUNT_MAX;
 
 /** The first element of a tensor that is in no box, or in more than one. */
 export interface Fault {
-  readonly tensor: PlacedTensor;
+  /** Its index in the layout. */
+  readonly tensor: number;
   /** Its index in each dimension. */
   readonly element: readonly number[];
   /** In how many boxes it is: 0, or more than 1. */
@@ -28,7 +29,7 @@ export interface Fault {
  * add to it: it is the first element at fault.
  */
 export class Coverage {
-  readonly #tensors: readonly PlacedTensor[];
+  readonly #tensors: TensorTable;
   /**
    * By tensor: the sum at a corner of its own (none where it is 0), because boxes that come in order leave no more. The
    * others are in a table, by their place among the elements of all tensors.
@@ -49,17 +50,18 @@ export class Coverage {
    * Tensors without elements, and those that are not sent, need no boxes. `reserve` is told how many bytes it takes more than
    * a few for each tensor; it throws when there are not so many.
    */
-  constructor(tensors: readonly PlacedTensor[], reserve: (bytes: number) => void) {
+  constructor(tensors: TensorTable, reserve: (bytes: number) => void) {
     this.#tensors = tensors;
     this.#corner = new Float64Array(tensors.length);
     this.#sum = new Int32Array(tensors.length);
     this.#begin = new Float64Array(tensors.length);
     this.#others = new CornerSums(reserve);
     let begin = 0;
-    for (const [index, { count, policy }] of tensors.entries()) {
+    for (let index = 0; index < tensors.length; index++) {
+      const count = tensors.countOf(index);
       this.#begin[index] = begin;
       begin += count;
-      if (count > 0 && policy !== 'IGNORE') this.#bump(index, 0, -1);
+      if (count > 0 && tensors.policyOf(index) !== 'IGNORE') this.#bump(index, 0, -1);
     }
   }
 
@@ -82,13 +84,13 @@ export class Coverage {
   add(boxes: BoxList, index: number): void {
     this.#boxCount += 1;
     const tensor = boxes.tensor[index]!;
-    const { shape, count } = this.#tensors[tensor]!;
     const begin = boxes.first[index]!;
-    if (count === 0) return;
+    if (this.#tensors.countOf(tensor) === 0) return;
     if (begin === boxes.first[index + 1]!) {
       this.#bump(tensor, 0, 1);
       return;
     }
+    const shape = this.#tensors.shapeOf(tensor);
     const cuts = this.#cuts;
     let corner = 0;
     let stride = 1;
@@ -122,15 +124,14 @@ export class Coverage {
       first = this.#begin[own]! + this.#corner[own]!;
       sum = this.#sum[own]!;
     }
-    const index = this.#begin.findLastIndex((begin, at) => begin <= first && this.#tensors[at]!.count > 0);
-    const tensor = this.#tensors[index]!;
+    const index = this.#begin.findLastIndex((begin, at) => begin <= first && this.#tensors.countOf(at) > 0);
     first -= this.#begin[index]!;
     const element: number[] = [];
-    for (const extent of tensor.shape.toReversed()) {
+    for (const extent of this.#tensors.shapeOf(index).toReversed()) {
       element.unshift(first % extent);
       first = Math.floor(first / extent);
     }
-    return { tensor, element, boxCount: sum + 1 };
+    return { tensor: index, element, boxCount: sum + 1 };
   }
 
   #bump(tensor: number, corner: number, by: number): void {

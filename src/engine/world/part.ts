@@ -1,21 +1,15 @@
 import { alignedBytes, CHUNK_CUT_BYTES, DTYPE_BYTES } from '../../common/index.js';
-import { type PlacedTensor, wireDTypeOf } from '../layout/layout.js';
+import { wireDTypeOf } from '../layout/layout.js';
 import type { WirePlan } from '../layout/wire-plan.js';
 import type { BoxList } from './box-list.js';
 import { rowOffset, rowsOf, visitRows } from './rows.js';
+import { type Ends, Spans, SpansBuilder } from './spans.js';
 
 /** Runs of a writer's bytes that are put in their places in one go: under a millisecond. */
 const SLICE_RUNS = 2_048;
 
 /** Boxes that become spans between two yields: under a millisecond. */
 const SLICE_BOXES = 1_024;
-
-/** A span whose bytes do not lie together in the step: rows of one length, in bytes. */
-interface SpanRows {
-  readonly rowBytes: number;
-  readonly extents: readonly number[];
-  readonly strides: readonly number[];
-}
 
 /** Takes `length` bytes that begin `at` in a chunk and belong at `target` of the whole step's byte space. */
 export type VisitRun = (target: number, at: number, length: number) => void;
@@ -31,27 +25,23 @@ export class Part {
   /** Length of the writer's step without the tensors of policy COPY_ONCE, and with them: multiples of 64. */
   readonly stepBytes: number;
   readonly firstStepBytes: number;
-  /** By span: where it begins in the step, and its bytes. */
-  readonly #targets: Float64Array;
-  readonly #lengths: Float64Array;
-  readonly #rows: ReadonlyMap<number, SpanRows>;
+  readonly #spans: Spans;
 
-  private constructor(spans: SpanBuilder, stepBytes: number) {
-    this.#targets = spans.targets.slice(0, spans.count);
-    this.#lengths = spans.lengths.slice(0, spans.count);
-    this.#rows = spans.rows;
+  private constructor(builder: SpansBuilder, stepBytes: number) {
+    this.#spans = new Spans(builder);
     this.stepBytes = stepBytes;
-    this.firstStepBytes = spans.wireBytes;
+    this.firstStepBytes = builder.wireBytes;
   }
 
   /** All tensors, whole, in the order of the layout. Yields between slices. */
-  static *whole({ boxes }: WirePlan): Generator<void, Part> {
-    const spans = new SpanBuilder(boxes.length);
+  static *whole({ boxes, layout }: WirePlan): Generator<void, Part> {
+    const spans = new SpansBuilder(boxes.count);
     let stepBytes = 0;
-    for (const [index, { tensor, wireOffset, bytes }] of boxes.entries()) {
+    for (let index = 0; index < boxes.count; index++) {
       if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
+      const { tensor, wireOffset, bytes } = boxes.at(index);
       spans.add(wireOffset, bytes, undefined, WHOLE);
-      if (tensor.policy !== 'COPY_ONCE') stepBytes = spans.wireBytes;
+      if (layout.tensors.policyOf(tensor) !== 'COPY_ONCE') stepBytes = spans.wireBytes;
     }
     return new Part(spans, stepBytes);
   }
@@ -62,50 +52,50 @@ export class Part {
    */
   static *of(
     boxes: BoxList,
-    plan: WirePlan,
-    tensors: readonly PlacedTensor[],
+    { layout, wireDType, offsets }: WirePlan,
     sends: (index: number) => boolean,
   ): Generator<void, Part> {
-    const spans = new SpanBuilder(boxes.count);
+    const { tensors } = layout;
+    const spans = new SpansBuilder(boxes.count);
     const once: number[] = [];
-    const add = (tensor: PlacedTensor, index: number): void => {
-      const rows = rowsOf(tensor.shape, boxes, index);
+    const add = (index: number): void => {
+      const tensor = boxes.tensor[index]!;
+      const rows = rowsOf(tensors.shapeOf(tensor), boxes, index);
       if (rows.rowLength * rows.rowCount === 0) return;
-      const elementBytes = DTYPE_BYTES[wireDTypeOf(tensor, plan.wireDType)];
-      addBox(spans, plan.offsets[boxes.tensor[index]!]!, elementBytes, tensor.count, rows);
+      const elementBytes = DTYPE_BYTES[wireDTypeOf(layout, tensor, wireDType)];
+      addBox(spans, offsets[tensor]!, elementBytes, tensors.countOf(tensor), rows);
     };
     for (let index = 0; index < boxes.count; index++) {
       if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
-      const tensor = tensors[boxes.tensor[index]!]!;
       if (!sends(index)) continue;
-      if (tensor.policy === 'COPY_ONCE') once.push(index);
-      else add(tensor, index);
+      if (tensors.policyOf(boxes.tensor[index]!) === 'COPY_ONCE') once.push(index);
+      else add(index);
     }
     const stepBytes = spans.wireBytes;
     for (const [at, index] of once.entries()) {
       if (at % SLICE_BOXES === SLICE_BOXES - 1) yield;
-      add(tensors[boxes.tensor[index]!]!, index);
+      add(index);
     }
     return new Part(spans, stepBytes);
   }
 
   /** Memory that it takes. */
   get bytes(): number {
-    return this.#targets.byteLength + this.#lengths.byteLength;
+    return this.#spans.bytes;
   }
 
   get spanCount(): number {
-    return this.#targets.length;
+    return this.#spans.count;
   }
 
   /** Length of a span in the writer's space, without the gap after it. */
   lengthOf(span: number): number {
-    return this.#lengths[span]!;
+    return this.#spans.lengthOf(span);
   }
 
   /** Length of the runs of a span. */
   rowBytesOf(span: number): number {
-    return this.#rows.get(span)?.rowBytes ?? Number.POSITIVE_INFINITY;
+    return this.#spans.rowBytesOf(span) ?? Number.POSITIVE_INFINITY;
   }
 
   /** The runs of the first `bytes` of the writer's space. */
@@ -113,11 +103,12 @@ export class Part {
     let start = 0;
     for (let span = 0; span < this.spanCount && start < bytes; span++) {
       const spanBytes = Math.min(this.lengthOf(span), bytes - start);
-      const rowBytes = this.#rows.get(span)?.rowBytes ?? spanBytes;
+      const rows = this.#spans.rowsOf(span);
+      const rowBytes = rows?.rowBytes ?? spanBytes;
       for (let done = 0; done < spanBytes; done += rowBytes) {
         const length = Math.min(rowBytes, spanBytes - done);
-        const row = this.#rows.get(span);
-        yield { target: this.#targets[span]! + (row === undefined ? 0 : rowOffset(row, done / rowBytes)), length };
+        const offset = rows === undefined ? 0 : rowOffset(rows, done / rowBytes);
+        yield { target: this.#spans.targetOf(span) + offset, length };
       }
       start = alignedBytes(start + this.lengthOf(span));
     }
@@ -125,8 +116,8 @@ export class Part {
 
   /** Says of `length` bytes from `within` of a span, which lie `at` in a chunk, where each run of them belongs. */
   visitSpan(span: number, within: number, length: number, at: number, visit: VisitRun): void {
-    const target = this.#targets[span]!;
-    const rows = this.#rows.get(span);
+    const target = this.#spans.targetOf(span);
+    const rows = this.#spans.rowsOf(span);
     if (rows === undefined) {
       visit(target + within, at, length);
       return;
@@ -177,54 +168,11 @@ export class PartCursor {
   }
 }
 
-/** Whether a span starts and ends where its tensors do: what is before or behind it in the step is a gap then. */
-interface Ends {
-  readonly startsTensor: boolean;
-  readonly endsTensor: boolean;
-}
-
 const WHOLE: Ends = { startsTensor: true, endsTensor: true };
 const INSIDE: Ends = { startsTensor: false, endsTensor: false };
 
-class SpanBuilder {
-  readonly targets: Float64Array<ArrayBuffer>;
-  readonly lengths: Float64Array<ArrayBuffer>;
-  readonly rows = new Map<number, SpanRows>();
-  /** Spans so far. */
-  count = 0;
-  /** Bytes of the writer's space so far. */
-  wireBytes = 0;
-  /** Where the last span begins there. */
-  #last = 0;
-  /** Whether the bytes behind the last span are a gap of the step too, not elements. */
-  #endsTensor = false;
-
-  constructor(countMax: number) {
-    this.targets = new Float64Array(countMax);
-    this.lengths = new Float64Array(countMax);
-  }
-
-  /** Appends a span, or lengthens the last one, over a gap that both spaces have too, when they run in step. */
-  add(target: number, bytes: number, rows: SpanRows | undefined, { startsTensor, endsTensor }: Ends): void {
-    const last = this.count - 1;
-    const isNext = (this.#endsTensor && startsTensor) || this.lengths[last] === this.wireBytes - this.#last;
-    const canJoin = last >= 0 && rows === undefined && !this.rows.has(last) && isNext;
-    if (canJoin && target - this.targets[last]! === this.wireBytes - this.#last) {
-      this.lengths[last] = this.wireBytes - this.#last + bytes;
-    } else {
-      if (rows !== undefined) this.rows.set(this.count, rows);
-      this.#last = this.wireBytes;
-      this.targets[this.count] = target;
-      this.lengths[this.count] = bytes;
-      this.count += 1;
-    }
-    this.wireBytes += alignedBytes(bytes);
-    this.#endsTensor = endsTensor;
-  }
-}
-
 function addBox(
-  spans: SpanBuilder,
+  spans: SpansBuilder,
   tensorOffset: number,
   elementBytes: number,
   tensorCount: number,

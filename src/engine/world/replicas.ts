@@ -1,4 +1,4 @@
-import type { PlacedTensor } from '../layout/layout.js';
+import type { TensorTable } from '../layout/tensor-table.js';
 import type { BoxList } from './box-list.js';
 import { mixed } from './mixed.js';
 import { sortedFalling } from './sorted-falling.js';
@@ -14,7 +14,7 @@ const SLICE_MEMBERS = 8_192;
  * millions of boxes.
  */
 export class Replicas {
-  readonly #tensors: readonly PlacedTensor[];
+  readonly #tensors: TensorTable;
   readonly #lists: readonly BoxList[];
   /** A replica and one more, in the first slot that was free from that of its hash on. */
   readonly #slots: Int32Array;
@@ -33,7 +33,7 @@ export class Replicas {
   work = 0;
 
   /** `lists`: the boxes of all writers, by their numbers; `boxCount` of them are in groups. */
-  constructor(tensors: readonly PlacedTensor[], lists: readonly BoxList[], boxCount: number) {
+  constructor(tensors: TensorTable, lists: readonly BoxList[], boxCount: number) {
     this.#tensors = tensors;
     this.#lists = lists;
     this.#slots = new Int32Array(2 ** Math.ceil(Math.log2(2 * boxCount + 1)));
@@ -118,7 +118,7 @@ export class Replicas {
   #hashOf(writer: number, index: number): number {
     const list = this.#lists[writer]!;
     const tensor = list.tensor[index]!;
-    const { shape } = this.#tensors[tensor]!;
+    const shape = this.#tensors.shapeOf(tensor);
     let hash = mixed(mixed(0, tensor), list.replicaGroup[index]!);
     for (let dim = 0; dim < shape.length; dim++) {
       const [offset, extent] = [list.offsetOf(index, dim), list.extentOf(index, dim, shape)];
@@ -133,7 +133,7 @@ export class Replicas {
     const tensor = list.tensor[index]!;
     if (tensor !== other.tensor[otherIndex] || list.replicaGroup[index] !== other.replicaGroup[otherIndex])
       return false;
-    const { shape } = this.#tensors[tensor]!;
+    const shape = this.#tensors.shapeOf(tensor);
     for (let dim = 0; dim < shape.length; dim++) {
       if (list.offsetOf(index, dim) !== other.offsetOf(otherIndex, dim)) return false;
       if (list.extentOf(index, dim, shape) !== other.extentOf(otherIndex, dim, shape)) return false;
@@ -143,7 +143,7 @@ export class Replicas {
 
   #elementsOf(writer: number, index: number): number {
     const list = this.#lists[writer]!;
-    return list.elements(index, this.#tensors[list.tensor[index]!]!);
+    return list.elements(index, this.#tensors.shapeOf(list.tensor[index]!));
   }
 }
 

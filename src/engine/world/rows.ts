@@ -1,12 +1,17 @@
 import type { BoxList } from './box-list.js';
 
+/** The dimensions that lead from row to row, outermost first, and how far one step in each goes. */
+interface RowSteps {
+  readonly extents: ArrayLike<number>;
+  readonly strides: ArrayLike<number>;
+}
+
 /** How a box lies in its row-major tensor: rows of consecutive elements, all of one length. Counted in elements. */
-export interface Rows {
+export interface Rows extends RowSteps {
   /** The box's first element in the tensor. */
   readonly start: number;
   readonly rowLength: number;
   readonly rowCount: number;
-  /** The dimensions that lead from row to row, outermost first, and how far one step in each goes. */
   readonly extents: readonly number[];
   readonly strides: readonly number[];
 }
@@ -52,7 +57,7 @@ export function rowsOf(shape: readonly number[], { first, dims }: BoxList, index
 }
 
 /** How far the start of a row lies behind the box's first element, in the unit of `strides`. */
-export function rowOffset({ extents, strides }: Pick<Rows, 'extents' | 'strides'>, row: number): number {
+export function rowOffset({ extents, strides }: RowSteps, row: number): number {
   let offset = 0;
   let rest = row;
   for (let dim = extents.length - 1; dim > 0; dim--) {
@@ -65,7 +70,7 @@ export function rowOffset({ extents, strides }: Pick<Rows, 'extents' | 'strides'
 
 /** Says of `length` units from `from` of a box, row by row, how far behind its first element each run of them lies. */
 export function visitRows(
-  rows: Pick<Rows, 'extents' | 'strides'>,
+  rows: RowSteps,
   rowLength: number,
   from: number,
   length: number,

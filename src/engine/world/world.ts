@@ -188,7 +188,7 @@ export class World {
     let partBytes = 0;
     for (const [writer, boxes] of lists.entries()) {
       const leaves = left?.[writer];
-      const part = yield* Part.of(boxes, plan, this.#layout.tensors, (index) => leaves?.[index] !== 1);
+      const part = yield* Part.of(boxes, plan, (index) => leaves?.[index] !== 1);
       take(part.bytes);
       partBytes += part.bytes;
       parts.push({ part, leftOut: leaves === undefined ? [] : yield* indicesOf(leaves) });
@@ -214,7 +214,8 @@ export class World {
           until = coverage.work + replicas.work + SLICE_WORK;
         }
         if (!coverage.hasRoom) yield* coverage.makeRoom();
-        if (boxes.replicaGroup[index] === 0) sent[writer]! += boxes.elements(index, tensors[boxes.tensor[index]!]!);
+        if (boxes.replicaGroup[index] === 0)
+          sent[writer]! += boxes.elements(index, tensors.shapeOf(boxes.tensor[index]!));
         else if (replicas.join(writer, index)) continue;
         coverage.add(boxes, index);
       }
@@ -226,12 +227,14 @@ export class World {
 
   #faultError({ tensor, element, boxCount }: Fault): ShadowkeepError {
     this.reset();
-    const where = `element [${element}] of tensor ${quote(tensor.name)} of shape [${tensor.shape}]`;
+    const { tensors } = this.#layout;
+    const name = tensors.nameOf(tensor);
+    const where = `element [${element}] of tensor ${quote(name)} of shape [${tensors.shapeOf(tensor)}]`;
     const how = boxCount === 0 ? 'is in no box' : `is in ${boxCount} boxes`;
     return new ShadowkeepError(
       boxCount === 0 ? 'BOX_GAP' : 'BOX_OVERLAP',
       `run ${quote(this.#run)}: ${where} ${how} of its ${this.writerCount} writers`,
-      { metadata: { tensor: tensor.name, element: element.join(), boxCount } },
+      { metadata: { tensor: name, element: element.join(), boxCount } },
     );
   }
 

@@ -44,7 +44,7 @@ export function checkpointContent(run: Run): CheckpointContent {
   const { retain } = run;
   const open = {
     run: name,
-    tensors: tensors.map(tensorMessage),
+    tensors: Array.from(tensors, tensorMessage),
     averages: averages.map(averageMessage),
     non_finite: nonFinite,
     ...(snapshots === undefined ? {} : { snapshots: snapshotsMessage(snapshots) }),
@@ -87,15 +87,18 @@ function linesOf({ name, tensors }: Pick<CheckpointPart, 'name' | 'tensors'>): s
 
 function partsOf({ head, layout }: Run): Part[] {
   const { shadows, copied, snapshots } = head;
+  // Once for all parts: a table makes an object anew at each call.
+  const all = [...layout.tensors];
+  const pick = (indices: readonly number[]): PlacedTensor[] => indices.map((index) => all[index]!);
   const averages = shadows.map(({ spec, plane, table }, index) => {
-    return { name: `average-${index}`, plane, table, tensors: tensorsOf(layout, spec) };
+    return { name: `average-${index}`, plane, table, tensors: pick(tensorsOf(layout, spec)) };
   });
   const kept = snapshots.map(({ average, plane, table }, index) => {
     const spec = shadows.find((shadow) => shadow.spec.name === average)?.spec;
     assert(spec !== undefined, 'a snapshot is of an average of the run');
-    return { name: `snapshot-${index}`, plane, table, tensors: tensorsOf(layout, spec) };
+    return { name: `snapshot-${index}`, plane, table, tensors: pick(tensorsOf(layout, spec)) };
   });
-  return [...averages, { name: 'copied', ...copied, tensors: copiedTensorsOf(layout) }, ...kept];
+  return [...averages, { name: 'copied', ...copied, tensors: pick(copiedTensorsOf(layout)) }, ...kept];
 }
 
 function toFile(part: Part): CheckpointPart {

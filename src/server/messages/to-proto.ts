@@ -1,5 +1,13 @@
 import { ANSWER_PART_BYTES } from '../../common/index.js';
-import type { Movement, ReadPlan, RetentionSpec, SnapshotsSpec, TensorSpec, Version } from '../../engine/index.js';
+import type {
+  Movement,
+  ReadPlan,
+  RetentionSpec,
+  SnapshotsSpec,
+  TensorList,
+  TensorSpec,
+  Version,
+} from '../../engine/index.js';
 import {
   type AverageState as AverageStateMessage,
   type EntryPart,
@@ -20,12 +28,12 @@ export function tensorMessage({ name, dtype, shape, policy }: TensorSpec): Tenso
 }
 
 /** The tensors of a layout from `first` on, as many as one answer has. */
-export function tensorMessages(tensors: readonly TensorSpec[], first: number): Tensor[] {
+export function tensorMessages(tensors: TensorList, first: number): Tensor[] {
   const { end } = partFrom(first, tensors.length, ANSWER_PART_BYTES, (index) => {
-    const { name, shape } = tensors[index]!;
+    const { name, shape } = tensors.at(index)!;
     return tensorEntryBytes(name, shape.length);
   });
-  return tensors.slice(first, end).map(tensorMessage);
+  return Array.from({ length: end - first }, (_, at) => tensorMessage(tensors.at(first + at)!));
 }
 
 export function averageStateMessages({ shadows }: Version): AverageStateMessage[] {

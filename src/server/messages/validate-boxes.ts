@@ -1,12 +1,12 @@
 import { BOX_CUT_COUNT_MAX, quote } from '../../common/index.js';
-import type { BoxList, TensorSpec } from '../../engine/index.js';
+import type { BoxList, TensorList } from '../../engine/index.js';
 import { invalidField } from './fields.js';
 
 /** Boxes between two yields: under a millisecond. */
 const SLICE_BOXES = 1_024;
 
 /** Checks that each box of `field` is a rectangle of a tensor that travels. Yields between slices. Throws INVALID_FIELD, which names it. */
-export function* validateBoxes(field: string, boxes: BoxList, tensors: readonly TensorSpec[]): Generator<void> {
+export function* validateBoxes(field: string, boxes: BoxList, tensors: TensorList): Generator<void> {
   for (let index = 0; index < boxes.count; index++) {
     if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
     const problem = problemOf(boxes, index, tensors);
@@ -15,7 +15,7 @@ export function* validateBoxes(field: string, boxes: BoxList, tensors: readonly 
 }
 
 /** Checks the boxes of a read, which have no replicas. */
-export function* validateReadBoxes(boxes: BoxList, tensors: readonly TensorSpec[]): Generator<void> {
+export function* validateReadBoxes(boxes: BoxList, tensors: TensorList): Generator<void> {
   const shared = boxes.replicaGroup.findIndex((group) => group !== 0);
   if (shared >= 0) {
     throw invalidField(`boxes[${shared}].replica_group`, `must be 0 in a read, got ${boxes.replicaGroup[shared]}`);
@@ -29,8 +29,8 @@ interface Problem {
   readonly text: string;
 }
 
-function problemOf(boxes: BoxList, index: number, tensors: readonly TensorSpec[]): Problem | undefined {
-  const tensor = tensors[boxes.tensor[index]!];
+function problemOf(boxes: BoxList, index: number, tensors: TensorList): Problem | undefined {
+  const tensor = tensors.at(boxes.tensor[index]!);
   if (tensor === undefined) {
     const text = `must be an integer from 0 to ${tensors.length - 1}, got ${boxes.tensor[index]}`;
     return { inside: '.tensor', text };

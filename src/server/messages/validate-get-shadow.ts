@@ -6,6 +6,7 @@ import {
   type FloatDType,
   isFloatDType,
   matchAll,
+  type NamedList,
   PATTERN_COUNT_MAX,
   quote,
   WAIT_MS_MAX,
@@ -74,7 +75,7 @@ export function validateGetShadow(request: DecodedGetShadow): GetShadow {
  */
 export function* selectNames(
   patterns: readonly string[],
-  tensors: readonly { readonly name: string }[],
+  tensors: NamedList,
   isServed: (index: number) => boolean,
 ): Generator<void, 'ALL' | ((index: number) => boolean)> {
   if (patterns.length === 0) return 'ALL';

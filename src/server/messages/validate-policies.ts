@@ -14,7 +14,7 @@ import {
   idlePatternOf,
   isFiltered,
   type Policy,
-  type TensorSpec,
+  type TensorList,
 } from '../../engine/index.js';
 import type { PolicyRule__Output } from '../../protocol/index.js';
 import { integer, invalidField, known } from './fields.js';
@@ -69,7 +69,7 @@ export function checkPatternSum(patterns: readonly string[]): void {
  * Throws INVALID_AVERAGE when a pattern of an average matches no averaged tensor, or all of them leave it none: once
  * `chooseTensors` has found out, in slices, this looks it up.
  */
-export function checkFilters(field: string, average: AverageSpec, tensors: readonly TensorSpec[]): void {
+export function checkFilters(field: string, average: AverageSpec, tensors: TensorList): void {
   if (!isFiltered(average)) return;
   const idle = idlePatternOf(tensors, average);
   if (idle !== undefined) {
@@ -77,7 +77,9 @@ export function checkFilters(field: string, average: AverageSpec, tensors: reado
     throw matchesNothing(`${field}.${side}[${index}]`, average[side][index]!, 'INVALID_AVERAGE');
   }
   const isTaken = choiceOf(tensors, average);
-  if (!tensors.some((_, index) => isTaken(index))) {
+  let index = 0;
+  while (index < tensors.length && !isTaken(index)) index += 1;
+  if (index === tensors.length) {
     throw invalidField(`${field}.exclude`, `leaves ${quote(average.name)} no tensor`, 'INVALID_AVERAGE');
   }
 }

@@ -41,7 +41,7 @@ export function* selectShadow(run: Run, request: GetShadow): Generator<void, Sel
   }
   const isServed =
     shadow === undefined
-      ? (index: number) => layout.tensors[index]!.policy !== 'IGNORE'
+      ? (index: number) => layout.tensors.policyOf(index) !== 'IGNORE'
       : servedBy(layout, shadow.spec);
   return yield* selectNames(request.names, layout.tensors, isServed);
 }

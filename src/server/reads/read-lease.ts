@@ -1,6 +1,6 @@
 import {
-  HeapLease,
   type Layout,
+  Lease,
   type Ledger,
   READ_BOX_BYTES,
   READ_TENSOR_BYTES,
@@ -17,12 +17,12 @@ const STAR_CHAR_HEAP_BYTES = 160;
  */
 export class ReadLease {
   readonly #ledger: Ledger;
-  readonly #heap: HeapLease;
+  readonly #heap: Lease;
   #listBytes = 0;
 
   constructor(ledger: Ledger) {
     this.#ledger = ledger;
-    this.#heap = new HeapLease(ledger, 'the patterns of a read');
+    this.#heap = new Lease(ledger, 'the patterns of a read');
   }
 
   /** Once. Throws MEMORY_EXHAUSTED. */

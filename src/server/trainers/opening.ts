@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { HeapLease, type Ledger, type Run } from '../../engine/index.js';
+import { Lease, type Ledger, type Run } from '../../engine/index.js';
 import { inTurns } from '../loop/in-slices.js';
 import { decodeOpenRun, type OpenRun, validatingOpenRun } from '../messages/index.js';
 
@@ -29,7 +29,7 @@ export class Openings {
     const digest = digestOf(parts);
     const last = this.#last;
     if (last?.digest === digest && !last.run.isDeleted) return (await open(last.opening, last.order)).answer;
-    const heap = new HeapLease(this.#ledger, 'a request to open a run');
+    const heap = new Lease(this.#ledger, 'a request to open a run');
     try {
       const request = await inTurns(decodeOpenRun(parts, (bytes) => heap.take(bytes)));
       const opening = await inTurns(validatingOpenRun(request));

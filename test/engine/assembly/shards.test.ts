@@ -2,7 +2,7 @@ import { describe, expect, test } from 'vitest';
 import { FLOAT_DTYPES, type FloatDType } from '../../../src/common/index.js';
 import type { Run } from '../../../src/engine/index.js';
 import { randomBits } from '../../kernels/elements.js';
-import { ema, makeRun, mean, planWire, push, readAll, tensor } from '../fixtures.js';
+import { boxesOf, ema, makeRun, mean, planWire, push, readAll, tensor } from '../fixtures.js';
 import { type Random, shuffled } from '../world/naive.js';
 import { randomShards, Team } from './team.js';
 
@@ -22,9 +22,10 @@ describe(`a step of several writers, seed ${SEED}`, () => {
 
   /** A step of small numbers in any float dtype: its first byte is 0, so that there is no NaN. */
   function randomStep(run: Run, wireDType: FloatDType | undefined, isFirst: boolean, random: Random): Buffer {
-    const { boxes, stepBytes, firstStepBytes } = planWire(run.layout, wireDType);
+    const plan = planWire(run.layout, wireDType);
+    const { stepBytes, firstStepBytes } = plan;
     const whole = Buffer.alloc(isFirst ? firstStepBytes : stepBytes);
-    for (const { wireOffset, bytes } of boxes) {
+    for (const { wireOffset, bytes } of boxesOf(plan)) {
       for (let at = wireOffset; at < Math.min(wireOffset + bytes, whole.length); at++) {
         whole[at] = at % 2 === 0 ? random() : random() & 0x3f;
       }

@@ -25,8 +25,7 @@ function setUp() {
   return { run, team, step };
 }
 
-const column = (run: Run, step: Buffer): Buffer =>
-  partOf(step, targetsOf([LEFT], run.layout.tensors, planWire(run.layout)).targets);
+const column = (run: Run, step: Buffer): Buffer => partOf(step, targetsOf([LEFT], planWire(run.layout)).targets);
 
 /** How often work yields. */
 function yields(work: Generator<void>): number {

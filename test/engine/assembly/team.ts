@@ -25,7 +25,7 @@ export class Team {
     this.#lists = lists;
     this.#wireDType = wireDType;
     const plan = planWire(run.layout, wireDType);
-    this.#targets = lists.map((boxes) => targetsOf(boxes, run.layout.tensors, plan).targets);
+    this.#targets = lists.map((boxes) => targetsOf(boxes, plan).targets);
     attach(run, incarnation, { writers: lists.length });
     this.writers = lists.map((_, writer) => this.#open(writer, false));
   }
@@ -78,7 +78,7 @@ export class Team {
 /** Each tensor of a run cut at random, the pieces dealt out at random. */
 export function randomShards({ layout }: Run, writerCount: number, random: Random): Box[][] {
   const lists: Box[][] = Array.from({ length: writerCount }, () => []);
-  for (const [tensor, { shape, policy }] of layout.tensors.entries()) {
+  for (const [tensor, { shape, policy }] of [...layout.tensors].entries()) {
     if (policy === 'IGNORE') continue;
     for (const piece of randomTiling(shape, random)) {
       lists[random() % writerCount]!.push(box([], [], { ...piece, tensor }));

@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType, PRECISIONS, type Precision } from '../../../src/common/index.js';
 import { type FoldTarget, foldStep } from '../../../src/engine/fold/fold.js';
-import type { Segment } from '../../../src/engine/layout/wire-plan.js';
+import { type Segment, Segments } from '../../../src/engine/layout/segments.js';
 import { SKEW, SLOTS_ADDRESS } from '../../../src/engine/memory/arena.js';
 import { Ledger } from '../../../src/engine/memory/ledger.js';
 import { type Page, PagePool } from '../../../src/engine/memory/page-pool.js';
@@ -62,6 +62,12 @@ function load(pages: readonly Page[], dtype: FloatDType, count: number): Float64
   });
 }
 
+function segmentsOf(...list: readonly Segment[]): Segments {
+  const segments = new Segments();
+  for (const segment of list) segments.append(segment);
+  return segments;
+}
+
 const homes = [
   { where: 'one arena', source: 0, base: 0, target: 0 },
   { where: 'the source elsewhere', source: 1, base: 0, target: 0 },
@@ -83,7 +89,7 @@ describe.each(homes)(`a fold with $where, ${MODE}, seed ${SEED}`, ({ source, bas
       const [shadows, sources] = [sampleElements(random, precision, COUNT), sampleElements(random, dtype, COUNT)];
       store(basePages, precision, shadows);
       store(staging, dtype, sources);
-      const segments: Segment[] = [{ wireOffset: 0, flat: 0, count: COUNT, dtype, averages: -1 }];
+      const segments = segmentsOf({ wireOffset: 0, flat: 0, count: COUNT, dtype, averages: -1 });
       const targets: FoldTarget[] = [{ plane, base: basePages, target: targetPages, weight, meter: undefined }];
       for (const _ of foldStep(segments, staging, PAGE_BYTES, targets));
       const expected = shadows.map((s, i) => {
@@ -108,7 +114,7 @@ describe.each(homes)(`a fold with $where, ${MODE}, seed ${SEED}`, ({ source, bas
         bytes[i] = p * 31 + i;
       });
     });
-    const segments: Segment[] = [{ wireOffset: 64, flat: 3, count: 6_000, dtype: undefined, averages: -1 }];
+    const segments = segmentsOf({ wireOffset: 64, flat: 3, count: 6_000, dtype: undefined, averages: -1 });
     for (const _ of foldStep(segments, staging, PAGE_BYTES, [
       { plane, base: basePages, target: targetPages, weight: 1, meter: undefined },
     ]));
@@ -124,13 +130,11 @@ test('a fold yields as often as it is told', () => {
   const plane = planeOf('F32');
   const staging = take(pool, 2, 0, SKEW.staging);
   const pages = take(pool, plane.pageCount, 0, SKEW.shadow);
-  const segments: Segment[] = Array.from({ length: 10 }, (_, i) => ({
-    wireOffset: i * 128,
-    flat: i * 32,
-    count: 32,
-    dtype: 'F32',
-    averages: -1,
-  }));
+  const segments = segmentsOf(
+    ...Array.from({ length: 10 }, (_, i) => {
+      return { wireOffset: i * 256, flat: i * 32, count: 32, dtype: 'F32', averages: -1 } as const;
+    }),
+  );
   const targets: FoldTarget[] = [{ plane, base: pages, target: pages, weight: 0.5, meter: undefined }];
   expect([...foldStep(segments, staging, PAGE_BYTES, targets, 32)]).toHaveLength(10);
   expect([...foldStep(segments, staging, PAGE_BYTES, targets, 100)]).toHaveLength(2);

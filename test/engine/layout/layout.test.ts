@@ -19,7 +19,7 @@ describe('placement', () => {
         const layout = placeTensors(tensors);
         for (const policy of ['AVERAGE', 'COPY'] as const) {
           const inSpace = (one: TensorSpec): boolean => one.policy.startsWith(policy);
-          const placed = inWireOrder(layout.tensors).filter(inSpace);
+          const placed = inWireOrder([...layout.tensors]).filter(inSpace);
           const lengthOf = ({ count, bytes }: (typeof placed)[0]): number => (policy === 'AVERAGE' ? count : bytes);
           let end = 0;
           for (const one of placed) {
@@ -29,7 +29,7 @@ describe('placement', () => {
           }
           expect(policy === 'AVERAGE' ? layout.averagedLength : layout.copiedLength).toBeGreaterThanOrEqual(end);
         }
-        const averaged = layout.tensors.filter(({ policy }) => policy === 'AVERAGE');
+        const averaged = [...layout.tensors].filter(({ policy }) => policy === 'AVERAGE');
         expect(layout.averagedElements).toBe(averaged.reduce((sum, one) => sum + countOf(one), 0));
       }),
       { seed: SEED, numRuns: 200 },
@@ -51,8 +51,9 @@ describe('the wire plan', () => {
         }
         let offset = 0;
         const misplaced: string[] = [];
-        for (const one of inWireOrder(layout.tensors)) {
-          const dtype = wireDTypeOf(one, wireDType);
+        const placed = [...layout.tensors];
+        for (const one of inWireOrder(placed)) {
+          const dtype = wireDTypeOf(layout, placed.indexOf(one), wireDType);
           const isCopied = one.policy !== 'AVERAGE';
           const size = isCopied ? 1 : DTYPE_BYTES[dtype];
           const count = isCopied ? one.bytes : one.count;
@@ -85,7 +86,7 @@ describe('the wire plan', () => {
       tensor('g', [0, 9]),
     ];
     const { segments, stepBytes } = planWire(placeTensors(tensors));
-    expect(segments.map(({ dtype, wireOffset, count }) => [dtype, wireOffset, count])).toEqual([
+    expect([...segments].map(({ dtype, wireOffset, count }) => [dtype, wireOffset, count])).toEqual([
       ['F32', 0, 3],
       ['F16', 64, 3],
       [undefined, 128, 24],

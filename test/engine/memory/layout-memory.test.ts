@@ -11,6 +11,8 @@ interface Cost {
 interface Layout {
   readonly count: number;
   readonly rank: number;
+  /** The dtypes of the tensors, in turns. */
+  readonly dtypes: readonly string[];
   /** Each name is this text, repeated up to its length, and a number. */
   readonly text: string;
   readonly nameChars: number;
@@ -30,13 +32,13 @@ const PROGRAM = `
   import { planRead, RunTable } from ${doorOf('engine')};
   import { shadowWeightsDefinition } from ${doorOf('protocol')};
   import { decodeOpenRun, validatingOpenRun } from ${doorOf('server/messages')};
-  const { count, rank, text, nameChars, averages, patterns } = JSON.parse(process.env.LAYOUT);
+  const { count, rank, dtypes, text, nameChars, averages, patterns } = JSON.parse(process.env.LAYOUT);
   const end = (work) => { for (;;) { const { done, value } = work.next(); if (done) return value; } };
   const nameOf = (index) => text.repeat(nameChars).slice(0, nameChars - 6) + String(index).padStart(6, '0');
   const requestOf = (run) => shadowWeightsDefinition.OpenRun.requestSerialize({
     run,
     tensors: Array.from({ length: count }, (_, index) => {
-      return { name: nameOf(index), dtype: 'F32', shape: Array(rank).fill(1) };
+      return { name: nameOf(index), dtype: dtypes[index % dtypes.length], shape: Array(rank).fill(1) };
     }),
     averages: Array.from({ length: averages }, (_, index) => {
       return { name: 'a' + index, start: 'FIRST', mean: {}, exclude: Array.from({ length: patterns }, (_, at) => nameOf(at)) };
@@ -93,18 +95,28 @@ function costOf(layout: Layout): Cost {
   return JSON.parse(stdout || `{"failed":${JSON.stringify(stderr)}}`) as Cost;
 }
 
-const PLAIN: Layout = { count: 8_192, rank: 2, text: 'layer.', nameChars: 32, averages: 1, patterns: 0 };
+const PLAIN: Layout = {
+  count: 8_192,
+  rank: 2,
+  dtypes: ['F32'],
+  text: 'layer.',
+  nameChars: 32,
+  averages: 1,
+  patterns: 0,
+};
 
 describe('what is reserved for a layout is enough for what it takes of the heap', () => {
   test.each<[string, Partial<Layout>]>([
     ['of matrices', {}],
     ['of scalars', { rank: 0 }],
     ['of rank 5', { rank: 5 }],
+    ['of many segments', { dtypes: ['F32', 'BF16', 'I64'] }],
     ['of the largest rank', { count: 2_048, rank: 64 }],
     ['with the longest names', { nameChars: 512 }],
     ['with names of two bytes a character', { text: 'слой', nameChars: 160 }],
     ['with sixteen averages', { averages: 16 }],
     ['with sixteen averages that leave some out', { averages: 16, patterns: 64 }],
+    ['of many segments with averages that leave some out', { dtypes: ['F32', 'BF16'], averages: 3, patterns: 64 }],
   ])('%s', (_, change) => {
     const { heapBytes, reservedBytes } = costOf({ ...PLAIN, ...change });
     expect(heapBytes).toBeLessThanOrEqual(reservedBytes);

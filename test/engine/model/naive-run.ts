@@ -1,6 +1,6 @@
 import { DTYPE_BYTES, type DType, type FloatDType } from '../../../src/common/index.js';
 import type { AverageSpec, TensorSpec } from '../../../src/engine/index.js';
-import type { RunSpec } from '../../../src/engine/run-spec.js';
+import type { ListedSpec } from '../fixtures.js';
 import { decoded, folded, moveOf } from './naive-fold.js';
 
 /*
@@ -28,7 +28,7 @@ export const countOf = ({ shape }: TensorSpec): number => shape.reduce((count, e
 const aligned = (bytes: number): number => Math.ceil(bytes / 64) * 64;
 
 export class NaiveRun {
-  readonly spec: RunSpec;
+  readonly spec: ListedSpec;
   head: NaiveVersion;
   /** What was committed, by step. */
   private readonly committed = new Map<
@@ -36,7 +36,7 @@ export class NaiveRun {
     { readonly space: Buffer; readonly wireDType: FloatDType | undefined }
   >();
 
-  constructor(spec: RunSpec) {
+  constructor(spec: ListedSpec) {
     this.spec = spec;
     this.head = {
       step: undefined,

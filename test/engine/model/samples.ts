@@ -8,7 +8,7 @@ import {
 } from '../../../src/common/index.js';
 import type { Start } from '../../../src/engine/averages/index.js';
 import type { AverageSpec, Policy, TensorSpec } from '../../../src/engine/index.js';
-import type { RunSpec } from '../../../src/engine/run-spec.js';
+import type { ListedSpec } from '../fixtures.js';
 import { countOf, inWireOrder, wireOf } from './naive-run.js';
 import type { Random } from './random.js';
 
@@ -29,12 +29,12 @@ export function sampleSpec(
   random: Random,
   name: string,
   sizes: Sizes = { shape: sampleShape, largeCountMax: LARGE_COUNT_MAX },
-): RunSpec {
+): ListedSpec {
   return random.oneIn(3) ? sampleAlike(random, name, sizes) : sampleAny(random, name, sizes);
 }
 
 /** All tensors averaged, in the dtype of the only shadow: such a step is folded as it arrives. */
-function sampleAlike(random: Random, name: string, sizes: Sizes): RunSpec {
+function sampleAlike(random: Random, name: string, sizes: Sizes): ListedSpec {
   const dtype = random.pick(['F32', 'F32', 'F64'] as const);
   const shapes = Array.from({ length: random.between(1, 5) }, () => sizes.shape(random));
   if (random.oneIn(2)) shapes.push([random.between(1, sizes.largeCountMax)]);
@@ -44,7 +44,7 @@ function sampleAlike(random: Random, name: string, sizes: Sizes): RunSpec {
   return { name, tensors, averages: [average], nonFinite, snapshots: undefined, retain: undefined };
 }
 
-function sampleAny(random: Random, name: string, sizes: Sizes): RunSpec {
+function sampleAny(random: Random, name: string, sizes: Sizes): ListedSpec {
   const tensors = Array.from({ length: random.between(1, 7) }, (_, index) => sampleTensor(random, `t${index}`, sizes));
   if (random.oneIn(3)) {
     const shape = [random.between(1, sizes.largeCountMax)];
@@ -100,7 +100,7 @@ function sampleAverage(random: Random, name: string): AverageSpec {
  */
 export function sampleStep(
   random: Random,
-  spec: RunSpec,
+  spec: ListedSpec,
   wireDType: FloatDType | undefined,
   withOnce: boolean,
   wildOneIn = 8,

@@ -1,7 +1,8 @@
 import { expect } from 'vitest';
 import { Ledger } from '../../../src/engine/memory/ledger.js';
-import type { RunOptions, RunSpec } from '../../../src/engine/run-spec.js';
+import type { RunOptions } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
+import type { ListedSpec } from '../fixtures.js';
 import { Commands } from './commands.js';
 import { Committer } from './commit.js';
 import { Random } from './random.js';
@@ -18,7 +19,7 @@ export class Sequence {
   /** What was done, for a failure's message. */
   readonly log: string[] = [];
   private readonly random: Random;
-  private readonly firstSpec: RunSpec;
+  private readonly firstSpec: ListedSpec;
   private readonly ledger: Ledger;
   private readonly subjects: Subject[] = [];
   private readonly commands: Commands;
@@ -69,7 +70,7 @@ export class Sequence {
   }
 
   /** A run that has all the memory it wants. */
-  private subjectAlone(spec: RunSpec): Subject {
+  private subjectAlone(spec: ListedSpec): Subject {
     return new Subject(spec, new Ledger(UNBOUNDED_BYTES), this.mode, this.options);
   }
 

@@ -8,8 +8,9 @@ import {
   type WriterStream,
 } from '../../../src/engine/index.js';
 import type { Ledger } from '../../../src/engine/memory/ledger.js';
-import type { RunOptions, RunSpec } from '../../../src/engine/run-spec.js';
+import type { RunOptions } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
+import type { ListedSpec } from '../fixtures.js';
 import { checkVersion, same, sameAll } from './compare.js';
 import { NaiveRun, type NaiveVersion } from './naive-run.js';
 import type { Random } from './random.js';
@@ -38,7 +39,7 @@ export class Subject {
   writer: OpenWriter | undefined;
   readers: OpenReader[] = [];
 
-  constructor(spec: RunSpec, ledger: Ledger, mode: KernelMode, options: RunOptions) {
+  constructor(spec: ListedSpec, ledger: Ledger, mode: KernelMode, options: RunOptions) {
     this.run = new Run(spec, ledger, mode, options);
     this.naive = new NaiveRun(spec);
     const { plane } = this.run.head.shadows[0]!;

@@ -12,7 +12,7 @@ const BOXES: readonly Box[] = [
 ];
 
 const placeOf = (list: BoxList, index: number, of = MATRIX) => {
-  const { offset, extent } = list.place(index, of);
+  const { offset, extent } = list.place(index, of.shape);
   return [Array.from(offset), Array.from(extent)];
 };
 

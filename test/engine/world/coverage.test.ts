@@ -25,7 +25,7 @@ function cover(tensors: readonly TensorSpec[], boxes: readonly Box[], reserve: (
 /** The first fault, in short. */
 function faultOf(...input: Parameters<typeof cover>): [string, number[], number] | undefined {
   const fault = toEnd(cover(...input).fault());
-  return fault && [fault.tensor.name, [...fault.element], fault.boxCount];
+  return fault && [input[0][fault.tensor]!.name, [...fault.element], fault.boxCount];
 }
 
 /** The same, by counting. */

@@ -1,5 +1,4 @@
 import { DTYPE_BYTES } from '../../../src/common/index.js';
-import type { PlacedTensor } from '../../../src/engine/index.js';
 import { wireDTypeOf } from '../../../src/engine/layout/layout.js';
 import type { WirePlan } from '../../../src/engine/layout/wire-plan.js';
 import type { Box } from '../../../src/engine/world/index.js';
@@ -62,15 +61,14 @@ export function shuffled<Item>(items: readonly Item[], random: Random): Item[] {
 /** By byte of a writer's space: where it belongs in that of the whole step; -1 in a gap. Copied element by element. */
 export function targetsOf(
   boxes: readonly Box[],
-  tensors: readonly PlacedTensor[],
   plan: WirePlan,
 ): { readonly targets: number[]; readonly stepBytes: number } {
   const targets: number[] = [];
   const place = (isOnce: boolean): number => {
     for (const one of boxes) {
-      const tensor = tensors[one.tensor]!;
+      const tensor = plan.layout.tensors.at(one.tensor)!;
       if ((tensor.policy === 'COPY_ONCE') !== isOnce) continue;
-      const size = DTYPE_BYTES[wireDTypeOf(tensor, plan.wireDType)];
+      const size = DTYPE_BYTES[wireDTypeOf(plan.layout, one.tensor, plan.wireDType)];
       const start = plan.offsets[one.tensor]!;
       for (const element of elementsOf(tensor.shape, one)) {
         for (let byte = 0; byte < size; byte++) targets.push(start + element * size + byte);

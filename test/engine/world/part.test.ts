@@ -6,7 +6,7 @@ import type { WirePlan } from '../../../src/engine/layout/wire-plan.js';
 import { type Box, PartCursor, type Part as PartType } from '../../../src/engine/world/index.js';
 import { Part } from '../../../src/engine/world/part.js';
 import { randomBits } from '../../kernels/elements.js';
-import { planWire, tensor } from '../fixtures.js';
+import { boxesOf, planWire, tensor } from '../fixtures.js';
 import { box, partOf, randomBox, shuffled, targetsOf } from './naive.js';
 
 const SEED = 20_261_129;
@@ -26,7 +26,6 @@ const TENSORS: readonly TensorSpec[] = [
 /** No byte of a step in these tests, and no gap. */
 const UNTOUCHED = 0xa5;
 const SENT = TENSORS.flatMap(({ policy }, index) => (policy === 'IGNORE' ? [] : [index]));
-const { tensors } = placeTensors(TENSORS);
 
 const planOf = (wireDType?: (typeof FLOAT_DTYPES)[number]) => planWire(placeTensors(TENSORS), wireDType);
 const all = (): boolean => true;
@@ -57,8 +56,8 @@ describe(`a part, seed ${SEED}`, () => {
     for (let round = 0; round < 400; round++) {
       const plan = planOf([undefined, ...FLOAT_DTYPES][random() % 5]);
       const boxes = randomBoxes();
-      const part = makePart(BoxList.of(boxes), plan, tensors, all);
-      const { targets, stepBytes } = targetsOf(boxes, tensors, plan);
+      const part = makePart(BoxList.of(boxes), plan, all);
+      const { targets, stepBytes } = targetsOf(boxes, plan);
       expect([part.stepBytes, part.firstStepBytes]).toEqual([stepBytes, targets.length]);
       const whole = Uint8Array.from({ length: plan.firstStepBytes }, () => 1 + (random() % 0x7f));
       const sent = partOf(whole, targets);
@@ -75,7 +74,7 @@ describe(`a part, seed ${SEED}`, () => {
         });
         at += chunk.length;
       }
-      const isRight = plan.boxes.every(({ wireOffset, bytes }) => {
+      const isRight = boxesOf(plan).every(({ wireOffset, bytes }) => {
         return found.compare(expected, wireOffset, wireOffset + bytes, wireOffset, wireOffset + bytes) === 0;
       });
       expect({ boxes, isRight }).toEqual({ boxes, isRight: true });
@@ -86,7 +85,7 @@ describe(`a part, seed ${SEED}`, () => {
     // Rows of 41 of 48 elements: each takes 192 bytes of the writer's space, as a whole row does of the step.
     const matrix = placeTensors([tensor('w', [3, 48])]);
     const boxes = [0, 1, 2].map((row) => box([row, 7], [1, 41]));
-    const part = makePart(BoxList.of(boxes), planWire(matrix), matrix.tensors, all);
+    const part = makePart(BoxList.of(boxes), planWire(matrix), all);
     const runs = [...part.runs(part.stepBytes)];
     expect(runs).toEqual([0, 1, 2].map((row) => ({ target: 192 * row + 28, length: 164 })));
   });
@@ -95,22 +94,22 @@ describe(`a part, seed ${SEED}`, () => {
     for (let round = 0; round < 100; round++) {
       const boxes = randomBoxes();
       const sends = boxes.map(() => random() % 2 === 0);
-      const left = makePart(BoxList.of(boxes), planOf(), tensors, (index) => sends[index]!);
-      const without = makePart(BoxList.of(boxes.filter((_, index) => sends[index])), planOf(), tensors, all);
+      const left = makePart(BoxList.of(boxes), planOf(), (index) => sends[index]!);
+      const without = makePart(BoxList.of(boxes.filter((_, index) => sends[index])), planOf(), all);
       expect(left).toEqual(without);
     }
   });
 
   test('the runs of a beginning are those that its chunks have', () => {
     for (let round = 0; round < 200; round++) {
-      const part = makePart(BoxList.of(randomBoxes()), planOf(), tensors, all);
+      const part = makePart(BoxList.of(randomBoxes()), planOf(), all);
       const bytes = 16 * (random() % (part.firstStepBytes / 16 + 1));
       expect(flat(part.runs(bytes))).toEqual(taken(part, bytes));
     }
   });
 
   test('a cursor that is reset begins again', () => {
-    const part = makePart(BoxList.of([box([1, 1, 1], [2, 2, 2], { tensor: 1 })]), planOf(), tensors, all);
+    const part = makePart(BoxList.of([box([1, 1, 1], [2, 2, 2], { tensor: 1 })]), planOf(), all);
     const cursor = new PartCursor(part);
     const targets: number[] = [];
     for (let round = 0; round < 2; round++) {
@@ -127,7 +126,7 @@ describe('the whole layout', () => {
     for (const wireDType of [undefined, ...FLOAT_DTYPES]) {
       const plan = planOf(wireDType);
       const boxes = BoxList.of(SENT.map((index) => box([], [], { tensor: index })));
-      const [whole, boxed] = [wholePart(plan), makePart(boxes, plan, tensors, all)];
+      const [whole, boxed] = [wholePart(plan), makePart(boxes, plan, all)];
       expect(whole).toEqual(boxed);
       expect([whole.stepBytes, whole.firstStepBytes]).toEqual([plan.stepBytes, plan.firstStepBytes]);
     }
@@ -137,8 +136,7 @@ describe('the whole layout', () => {
     const specs = Array.from({ length: 100 }, (_, index) => tensor(`t${index}`, [1 + (index % 40)]));
     const plan = planWire(placeTensors(specs));
     const inOrder = specs.map((_, index) => box([], [], { tensor: index }));
-    const spansOf = (boxes: readonly Box[]) =>
-      makePart(BoxList.of(boxes), plan, placeTensors(specs).tensors, all).spanCount;
+    const spansOf = (boxes: readonly Box[]) => makePart(BoxList.of(boxes), plan, all).spanCount;
     expect([wholePart(plan).spanCount, spansOf(inOrder)]).toEqual([1, 1]);
     expect(spansOf(inOrder.toSpliced(50, 1))).toBe(2);
     expect(spansOf(inOrder.toReversed())).toBe(100);

@@ -1,7 +1,6 @@
 import { DTYPE_BYTES, toEnd } from '../../../src/common/index.js';
 import { planRead, type Run, readBytes } from '../../../src/engine/index.js';
-import type { RunSpec } from '../../../src/engine/run-spec.js';
-import { entriesOf } from '../fixtures.js';
+import { entriesOf, type ListedSpec } from '../fixtures.js';
 import { decoded, moveOf } from '../model/naive-fold.js';
 import { countOf, inWireOrder, wireOf } from '../model/naive-run.js';
 import type { Flip } from './events.js';
@@ -30,7 +29,7 @@ interface Element {
 /** Compares the run's head with a replay of what was sent. Values that met an infinity or NaN are left out. */
 export function checkReplay(
   run: Run,
-  spec: RunSpec,
+  spec: ListedSpec,
   wireDTypeOf: (generation: number) => Parameters<typeof wireOf>[1],
   lineage: readonly Flip[],
 ): void {
@@ -63,7 +62,7 @@ export function checkReplay(
 
 type Fold = Flip & { readonly wireDType: Parameters<typeof wireOf>[1] };
 
-function replay(spec: RunSpec, a: number, folds: readonly Fold[]): Map<string, Element> {
+function replay(spec: ListedSpec, a: number, folds: readonly Fold[]): Map<string, Element> {
   const average = spec.averages[a]!;
   const averaged = spec.tensors.filter(({ policy }) => policy === 'AVERAGE');
   const elements = new Map(
@@ -102,7 +101,7 @@ function move({ values, largest }: Element, theta: Float64Array, weight: number)
 }
 
 /** The averaged tensors of a step, put together from the parts of its writers. */
-function weightsOf(spec: RunSpec, { parts, wireDType }: Fold): Map<string, Float64Array> {
+function weightsOf(spec: ListedSpec, { parts, wireDType }: Fold): Map<string, Float64Array> {
   let end = 0;
   const places = inWireOrder(spec.tensors).map((tensor) => {
     const [begin, bytes] = [end, countOf(tensor) * DTYPE_BYTES[wireOf(tensor, wireDType)]];

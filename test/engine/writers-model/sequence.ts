@@ -1,7 +1,7 @@
 import { type Reader, Run } from '../../../src/engine/index.js';
 import { Ledger } from '../../../src/engine/memory/ledger.js';
-import type { RunSpec } from '../../../src/engine/run-spec.js';
 import type { KernelMode } from '../../../src/kernels/index.js';
+import type { ListedSpec } from '../fixtures.js';
 import { same } from '../model/compare.js';
 import { NaiveRun } from '../model/naive-run.js';
 import { Random } from '../model/random.js';
@@ -168,7 +168,7 @@ export class Sequence {
   }
 }
 
-function sampleRun(random: Random): RunSpec {
+function sampleRun(random: Random): ListedSpec {
   const spec = sampleSpec(random, 'r', { shape: sampleShape, largeCountMax: LARGE_COUNT_MAX });
   const retain = random.oneIn(3) ? undefined : { everySteps: random.between(1, 3), countMax: random.between(1, 4) };
   return { ...spec, retain };

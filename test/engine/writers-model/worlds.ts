@@ -1,7 +1,7 @@
 import { DTYPE_BYTES, type FloatDType } from '../../../src/common/index.js';
 import type { TensorSpec } from '../../../src/engine/index.js';
-import type { RunSpec } from '../../../src/engine/run-spec.js';
 import type { Box } from '../../../src/engine/world/index.js';
+import type { ListedSpec } from '../fixtures.js';
 import { countOf, inWireOrder, wireOf } from '../model/naive-run.js';
 import type { Random } from '../model/random.js';
 
@@ -153,7 +153,7 @@ export interface NaivePart {
 
 /** `boxes` undefined: the whole layout. */
 export function partOf(
-  { tensors }: RunSpec,
+  { tensors }: ListedSpec,
   wireDType: FloatDType | undefined,
   boxes: readonly Box[] | undefined,
 ): NaivePart {

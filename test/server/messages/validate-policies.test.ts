@@ -81,7 +81,7 @@ describe('policies by name', () => {
         ],
       }),
     );
-    expect(spec.tensors.map(({ policy }) => policy)).toEqual(['AVERAGE', 'COPY_ONCE', 'AVERAGE', 'COPY']);
+    expect([...spec.tensors].map(({ policy }) => policy)).toEqual(['AVERAGE', 'COPY_ONCE', 'AVERAGE', 'COPY']);
   });
 
   test('AVERAGE of an integer is refused from wherever it comes', () => {
