@@ -1,6 +1,9 @@
 import type { EventEmitter } from 'node:events';
 
-/** Aborts when the peer is gone or when `end` says why the call must end; the reason is what is thrown. */
+/**
+ * A signal that aborts when the peer is gone, or when `end` is called with why the call must end. Its reason is the
+ * error.
+ */
 export function callSignal(call: EventEmitter): {
   signal: AbortSignal;
   end: (error: Error) => void;
@@ -10,7 +13,7 @@ export function callSignal(call: EventEmitter): {
   return { signal: controller.signal, end: (error) => controller.abort(error) };
 }
 
-/** The peer cancelled or its connection broke: nobody is there to be told. */
+/** The peer cancelled its call or its connection broke, so nobody is there to get a status. */
 export class PeerGone extends Error {
   override readonly name = 'PeerGone';
 }

@@ -3,8 +3,8 @@ import { type Logger, ShadowkeepError } from '../../common/index.js';
 import { encodeErrorDetails } from '../../protocol/index.js';
 
 /**
- * The only place where an exception becomes a status. What is not ours is a bug: the peer is told INTERNAL and nothing
- * else, the log gets it all.
+ * The status of an exception; no other place makes one. An exception that is no ShadowkeepError is a bug: the peer is
+ * told INTERNAL and nothing else, and the log gets the whole exception.
  */
 export function toStatus(error: unknown, log: Logger): StatusObject {
   if (!(error instanceof ShadowkeepError)) log.error({ err: error }, 'a handler failed');
@@ -12,7 +12,7 @@ export function toStatus(error: unknown, log: Logger): StatusObject {
   return statusOf(error instanceof ShadowkeepError ? error : new ShadowkeepError('INTERNAL', 'internal error'));
 }
 
-/** What the peer is told of an error of ours. */
+/** The status of a ShadowkeepError: its gRPC code, its message, and its details in `grpc-status-details-bin`. */
 export function statusOf(error: ShadowkeepError): StatusObject {
   const code = status[error.code];
   const metadata = new Metadata();

@@ -3,16 +3,18 @@ import type { ServerDuplexStream, ServerReadableStream } from '@grpc/grpc-js';
 /** A call whose requests are a stream. */
 type InputCall<Message> = ServerDuplexStream<Message, never> | ServerReadableStream<Message, never>;
 
-/** Hears which messages are done with, so that no more are gathered than are worked on. */
+/** Hears which messages the handler is done with, so that the transport gathers no more than the handler works on. */
 export interface MessageMeter {
+  /** The handler will call `taken` after each message. */
   takeMessages(): void;
+  /** The handler is done with its oldest message. */
   taken(): void;
 }
 
 /**
- * The messages of a call, one at a time: the next one is taken from the stream when the last one is done
- * with, so HTTP/2's window is the only buffer. (Node's own async iterator destroys the stream when it ends, and the
- * status with it: https://github.com/grpc/grpc-node/issues/1839.)
+ * The messages of a call, one at a time. The next message is taken from the stream when the handler is done with the
+ * last one, so HTTP/2's window is the only buffer. Node's own async iterator is of no use here: it destroys the stream
+ * when it ends, and the status with it (https://github.com/grpc/grpc-node/issues/1839).
  */
 export class StreamInput<Message> {
   readonly #call: InputCall<Message>;
@@ -21,9 +23,9 @@ export class StreamInput<Message> {
   #failure: unknown;
   #wake: (() => void) | undefined;
   #isCancelled = false;
-  /** Says to who waits for something else that the stream is over. */
+  /** Ends the wait in `hold` when the stream is over. */
   #onOver: (() => void) | undefined;
-  /** Resolves when the peer is gone: it may be so after its half-close too. */
+  /** Resolves when the peer is gone, which may happen after its half-close too. */
   readonly cancelled: Promise<void>;
 
   constructor(call: InputCall<Message>, meter?: MessageMeter) {
@@ -41,7 +43,7 @@ export class StreamInput<Message> {
     });
   }
 
-  /** Makes the loop below throw `error` before it takes another message. */
+  /** Makes the iteration throw `error` before it takes another message. */
   fail(error: unknown): void {
     this.#failure ??= error;
     this.#onOver?.();
@@ -51,7 +53,8 @@ export class StreamInput<Message> {
   /** Waits for something before the next message is taken, or until the stream is over. */
   async hold(something: Promise<unknown>): Promise<void> {
     if (this.isOver) return;
-    // No race with a promise that lives as long as the stream: it would keep what each race leaves behind.
+    // Promise.race with a promise that lives as long as the stream would leak: that promise keeps every race's
+    // handlers.
     await new Promise<void>((resolve) => {
       this.#onOver = resolve;
       something.then(() => resolve(), resolve);
@@ -59,7 +62,7 @@ export class StreamInput<Message> {
     this.#onOver = undefined;
   }
 
-  /** Nobody waits for what its messages would bring: the peer is gone, or it was failed. A half-close is no end yet. */
+  /** Whether the peer is gone or `fail` was called, so that nobody waits for results. A half-close does not count. */
   get isOver(): boolean {
     return this.#isCancelled || this.#failure !== undefined;
   }

@@ -8,7 +8,7 @@ export interface ResponseStream<Message> extends EventEmitter {
   end(): void;
 }
 
-/** Writes and, when the stream's buffer is full, waits until it has drained or the peer is gone. */
+/** Writes a message. When the stream's buffer is full, waits until it has drained or the peer is gone. */
 export async function writeMessage<Message>(call: ResponseStream<Message>, message: Message): Promise<void> {
   if (call.destroyed || call.writableEnded || call.write(message)) return;
   const done = new AbortController();

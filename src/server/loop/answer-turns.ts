@@ -1,16 +1,16 @@
-/** Acknowledgements written in one turn of the event loop: one takes some 60 µs. */
+/** Most acknowledgements written in one turn of the event loop. One takes some 60 µs, so a turn takes some 4 ms. */
 const ANSWER_COUNT_MAX = 64;
 
 /**
- * The end of a step is told to all of its writers; of a thousand, so many in each turn of the event loop, so that others are
- * served in between. In the order in which they come.
+ * Spreads acknowledgements over turns of the event loop, in the order in which they come. The end of a step is
+ * acknowledged to all of its writers, and a thousand acknowledgements in one turn would keep other calls waiting.
  */
 export class AnswerTurns {
   #given = 0;
   #isScheduled = false;
   readonly #waiting: (() => void)[] = [];
 
-  /** Undefined: the caller's answer is one of this turn. */
+  /** Asks for a turn to write one acknowledgement: undefined when it may be written now, else a promise of its turn. */
   turn(): Promise<void> | undefined {
     this.#schedule();
     if (this.#given < ANSWER_COUNT_MAX && this.#waiting.length === 0) {

@@ -1,21 +1,22 @@
 import { setFlagsFromString } from 'node:v8';
 import { runInNewContext } from 'node:vm';
 
-/**
- * An arena's memory goes back to the system when the garbage collector finds it unused, and a quiet server may not
- * collect for hours. So a deletion asks for it, after the streams of the run have let go.
- */
+/** Time for the streams of a deleted run to let go of its memory before it is collected. */
 const DELAY_MS = 100;
 
 let collect: (() => void) | undefined;
 let timer: NodeJS.Timeout | undefined;
 
+/**
+ * Collects all garbage in a moment. An arena's memory goes back to the system when the garbage collector finds it
+ * unused, and a quiet server may not collect for hours, so the deletion of a run asks for it.
+ */
 export function collectSoon(): void {
   clearTimeout(timer);
   timer = setTimeout(collectNow, DELAY_MS).unref();
 }
 
-/** A collection of everything: some 100 ms. */
+/** Collects all garbage of the process now, which takes some 100 ms. */
 export function collectNow(): void {
   if (collect === undefined) {
     setFlagsFromString('--expose-gc');

@@ -1,23 +1,25 @@
 import { setImmediate as immediate } from 'node:timers/promises';
 
-/** Longest time that one piece of work holds the event loop: other calls, health checks and pings run in between. */
+/**
+ * Longest time that one slice of work holds the event loop. Other calls, health checks and pings run between slices.
+ */
 const SLICE_MS = 4;
 
-/** Runs work to its end. It has no clock, so it yields often and this decides when to let others run. */
+/** Runs work to its end. The work has no clock, so it yields often, and this function decides when others may run. */
 export async function inSlices<Result>(work: Iterator<void, Result>): Promise<Result> {
   return await run(work, immediate);
 }
 
 /**
- * The same for what a client asks: of all that are under way one has a slice in each turn of the loop, in turn, so that a
- * hundred of them together hold it no longer than one does.
+ * Runs work that a client asks for to its end. Of all such work under way one piece has a slice in each turn of the
+ * event loop, in turn, so that a hundred requests together hold the loop no longer than one does.
  */
 export async function inTurns<Result>(work: Iterator<void, Result>): Promise<Result> {
   await nextTurn();
   return await run(work, nextTurn);
 }
 
-/** Runs work that is nearly always one slice: the first slice has no turn to wait for. */
+/** Runs work that is nearly always done in its first slice, which therefore does not wait for a turn. */
 export async function soon<Result>(work: Iterator<void, Result>): Promise<Result> {
   const { done, value } = work.next();
   return done === true ? value : await inTurns(work);
@@ -34,11 +36,11 @@ async function run<Result>(work: Iterator<void, Result>, next: () => Promise<unk
   }
 }
 
-/** Who waits for a slice, and whether this turn of the loop has given one away. */
+/** The callers of `nextTurn` that wait, and whether somebody has had this turn of the event loop already. */
 const waiting: (() => void)[] = [];
 let isTaken = false;
 
-/** Resolves when it is the caller's turn: at once when nobody else has had one in this turn of the loop. */
+/** Resolves when it is the caller's turn: at once when nobody else has had this turn of the event loop. */
 export function nextTurn(): Promise<void> {
   return new Promise((resolve) => {
     waiting.push(resolve);

@@ -1,4 +1,4 @@
-/** Actions that wait for each other: the next one begins when the last one is done or has failed. */
+/** Runs actions one after another: an action begins when the one before it is done or has failed. */
 export class OneAtATime {
   #last: Promise<unknown> = Promise.resolve();
 

@@ -1,26 +1,31 @@
 import { performance } from 'node:perf_hooks';
 import { IN_FLIGHT_MAX } from '../reads/paced-writer.js';
 
-/** Bytes that all readers together get for each byte that trainers send, while there is not enough time for all. */
+/** Bytes that all readers together may send for each byte that trainers send, while the event loop is busy. */
 const READ_SHARE = 1 / 3;
 
-/** What readers may have saved up: a chunk each, for a few of them. */
+/** Most credit that readers can save up, bytes: a chunk each for a few of them. */
 const CREDIT_BYTES_MAX = 8 << 20;
 
-/** A trainer that has sent nothing for so long in the middle of a step does not need the loop; with many readers a chunk takes a while. */
+/**
+ * When no trainer has sent anything for this long in the middle of a step, readers are not held back. It is long
+ * because beside many readers one chunk of a trainer takes a while.
+ */
 const INGEST_IDLE_MS = 1_000;
 
 /**
- * Time over which the loop's utilization is taken, and the share of it from which on readers are held back. A loop that
- * shares its core with others waits for it and is never full.
+ * The loop's utilization is measured over SAMPLE_MS, and from BUSY_UTILIZATION on readers are held back. The threshold
+ * is below 1 because a loop that shares its core with other processes never gets there.
  */
 const SAMPLE_MS = 25;
 const BUSY_UTILIZATION = 0.5;
 
-/** How often readers that wait look whether they still must. */
+/** How often the loop is looked at while readers wait, so that they go on once it is no longer busy. */
 const LOOK_MS = 10;
 
-/** Chunks that all readers together have with gRPC, and how few one has at least; their bytes are the transport's. */
+/**
+ * Most chunks that all readers together have with gRPC, and the least that one has. The transport counts their bytes.
+ */
 const CHUNKS_IN_FLIGHT_MAX = 64;
 const CHUNKS_IN_FLIGHT_MIN = 2;
 
@@ -31,13 +36,13 @@ interface Waiting {
 }
 
 /**
- * Keeps readers from slowing the trainers down: the loop that folds a step is the one that serves reads, and evaluators that
- * pull without pause would take most of it. While trainers send and the loop is busy, readers get a share of what trainers
- * send, in turn; at any other time they go as fast as they can.
+ * Keeps readers from slowing the trainers down. One event loop folds steps and serves reads, and evaluators that pull
+ * without pause would take most of it. While trainers send and the loop is busy, readers may send a share of what
+ * trainers send, in turn. At any other time they go as fast as they can.
  */
 export class ReadTurns {
   #creditBytes = 0;
-  /** Writers in the middle of a step. */
+  /** How many writers are in the middle of a step. */
   #sending = 0;
   #lastReceivedMs = Number.NEGATIVE_INFINITY;
   readonly #waiting: Waiting[] = [];
@@ -46,7 +51,7 @@ export class ReadTurns {
   #sampledMs = performance.now();
   #isBusy = false;
 
-  /** How many reads there are. */
+  /** How many reads are under way. */
   readerCount = 0;
 
   /** How many chunks a reader may have with gRPC now. */
@@ -55,7 +60,7 @@ export class ReadTurns {
     return Math.max(CHUNKS_IN_FLIGHT_MIN, Math.min(IN_FLIGHT_MAX, share));
   }
 
-  /** A writer has begun a step; the returned function says that it has sent it, or is gone. */
+  /** Says that a writer has begun a step. The returned function says that it has sent the step whole, or is gone. */
   begin(): () => void {
     this.#sending += 1;
     let isSending = true;
@@ -65,7 +70,7 @@ export class ReadTurns {
     };
   }
 
-  /** A writer has sent so many bytes. */
+  /** Says that a writer has sent `bytes` bytes. Lets readers go that the new credit suffices for. */
   received(bytes: number): void {
     this.#lastReceivedMs = performance.now();
     this.#creditBytes = Math.min(CREDIT_BYTES_MAX, this.#creditBytes + READ_SHARE * bytes);
@@ -80,7 +85,7 @@ export class ReadTurns {
     }
   }
 
-  /** Undefined: a reader may send so many bytes. Otherwise it is its turn when the promise resolves. */
+  /** Asks for a reader's turn to send `bytes` bytes: undefined when it may send now, else a promise of its turn. */
   turn(bytes: number): Promise<void> | undefined {
     if (!this.#isContended()) return undefined;
     return new Promise((go) => {
@@ -89,7 +94,7 @@ export class ReadTurns {
     });
   }
 
-  /** Lets everybody go when nothing is short any more. */
+  /** Lets all waiting readers go when trainers no longer contend for the loop. */
   #look(): void {
     this.#timer = undefined;
     if (!this.#isContended()) for (const { go } of this.#waiting.splice(0)) go();

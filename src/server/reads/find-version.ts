@@ -2,7 +2,7 @@ import { quote, ShadowkeepError } from '../../common/index.js';
 import type { Reader, Run, RunTable, Version } from '../../engine/index.js';
 import type { VersionWish } from '../messages/index.js';
 
-/** How long a request waits for what is not there yet, from when on. */
+/** How long a request waits for its run and its version together, counted from when this is made. */
 export class Wait {
   readonly waitMs: number;
   readonly #deadlineMs: number;
@@ -17,7 +17,9 @@ export class Wait {
   }
 }
 
-/** The run of that name; where the request waits, once somebody has opened it. Throws RUN_NOT_FOUND, RUN_DAMAGED. */
+/**
+ * The run named `name`. A request that waits gets it once a trainer has opened it. Throws RUN_NOT_FOUND, RUN_DAMAGED.
+ */
 export async function findRun(table: RunTable, name: string, wait: Wait, signal: AbortSignal): Promise<Run> {
   if (wait.waitMs > 0 && !table.isKnown(name)) {
     await firstOf((listener) => table.whenOpened(name, listener), wait.leftMs, signal);
@@ -26,7 +28,10 @@ export async function findRun(table: RunTable, name: string, wait: Wait, signal:
   return table.get(name);
 }
 
-/** Finds the version that a reader wishes, and can read, and holds it, once it is there. Throws what `isReadable` throws. */
+/**
+ * Waits for a version that fits the wish and is readable, and pins it. Throws what `isReadable` throws, and why the
+ * version cannot come or has not come in time.
+ */
 export async function findVersion(
   run: Run,
   wish: VersionWish,
@@ -35,7 +40,8 @@ export async function findVersion(
   isReadable: (version: Version) => boolean,
 ): Promise<Reader> {
   for (;;) {
-    // All in one go: neither may a fold begin before the version is held, nor a commit pass before it is waited for.
+    // One synchronous action: no fold may begin before the version is pinned, and no commit may pass unnoticed before
+    // the subscription.
     const { reader, news } = await run.whenSettled(() => {
       signal.throwIfAborted();
       if (run.isDeleted) throw run.deletedError();
@@ -44,7 +50,7 @@ export async function findVersion(
       checkCanCome(run, wish);
       const { leftMs } = wait;
       if (leftMs <= 0) throw notThere(run, wish, wait.waitMs);
-      // The next commit, or the run's deletion.
+      // The run calls its subscribers at the next commit and when it is deleted.
       return { news: firstOf((listener) => run.subscribe(listener), leftMs, signal) };
     });
     if (reader !== undefined) return reader;
@@ -65,7 +71,7 @@ function fits(version: Version, wish: VersionWish): boolean {
   }
 }
 
-/** Throws when waiting is in vain: the version has passed and nobody holds it. */
+/** Throws VERSION_NOT_FOUND when waiting is in vain, because the version has passed and is not held any more. */
 function checkCanCome(run: Run, wish: VersionWish): void {
   const name = quote(run.spec.name);
   if (wish.kind === 'resume') {
@@ -82,7 +88,7 @@ function checkCanCome(run: Run, wish: VersionWish): void {
 
 function notThere(run: Run, wish: VersionWish, waitMs: number): ShadowkeepError {
   const name = quote(run.spec.name);
-  // With commits, the latest is missing only where the average was added after them.
+  // When the run has commits, the latest version is unreadable only because the average was added after all of them.
   const first =
     run.committedStep === undefined ? 'a first commit' : 'the first update of an average that was just added';
   const wanted = wish.kind === 'step' || wish.kind === 'min_step' ? `step ${wish.step}` : first;

@@ -1,13 +1,13 @@
 import type { ResponseStream } from '../calls/write-message.js';
 
 /**
- * Messages that a reader's stream holds at a time. Node's own mark is 16 and its 'drain' comes when all of them are gone,
- * so a writer that waits for it leaves the connection idle each time; with fewer in flight and one more for each that is
- * gone, it never is.
+ * Most messages that a reader's stream holds at a time. Node's own mark is 16 and its 'drain' event comes when all of
+ * them are gone, so a writer that waits for 'drain' leaves the connection idle each time. A writer that holds fewer and
+ * adds one for each that is gone keeps the connection busy.
  */
 export const IN_FLIGHT_MAX = 8;
 
-/** Writes a long answer no faster than the peer takes it. */
+/** Writes the messages of a long answer no faster than the peer takes them. */
 export class PacedWriter<Message> {
   readonly #call: ResponseStream<Message>;
   readonly #timeoutMs: number;
@@ -15,7 +15,9 @@ export class PacedWriter<Message> {
   #inFlight = 0;
   #wake: (() => void) | undefined;
 
-  /** `inFlightMax`: how many messages the stream may hold now. */
+  /**
+   * `timeoutMs`: longest wait for the peer to take a message. `inFlightMax`: how many messages the stream may hold now.
+   */
   constructor(call: ResponseStream<Message>, timeoutMs: number, inFlightMax = () => IN_FLIGHT_MAX) {
     this.#inFlightMax = inFlightMax;
     this.#call = call;
@@ -24,8 +26,8 @@ export class PacedWriter<Message> {
   }
 
   /**
-   * Resolves when there is room for another message or the peer is gone; false when none has gone in `timeoutMs`.
-   * `written` is called when this one is gone.
+   * Writes a message and calls `written` when it has left the stream. Resolves to true when there is room for another
+   * message or the peer is gone, to false when the peer has taken none in the constructor's `timeoutMs`.
    */
   async write(message: Message, written?: () => void): Promise<boolean> {
     if (this.#call.destroyed || this.#call.writableEnded) return true;

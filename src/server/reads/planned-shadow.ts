@@ -18,7 +18,7 @@ type Header = NonNullable<GetShadowResponse['header']>;
 /** What a read of one version sends. */
 export interface PlannedShadow {
   readonly plan: ReadPlan;
-  /** What the header says of the average, beside what it says of the version. */
+  /** The header's fields of the average or combination; those of the version are added when it is sent. */
   readonly header: Pick<
     Header,
     'average' | 'step' | 'num_updates' | 'weight' | 'movement' | 'contributions' | 'fit_error'
@@ -26,8 +26,8 @@ export interface PlannedShadow {
 }
 
 /**
- * What a read wants of a run, which no commit changes. Yields between slices. Throws AVERAGE_NOT_FOUND, INVALID_FIELD: a
- * pattern that matches nothing, a box that is none.
+ * The tensors or boxes of a run that a read asks for; no commit changes which they are. Yields between slices. Throws
+ * AVERAGE_NOT_FOUND, and INVALID_FIELD for a pattern that matches nothing or a box outside of its tensor.
  */
 export function* selectShadow(run: Run, request: GetShadow): Generator<void, Selection> {
   const { layout } = run;
@@ -35,7 +35,7 @@ export function* selectShadow(run: Run, request: GetShadow): Generator<void, Sel
   const { boxes } = request;
   if (boxes !== undefined) {
     yield* validateReadBoxes(boxes, layout.tensors);
-    // What a combination serves depends on the version.
+    // The boxes of a combination are checked when the version is known, because what it serves depends on the version.
     if (shadow !== undefined) yield* servedBoxes(layout, shadow.spec, boxes);
     return boxes;
   }
@@ -46,7 +46,10 @@ export function* selectShadow(run: Run, request: GetShadow): Generator<void, Sel
   return yield* selectNames(request.names, layout.tensors, isServed);
 }
 
-/** Plans a read. Yields between slices. Throws AVERAGE_NOT_FOUND, INVALID_FIELD (a box), NOTHING_TO_COMBINE, VERSION_NOT_FOUND. */
+/**
+ * Plans which bytes of a version a read sends. Yields between slices. Throws AVERAGE_NOT_FOUND, INVALID_FIELD for a
+ * box, NOTHING_TO_COMBINE, VERSION_NOT_FOUND.
+ */
 export function* planShadow(
   run: Run,
   version: Version,
@@ -59,13 +62,13 @@ export function* planShadow(
 }
 
 /**
- * Whether the average that is asked for has begun in a version: one that was just added is still empty, or not there.
- * Throws AVERAGE_NOT_FOUND when the run has none of that name now.
+ * Whether the requested average has begun in a version. An average that was just added is missing in older versions,
+ * and empty until its first update. Throws AVERAGE_NOT_FOUND when the run has no average of that name now.
  */
 export function isReadable(run: Run, version: Version, request: GetShadow): boolean {
   if (request.gamma !== undefined) return true;
   const { spec } = findAverage(run, run.head, request.average);
-  // An average of this name that was removed since is another rule.
+  // An older version may hold a removed average of the same name, which is another average: compare specs, not names.
   const held = version.shadows.find((shadow) => shadow.spec === spec);
   return held !== undefined && held.state.weight !== undefined;
 }

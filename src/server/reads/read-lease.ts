@@ -8,12 +8,13 @@ import {
 } from '../../engine/index.js';
 import type { GetShadow } from '../messages/index.js';
 
-/** A character of a pattern with stars, while it is compiled: measured, rounded up. */
+/** Heap that each character of a pattern with stars takes once it is compiled, bytes: measured, rounded up. */
 const STAR_CHAR_HEAP_BYTES = 160;
 
 /**
- * What a read has reserved for the list of what it wants: it lasts as long as its reader likes. A read of everything has the
- * list that all share, which is the layout's.
+ * Memory that a read has reserved in the ledger for its list of tensors or boxes, and for its patterns. A read can last
+ * as long as its reader likes, so the list counts. A read of all tensors uses the layout's own list and reserves
+ * nothing.
  */
 export class ReadLease {
   readonly #ledger: Ledger;
@@ -25,17 +26,17 @@ export class ReadLease {
     this.#heap = new Lease(ledger, 'the patterns of a read');
   }
 
-  /** Once. Throws MEMORY_EXHAUSTED. */
+  /** Reserves what the request needs. Call it once. Throws MEMORY_EXHAUSTED. */
   take({ boxes, names }: GetShadow, { tensors }: Layout): void {
     this.#heap.take(names.reduce((sum, name) => sum + patternHeapBytes(name), 0));
-    // A read by names keeps which tensors they match, a byte for each tensor.
+    // A read by names also keeps one byte for each tensor of the run: whether a name matches it.
     const ofNames = names.length === 0 ? 0 : tensors.length * (READ_TENSOR_BYTES + 1);
     const listBytes = boxes === undefined ? ofNames : boxes.bytes + boxes.count * READ_BOX_BYTES;
     this.#ledger.reserve(listBytes, 'the list of a read');
     this.#listBytes = listBytes;
   }
 
-  /** Idempotent. */
+  /** Gives all of it back. Idempotent. */
   release(): void {
     this.#heap.release();
     this.#ledger.release(this.#listBytes);

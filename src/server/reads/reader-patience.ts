@@ -1,20 +1,22 @@
 import { setTimeout } from 'node:timers/promises';
 import type { ReaderPatience } from '../../engine/index.js';
 
-/** Longest time that one step waits for a read, which must go on meanwhile: a few GiB on a local network. */
+/** Longest time that one step waits for a read that makes progress: enough for a few GiB on a local network. */
 const WAIT_MS_MAX = 10_000;
 
-/** A read that has sent nothing for so long is not waited for: its evaluator is slow, or away. */
+/** A step does not wait for a read that has sent nothing for this long: its evaluator is slow, or gone. */
 const STALL_MS = 250;
 
-/** Waits for readers take at most one part in so many of a trainer's time. */
+/** Waits for readers take at most one part in TIME_SHARE of a trainer's time. */
 const TIME_SHARE = 4;
 
+/** How often a wait looks whether its read has ended or moved on. */
 const LOOK_MS = 5;
 
 /**
- * Where the ledger has no room for copies of the pages that readers hold, a step ends all reads, and evaluators beside a
- * trainer without pause would never finish one. So now and then a step waits for the oldest read.
+ * Makes the function with which a run's steps wait for readers. Where the ledger has no room to copy the pages that
+ * readers hold, a step evicts those readers, and evaluators beside a trainer that never pauses would never finish a
+ * read. So now and then a step waits for the read that it is given.
  */
 export function makeReaderPatience(): ReaderPatience {
   let nextMs = 0;

@@ -4,8 +4,8 @@ import { validateRunName } from '../messages/index.js';
 import type { Service } from '../service.js';
 
 /**
- * Deletes a run: its files go, its streams end, its memory goes back to the system. The files are first: when the disk
- * refuses, the run goes on as it was.
+ * Deletes a run: removes its files, ends its streams and gives its memory back to the system. The files are deleted
+ * first, so that the run goes on as it was when the disk refuses.
  */
 export async function deleteRun(service: Service, request: DeleteRunRequest__Output): Promise<DeleteRunResponse> {
   service.checkServing();

@@ -3,13 +3,13 @@ import { validateGetRun } from '../messages/index.js';
 import { runMessage } from '../run-message.js';
 import type { Service } from '../service.js';
 
-/** State, sizes and rates of one run, with as many of its tensors as one answer has. */
+/** Answers the state, sizes and rates of one run, with as many of its tensors as fit in one answer. */
 export async function getRun(service: Service, request: GetRunRequest__Output): Promise<Run> {
   const { run, firstTensor } = validateGetRun(request);
   return runMessage(service, service.table.get(run), firstTensor);
 }
 
-/** A tensor takes at least a dozen bytes of an answer, and at most about 1 KiB. */
+/** Most tensors in an answer that claims no room of the transport: a tensor takes at most about 1 KiB of it. */
 const SMALL_TENSOR_COUNT = 16;
 
 export function isLargeRun({ table }: Service, { run }: GetRunRequest__Output): boolean {

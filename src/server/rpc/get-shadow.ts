@@ -23,19 +23,23 @@ import type { Service } from '../service.js';
 import type { Claim } from '../transport/room.js';
 import type { StreamMeter } from '../transport/stream-meter.js';
 
-/** A request is its bytes until it is taken; chunks are encoded by hand: a Buffer is a finished GetShadowResponse. */
+/**
+ * The request holds its bytes until the handler decodes them. A response that is a Buffer is an encoded
+ * GetShadowResponse.
+ */
 export type GetShadowCall = ServerWritableStream<{ bytes: Buffer }, GetShadowResponse | Buffer>;
 
 const decode = requestDecoder<DecodedGetShadow>(shadowWeightsDefinition.GetShadow);
 const NO_BYTES = Buffer.alloc(0);
 
-/** Streams the bytes of one version, which stays pinned until the last of them is with gRPC. */
+/** Streams the bytes of one version. The version stays pinned until gRPC has its last byte. */
 export async function getShadow(service: Service, call: GetShadowCall): Promise<void> {
   const { signal, end } = callSignal(call);
   const forget = service.trackStream(end, true);
   const lease = new ReadLease(service.table.ledger);
   try {
-    // A large request is decoded in one go: one in each turn of the loop, and counted before the next one is.
+    // A large request is decoded in one go. Only one is decoded in each turn of the loop, so that its memory is
+    // reserved before the next one is decoded.
     await nextTurn();
     const request = takeRequest(call);
     const wait = new Wait(request.waitMs);
@@ -71,7 +75,7 @@ async function readRun(read: Read, wait: Wait): Promise<void> {
   activity.readersConnected += 1;
   service.readTurns.readerCount += 1;
   try {
-    // What is wrong with the request is said before the wait; a combination depends on what the version holds.
+    // A bad request is refused before the wait, except for the boxes of a combination, which depend on the version.
     const selection = await inTurns(selectShadow(run, request));
     const reader = await findVersion(run, wishFor(request), wait, signal, (version) =>
       isReadable(run, version, request),
@@ -89,17 +93,20 @@ async function readRun(read: Read, wait: Wait): Promise<void> {
   }
 }
 
-/** A broken read can be resumed for a while; an evicted one holds nothing any more. Of the read nothing else is kept. */
+/**
+ * Keeps the version of a broken read for `leaseMs`, so that the client can resume the read. Takes the reader alone, so
+ * that the timer keeps nothing else of the read alive.
+ */
 function releaseLater(reader: Reader, leaseMs: number): void {
   setTimeout(() => reader.release(), leaseMs).unref();
 }
 
-/** The version that is waited for: an older step of a combination is among what a newer version holds. */
+/** The version to wait for. A combination of step S is made of snapshots, so any version from S on serves it. */
 function wishFor({ gamma, wish }: GetShadow): VersionWish {
   return gamma !== undefined && wish.kind === 'step' ? { kind: 'min_step', step: wish.step } : wish;
 }
 
-/** Where a read begins: at 0, or where a broken one left off. */
+/** The offset in the read's bytes where sending begins: 0, or where a broken read left off. Throws INVALID_FIELD. */
 function firstOffsetOf({ wish }: GetShadow, { tensors: { totalBytes } }: ReadPlan): number {
   const offset = wish.kind === 'resume' ? wish.offset : 0;
   if (offset > totalBytes) {
@@ -146,7 +153,10 @@ async function sendVersion(read: Read, reader: Reader, shadow: PlannedShadow): P
   await send(encode({ end: { total_bytes: totalBytes } }));
 }
 
-/** Writes a message and waits for room for the next one; throws READER_STALLED when the peer takes nothing for too long. */
+/**
+ * Makes a function that writes a message and waits until the stream has room for the next one. It throws READER_STALLED
+ * when the peer takes nothing for the read stall timeout.
+ */
 function sendInTime({ service, call, signal }: Read, meter: StreamMeter | undefined) {
   const { readStallTimeoutMs } = service.options;
   const writer = new PacedWriter(call, readStallTimeoutMs, () => service.readTurns.inFlightMax);
@@ -158,7 +168,9 @@ function sendInTime({ service, call, signal }: Read, meter: StreamMeter | undefi
   };
 }
 
-/** In a function of its own: what it makes of the tensors is not kept while the message waits. */
+/**
+ * This is a function of its own so that the tensor messages are garbage before the encoded message waits for the peer.
+ */
 function encodeTensors(plan: ReadPlan, part: EntryPart, header: GetShadowResponse['header'] | undefined): Buffer {
   const tensors = shadowTensorMessages(plan, part);
   return encode(header === undefined ? { tensors: { tensors } } : { header: { ...header, tensors } });
@@ -183,7 +195,7 @@ function headerOf(
   };
 }
 
-/** An evicted version's pages belong to others: throws before what was read of them is sent. */
+/** Throws when the version was evicted: its pages may belong to others now, so what was just read must not be sent. */
 function checkHeld(run: Run, reader: Reader): void {
   if (reader.evicted === 'DELETED') throw run.deletedError();
   if (reader.evicted === 'MEMORY') {

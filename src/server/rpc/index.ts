@@ -18,7 +18,10 @@ import { removeAverage } from './remove-average.js';
 import { type UpdateCall, update } from './update.js';
 import { type WatchRunCall, watchRun } from './watch-run.js';
 
-/** The service's methods: a request is its error when it cannot be decoded, an answer may be encoded already. */
+/**
+ * The service's methods. A request that cannot be decoded reaches its handler as a ShadowkeepError; an answer that is a
+ * Buffer is encoded already.
+ */
 export const definition = {
   OpenRun: undecoded(shadowWeightsDefinition.OpenRun),
   OpenRunInParts: undecoded(shadowWeightsDefinition.OpenRunInParts),
@@ -46,17 +49,20 @@ function encoding<Response, Method>(method: Method & { responseSerialize: (respo
   };
 }
 
-/** Its request comes as its bytes, until the handler takes them: gRPC keeps what it hands over for as long as the call. */
+/**
+ * A method whose request reaches the handler as its bytes, in an object. gRPC keeps that object for as long as the
+ * call; the handler replaces the bytes in it, so that they can be freed.
+ */
 function held<Response, Method>(method: Method & { responseSerialize: (response: Response) => Buffer }) {
   return { ...encoding(method), requestDeserialize: (bytes: Buffer) => ({ bytes }) };
 }
 
-/** Its requests come as their bytes. */
+/** A method whose requests reach the handler as their bytes. */
 function undecoded<Method>(method: Method) {
   return { ...method, requestDeserialize: (bytes: Buffer) => bytes };
 }
 
-/** Each handler throws or returns; here is the one place that turns both into a status. */
+/** The handlers of all methods. Each handler returns or throws, and the wrappers below turn either into a status. */
 export function handlers(service: Service): UntypedServiceImplementation {
   return {
     OpenRun: unary(service, openRun),
@@ -98,7 +104,9 @@ function clientStreaming<Call extends object, Response>(
   };
 }
 
-/** A unary call whose answer may be large: it is made when the transport has room for it, in turns with others. */
+/**
+ * A unary call whose answer may be large. A large answer is made once the transport has room for it, one in each turn.
+ */
 function query<Request, Response>(
   service: Service,
   isLarge: (service: Service, request: Request) => boolean,
@@ -106,7 +114,7 @@ function query<Request, Response>(
 ): handleUnaryCall<Request, Response> {
   const whenRoom = async (call: ServerUnaryCall<Request, Response>): Promise<Response> => {
     if (isLarge(service, call.request)) {
-      // The stream gives it back when it ends.
+      // The stream's meter releases this room when the stream ends.
       const room = service.transport.meterOf(call)?.claimAnswer(LAYOUT_PART_BYTES);
       await new Promise<void>((resolve) => (room === undefined ? resolve() : room.whenGranted(resolve)));
       await nextTurn();
@@ -135,7 +143,9 @@ function streaming<Call extends ResponseStream<never>>(
   };
 }
 
-/** Handles a call unless its one request is an error. The requests of a stream are looked at as they come. */
+/**
+ * Handles a call, unless its only request is an error. The handler of a stream of requests looks at each as it comes.
+ */
 async function answer<Response>(call: object, handle: () => Promise<Response>): Promise<Response> {
   if ('request' in call && call.request instanceof ShadowkeepError) throw call.request;
   return await handle();

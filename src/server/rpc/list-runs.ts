@@ -4,12 +4,12 @@ import type { ListRunsRequest__Output, ListRunsResponse } from '../../protocol/i
 import { runMessage } from '../run-message.js';
 import type { Service } from '../service.js';
 
-/** About how many bytes a run takes in a listing, and each of its averages and snapshots: presets and names are bounded. */
+/** About how many bytes a run, each of its averages and each of its snapshots take in a listing. Names have bounds. */
 const RUN_BYTES = 1_024;
 const AVERAGE_BYTES = 1_024;
 const SNAPSHOT_BYTES = 128;
 
-/** Runs in the order of their names, without their tensors, as many as one answer has. */
+/** Lists runs in the order of their names, without their tensors, as many as fit in one answer. */
 export async function listRuns(service: Service, { after }: ListRunsRequest__Output): Promise<ListRunsResponse> {
   const runs = service.table.list().filter(({ spec }) => spec.name > after);
   let bytes = 0;
@@ -26,7 +26,7 @@ function bytesOf({ averages, head }: Run): number {
   return RUN_BYTES + averages.length * AVERAGE_BYTES + head.snapshots.length * SNAPSHOT_BYTES;
 }
 
-/** An answer with so few runs needs no room of the transport. */
+/** Most runs in an answer that claims no room of the transport. */
 const SMALL_RUN_COUNT = 4;
 
 export function isLargeTable({ table }: Service): boolean {

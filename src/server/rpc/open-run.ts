@@ -10,10 +10,10 @@ import { attachTrainer } from '../trainers/attach-trainer.js';
 import { powerOfTwoWithin } from '../transport/power-of-two.js';
 import type { Transport } from '../transport/transport.js';
 
-/** Requests come as their bytes: they are decoded in slices. */
+/** The requests come as their bytes, because they are decoded in slices. */
 export type OpenRunInPartsCall = ServerReadableStream<Buffer, OpenRunResponse>;
 
-/** The largest layout in parts of a twentieth of what they should have: who sends smaller ones has a bug. */
+/** Twenty times the parts that the largest layout needs (48 of 1 MiB): a client that sends smaller ones has a bug. */
 const PART_COUNT_MAX = 1_024;
 
 /** Creates a run or attaches to it, and issues a generation. */
@@ -31,7 +31,7 @@ export async function openRunInParts(service: Service, call: OpenRunInPartsCall)
   let bytes = 0;
   try {
     for await (const part of input) {
-      // Each has a few bytes beside its tensors.
+      // A request has bytes beside its layout. This early bound allows for them; the decoder checks the layout itself.
       checkLayoutBytes(bytes + part.length - MESSAGE_BYTES_MAX);
       ledger.reserve(part.length, 'a layout in parts');
       bytes += part.length;
@@ -88,13 +88,16 @@ async function attach(service: Service, { spec, trainer }: OpenRun, knownOrder: 
 }
 
 /**
- * Messages that have half arrived are moved by the garbage collector, and what many writers have under way makes it look at
- * everything: so many bytes in all are on their way at a time, in chunks of a power of two.
+ * Bytes of chunks that all writers of a run together have under way. The garbage collector copies messages that have
+ * half arrived, and large chunks of many writers make it collect the whole heap, so each writer gets a share of this, a
+ * power of two.
  */
 const CHUNK_BYTES_UNDER_WAY = 4 * CHUNK_BYTES;
 const CHUNK_BYTES_MIN = 128 * 1024;
 
-/** With very many writers as many bytes as the transport has for them. */
+/**
+ * Bytes of data that a writer is told to send in each chunk; with very many writers the transport's room limits them.
+ */
 function chunkBytesFor(writerCount: number, transport: Transport): number {
   const share = powerOfTwoWithin(CHUNK_BYTES_UNDER_WAY / writerCount, CHUNK_BYTES_MIN);
   const streams = Math.max(writerCount, transport.senderCount);

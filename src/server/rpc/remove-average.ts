@@ -3,7 +3,7 @@ import type { RemoveAverageRequest__Output, RemoveAverageResponse } from '../../
 import { validateRunName } from '../messages/index.js';
 import type { Service } from '../service.js';
 
-/** Removes an average: its memory is free for the run's other pages, readers that hold it keep it. */
+/** Removes an average. Its memory becomes free for the run's other pages, once no reader holds it any more. */
 export async function removeAverage(
   service: Service,
   request: RemoveAverageRequest__Output,

@@ -20,7 +20,9 @@ import type { Service } from '../service.js';
 import type { RunActivity } from '../trainers/run-activity.js';
 import type { StepTimer } from '../trainers/step-timer.js';
 
-/** A request that cannot be decoded comes as its error, an opening as its bytes: it is decoded in slices. */
+/**
+ * A request that cannot be decoded comes as its error. An opening comes as its bytes, because it is decoded in slices.
+ */
 type UpdateInput = DecodedUpdate | OpeningBytes | ShadowkeepError;
 
 export type UpdateCall = ServerDuplexStream<UpdateInput, UpdateResponse>;
@@ -28,8 +30,9 @@ export type UpdateCall = ServerDuplexStream<UpdateInput, UpdateResponse>;
 type Input = StreamInput<UpdateInput>;
 
 /**
- * One writer's stream: stages chunks, commits its part of a step when its commit arrives, acknowledges the step when it is
- * decided. Returns at half-close, when all steps that it has committed are acknowledged.
+ * Serves one writer's stream: stages its chunks, commits the writer's part of a step when its commit arrives, and
+ * acknowledges the step when it is decided. Returns after the half-close, once all steps that the writer has committed
+ * are acknowledged.
  */
 export async function update(service: Service, call: UpdateCall): Promise<void> {
   const input: Input = new StreamInput(call, service.transport.meterOf(call));
@@ -52,7 +55,7 @@ export async function update(service: Service, call: UpdateCall): Promise<void> 
         throw new ShadowkeepError('OUT_OF_ORDER', `the first message must be open, got ${message.kind}`);
       }
     }
-    // A peer that is gone is not told.
+    // A peer that is gone gets no acks, so nothing waits for them.
     if (!call.cancelled) await Promise.race([session?.answered(), input.cancelled]);
     isBroken = call.cancelled;
   } catch (error) {
@@ -75,7 +78,7 @@ function tellRefused(
   life.warn('writer refused', { run, generation, writer, takeover, peer: call.getPeer(), ...whyOf(failure) });
 }
 
-/** For the log: the error by its reason, or that the peer is gone. */
+/** What the log says of a failure: the error's reason and message, or that the peer is gone. */
 function whyOf(failure: unknown): { readonly why: string; readonly problem?: string } {
   if (failure === undefined || failure instanceof PeerGone) return { why: 'PEER_GONE' };
   if (failure instanceof ShadowkeepError) return { why: failure.reason, problem: failure.message };
@@ -90,9 +93,9 @@ class UpdateSession {
   readonly #stream: WriterStream;
   readonly #activity: RunActivity;
   readonly #timer: StepTimer;
-  /** Set in the middle of a step: to be called at its end. */
+  /** Tells `readTurns` that the step under way is sent; undefined between steps. */
   #sent: (() => void) | undefined;
-  /** Settles when every ack so far is with gRPC. */
+  /** Settles when gRPC has every ack so far. */
   #answered: Promise<void> = Promise.resolve();
 
   private constructor(service: Service, call: UpdateCall, input: Input, run: Run, stream: WriterStream) {
@@ -123,13 +126,13 @@ class UpdateSession {
     return { run: this.#run.spec.name, generation: this.#stream.generation, writer: this.#stream.number };
   }
 
-  /** Waits until all writers have declared, and says where this one stands. */
+  /** Waits until all writers have declared their boxes, then tells this writer where it stands. */
   async begin(): Promise<void> {
     const { stepTimeoutMs } = this.#service.options;
     const timer = setTimeout(() => this.#input.fail(this.#run.missingError(stepTimeoutMs)), stepTimeoutMs);
     await this.#input.hold(this.#stream.ready);
     clearTimeout(timer);
-    // The peer is gone, or the input has what went wrong.
+    // Not ready: the peer is gone, or the input was failed and throws the error next.
     if (!this.#stream.isReady) return;
     const opened = {
       step_bytes: this.#stream.stepBytes,
@@ -144,7 +147,8 @@ class UpdateSession {
       step === undefined ? 'writer opened its stream' : 'writer goes on in a step',
       step === undefined ? { ...this.#named, peer } : { ...this.#named, step, receivedBytes, peer },
     );
-    // The acks of these steps follow `opened`, which has named them as open; they may be decided while it is written.
+    // An earlier stream of this writer sent these steps whole, and they were undecided. `opened` names the newest of
+    // them, so their acks are written after it, even when a step is decided while `opened` is being written.
     this.#answered = writeMessage(this.#call, { opened });
     for (const { step, outcome } of this.#stream.awaited) this.#answer(step, outcome);
   }
@@ -172,7 +176,7 @@ class UpdateSession {
     }
   }
 
-  /** The newest step that this writer has begun: those before it are whole. */
+  /** The newest step of this writer that the server has bytes of. All older steps of the writer have arrived whole. */
   #place(): Pick<UpdateOpened, 'step' | 'received_bytes' | 'whole'> {
     const { step, receivedBytes, awaited } = this.#stream;
     const whole = awaited.at(-1)?.step;
@@ -187,7 +191,10 @@ class UpdateSession {
     await this.#answered;
   }
 
-  /** A writer that stopped inside of a step may come back: many a peer that resets its stream ends its messages first. */
+  /**
+   * Ends the session. The server keeps what the writer has sent for the reconnect grace when the stream broke, and also
+   * when it ended inside of a step: many a client half-closes a stream before it resets it.
+   */
   close(isBroken: boolean, failure: unknown): void {
     const { step, receivedBytes } = this.#stream;
     const mayComeBack = isBroken || step !== undefined;
@@ -207,7 +214,7 @@ class UpdateSession {
     }
   }
 
-  /** Waits while the step is too far ahead of the others; false: the stream has ended meanwhile. */
+  /** Waits while the step is too far ahead of the other writers. Returns false when the stream ended meanwhile. */
   async #admit(step: number): Promise<boolean> {
     while (!this.#input.isOver) {
       this.#stream.checkOpen();
@@ -226,11 +233,14 @@ class UpdateSession {
     const outcome = this.#stream.commit({ step, bytes, isInitial, isSkipped }, driveFold).finally(decided);
     this.#timer.wind(step);
     const answered = this.#answer(step, outcome);
-    // A writer that is ahead goes on; the last one of a step waits for its fold.
+    // A writer that is ahead of others goes on to its next step; the last writer of a step waits for the fold.
     if (!this.#stream.waitsForOthers) await answered;
   }
 
-  /** What this writer has sent is decided first: that it has not lost. */
+  /**
+   * Records that this writer has lost its steps up to `through`. Waits first until every step that it has committed is
+   * decided, because those it has not lost.
+   */
   async #lose(through: number): Promise<void> {
     await this.#input.hold(this.#answered);
     if (this.#input.isOver) return;
@@ -239,7 +249,7 @@ class UpdateSession {
     this.#timer.wind();
   }
 
-  /** Acknowledges a step when it is decided; acks keep the order of the commits. */
+  /** Acknowledges a step when it is decided. Acks are written in the order of the commits. */
   #answer(step: number, outcome: Promise<CommitOutcome>): Promise<void> {
     const before = this.#answered;
     const answered = outcome.then(async ({ state, detail, lostBy }) => {

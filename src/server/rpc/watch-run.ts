@@ -8,7 +8,7 @@ import type { Service } from '../service.js';
 
 export type WatchRunCall = ServerWritableStream<WatchRunRequest__Output, RunEvent>;
 
-/** Tells the present state, then each commit; a slow follower gets the newest one when it is ready for it. */
+/** Sends the present state, then each commit. A follower that is slow skips commits and gets the newest one. */
 export async function watchRun(service: Service, call: WatchRunCall): Promise<void> {
   const { run: name, every } = validateWatchRun(call.request);
   const run = service.table.get(name);
@@ -24,7 +24,7 @@ export async function watchRun(service: Service, call: WatchRunCall): Promise<vo
   }
 }
 
-/** The newest commit of interest that the follower has not been told. */
+/** Holds the newest commit that the follower asked for and has not been sent. */
 class News {
   readonly #run: Run;
   readonly #signal: AbortSignal;
@@ -42,7 +42,7 @@ class News {
     signal.addEventListener('abort', () => this.#wake?.());
   }
 
-  /** Waits for it; throws when the run or the call is gone. */
+  /** Waits for a commit that was not sent. Throws when the run is deleted or the call has ended. */
   async next(): Promise<RunEvent> {
     for (;;) {
       this.#signal.throwIfAborted();
@@ -61,7 +61,7 @@ class News {
   }
 }
 
-/** The last event of each run: hundreds of followers are told the same. */
+/** The last event of each run, kept because hundreds of followers may be sent the same one. */
 const lastEvents = new WeakMap<Run, { readonly key: string; readonly event: RunEvent }>();
 
 function eventOf(service: Service, run: Run): RunEvent {

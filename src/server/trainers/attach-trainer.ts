@@ -2,9 +2,10 @@ import type { Run, TrainerRequest } from '../../engine/index.js';
 import type { Service } from '../service.js';
 
 /**
- * Attaches one life of a trainer to a run. A new generation of a run that would come back after a crash is on the disk before
- * anybody hears of it: a crash that forgot it would take the newer trainer for the older one. `onAttached` is called at the
- * same moment; a trainer that is refused changes nothing.
+ * Attaches one life of a trainer to a run and returns its generation. When the run has a checkpoint, a new generation
+ * is on disk before the trainer hears of it: a server that forgot it in a crash would take the newer trainer for the
+ * older one. `onAttached` is called in the same moment as the run attaches the trainer. A trainer that is refused
+ * changes nothing.
  */
 export async function attachTrainer(
   service: Service,
@@ -24,7 +25,8 @@ export async function attachTrainer(
         return generation;
       });
     } catch (error) {
-      // A commit came between: what is kept is what counts.
+      // A commit came between the plan and its execution, and the run refused: the disk gets the run's real lineage
+      // back.
       if (planned !== undefined && !run.isDeleted) await service.files?.keepLineage(run, run.lineage);
       throw error;
     }

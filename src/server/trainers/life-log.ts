@@ -1,16 +1,18 @@
 import type { Logger } from '../../common/index.js';
 
-/** Lines of one kind that may come at once: the writers of a large trainer that lost their host. */
+/** Lines of one kind that may come at once, as when a host with many writers of a trainer is lost. */
 const BURST_LINES = 200;
 
-/** And each second after that: a client that tries in a loop must not fill a disk. */
+/** Lines of one kind that may come each second after a burst: a client that tries in a loop must not fill a disk. */
 const LINES_PER_SECOND = 5;
 
-/** One line for each change in the life of a run or a writer, by whoever causes it: at a bounded rate of each kind. */
+/** Logs one line for each change in the life of a run or a writer, at a bounded rate of each kind of line. */
 export class LifeLog {
   readonly #log: Logger;
   readonly #now: () => number;
-  /** By the line's text: how many may come, since when, and how many have not been written. */
+  /**
+   * For each text of a line: how many may come now, when that was computed, and how many lines were suppressed since.
+   */
   readonly #kinds = new Map<string, { left: number; atMs: number; suppressed: number }>();
 
   constructor(log: Logger, now: () => number = () => performance.now()) {

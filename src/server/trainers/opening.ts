@@ -3,15 +3,15 @@ import { Lease, type Ledger, type Run } from '../../engine/index.js';
 import { inTurns } from '../loop/in-slices.js';
 import { decodeOpenRun, type OpenRun, validatingOpenRun } from '../messages/index.js';
 
-/** Where in the run each tensor of a request is; undefined: they are in the run's order. */
+/** The index in the run of each tensor of a request; undefined when both have the same order. */
 type Order = Uint32Array | undefined;
 
-/** Opens the run of a request; `order` is known when the request is one that came before. */
+/** Opens the run of a checked request. `order` is given when the same request has opened the run before. */
 type OpenRequest<Answer> = (opening: OpenRun, order: Order) => Promise<{ run: Run; answer: Answer; order: Order }>;
 
 /**
- * Understands the bytes of OpenRun requests. A thousand ranks open a run with the same ones: the last request that a run was
- * opened with is remembered, by its digest, and what it was found to be is its answer again.
+ * Decodes and checks OpenRun requests. A thousand ranks open a run with the same bytes, so the last request that opened
+ * a run is remembered by its digest, and a request with that digest is not decoded and checked again.
  */
 export class Openings {
   readonly #ledger: Ledger;
@@ -22,8 +22,8 @@ export class Openings {
   }
 
   /**
-   * Decodes and checks a request, in slices, and hands it to `open`, which makes it a run or finds the run that it is of.
-   * What it takes meanwhile is reserved. Throws what is wrong with the request, and MEMORY_EXHAUSTED.
+   * Decodes and checks a request in slices, and hands it to `open`, which creates or finds its run. The heap that this
+   * takes is reserved in the ledger meanwhile. Throws what is wrong with the request, and MEMORY_EXHAUSTED.
    */
   async open<Answer>(parts: readonly Buffer[], open: OpenRequest<Answer>): Promise<Answer> {
     const digest = digestOf(parts);
@@ -34,7 +34,8 @@ export class Openings {
       const request = await inTurns(decodeOpenRun(parts, (bytes) => heap.take(bytes)));
       const opening = await inTurns(validatingOpenRun(request));
       const { run, answer, order } = await open(opening, undefined);
-      // The run's own list of tensors, which is reserved: that of the request goes.
+      // What is kept refers to the run's own list of tensors, whose memory is reserved, so that the request's list is
+      // freed.
       this.#last = {
         digest,
         run,
@@ -47,7 +48,7 @@ export class Openings {
     }
   }
 
-  /** Lets go of a run that is deleted. */
+  /** Lets go of a run that was deleted, so that its memory can be freed. */
   forget(run: Run): void {
     if (this.#last?.run === run) this.#last = undefined;
   }
@@ -55,7 +56,7 @@ export class Openings {
 
 function digestOf(parts: readonly Buffer[]): string {
   const hash = createHash('sha256');
-  // With its length: two parts are another request than one with the same bytes.
+  // The lengths of the parts count, because the same bytes cut differently are another request.
   for (const part of parts) hash.update(`${part.length} `).update(part);
   return hash.digest('base64');
 }

@@ -1,33 +1,34 @@
 import { OneAtATime } from '../loop/one-at-a-time.js';
 
-/** Time over which rates are taken. */
+/** Time over which commits and bytes per second are averaged. */
 const RATE_WINDOW_MS = 60_000;
 
-/** What a server has seen of one run since it started; the clock is monotonic. */
+/** What a server has seen of one run since the server started. All times are of the monotonic clock. */
 export class RunActivity {
   writersConnected = 0;
   readersConnected = 0;
   commits = 0;
   bytesReceived = 0;
   bytesSent = 0;
+  /** The attachments of trainers to the run, one at a time. */
   readonly attaching = new OneAtATime();
-  /** Newest step that a crash cannot take back. */
+  /** Newest step that is in a checkpoint on disk, so that a crash cannot take it back. */
   durableStep: number | undefined;
-  /** Steps that a writer has sent whole and others have not: since when. */
+  /** For each undecided step that some writer has sent whole: the time when the first writer had. */
   readonly #waitingSince = new Map<number, number>();
-  /** Generation and step: a rewind commits a step number again. */
+  /** Generation and step of the last commit. The step alone is not enough: after a rewind a step is committed again. */
   #lastCommit = '';
   #lastCommitMs: number | undefined;
-  /** Commits of the last minute: when, and the bytes received until then. */
+  /** The commits of the last minute: the time of each, and the bytes of the run that had been received by then. */
   #recent: { atMs: number; bytesReceived: number }[] = [];
 
-  /** A writer's stream has ended; with the last of them nothing waits any more. */
+  /** Says that a writer's stream has ended. Without any writer no step waits any more. */
   writerLeft(): void {
     this.writersConnected -= 1;
     if (this.writersConnected === 0) this.#waitingSince.clear();
   }
 
-  /** Each writer of a step says that it is committed. */
+  /** Says that a step is committed. Each writer of the step says so; only the first counts. */
   committed(generation: number, step: number): void {
     const commit = `${generation}:${step}`;
     if (commit === this.#lastCommit) return;
@@ -38,13 +39,13 @@ export class RunActivity {
     this.#forgetOld(this.#lastCommitMs);
   }
 
-  /** A writer has sent a step whole; returns what to do when the step is decided. */
+  /** Says that a writer has sent a step whole. The returned function says that the step is decided. */
   partArrived(step: number): () => void {
     if (!this.#waitingSince.has(step)) this.#waitingSince.set(step, performance.now());
     return () => this.#waitingSince.delete(step);
   }
 
-  /** How long a step has waited for its last writer. */
+  /** How long a step has waited since its first writer had sent it whole; 0 for a step that does not wait. */
   waitedMs(step: number): number {
     return Math.round(performance.now() - (this.#waitingSince.get(step) ?? performance.now()));
   }

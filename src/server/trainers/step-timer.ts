@@ -1,12 +1,12 @@
 import type { Run } from '../../engine/index.js';
 
-/** Drops a step that a writer's part is missing of: when none of its bytes have come for the step timeout. */
+/** Drops the oldest step under way when none of its bytes have come for the step timeout. */
 export class StepTimer {
   readonly #run: Run;
   readonly #timeoutMs: number;
   readonly #onDropped: (step: number) => void;
   #timer: NodeJS.Timeout | undefined;
-  /** The step that it runs for. */
+  /** The step that the timer runs for. */
   #step: number | undefined;
 
   constructor(run: Run, timeoutMs: number, onDropped: (step: number) => void) {
@@ -15,7 +15,10 @@ export class StepTimer {
     this.#timeoutMs = timeoutMs;
   }
 
-  /** Something came of `step`, or a step was decided: only what comes of the oldest step winds the timer up again. */
+  /**
+   * Says that bytes of `step` or its commit came, or, without an argument, that a step was decided. Only what comes of
+   * the oldest step starts its time anew.
+   */
   wind(step?: number): void {
     const oldest = this.#run.oldestStep;
     if (oldest !== undefined && oldest === this.#step) {
@@ -25,7 +28,7 @@ export class StepTimer {
     clearTimeout(this.#timer);
     this.#step = oldest;
     if (oldest === undefined) return;
-    // A server that stops does not wait for it.
+    // unref: a process that is stopping does not wait for this timer.
     this.#timer = setTimeout(() => void this.#drop(oldest), this.#timeoutMs).unref();
   }
 
