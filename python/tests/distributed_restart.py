@@ -19,9 +19,9 @@ from distributed_training import DECAY, train_step
 
 import shadowkeep
 from shadowkeep import wire
-from shadowkeep.stream import UpdateStream
 from shadowkeep.torch import EMA
 from shadowkeep.torch.options import Resume
+from shadowkeep.update_stream import UpdateStream
 
 CHECKPOINT_STEPS = 5
 KILLED_STEP = 13

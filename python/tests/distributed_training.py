@@ -15,8 +15,8 @@ from distributed_shares import check_even
 from support import ulp_distance
 
 import shadowkeep
-from shadowkeep.stream import UpdateStream
 from shadowkeep.torch import EMA, load_shadow
+from shadowkeep.update_stream import UpdateStream
 
 DECAY = 0.9
 ULP_PER_STEP = 2

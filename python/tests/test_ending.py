@@ -190,7 +190,7 @@ def test_a_script_that_pushed_nothing_ends_at_once(server: Server, run_name: str
 
 
 def test_a_lock_that_an_interrupt_has_cost_does_not_hold_the_process(server: Server, run_name: str) -> None:
-    lose = "shadowkeep.ending.EXIT_SECONDS_MAX = 1.0; run._link._progress.lock.acquire()"
+    lose = "shadowkeep.ending.EXIT_SECONDS_MAX = 1.0; run._sender._progress.lock.acquire()"
     process = start(server.target, run_name, HEAD + "import shadowkeep.ending\n" + RUN + PUSH + TAIL, end=lose)
     out, err = process.communicate(timeout=60)
     assert (process.returncode, out) == (0, "pushed\n")

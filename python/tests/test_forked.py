@@ -104,7 +104,7 @@ stop.set()
 pushing.join()
 
 # A child could inherit any of them locked by a thread that it has not.
-locks = [run._link._healing.hands, run._progress.lock]
+locks = [run._sender._healing.hands, run._progress.lock]
 held, free = threading.Event(), threading.Event()
 def hold():
     for lock in locks:

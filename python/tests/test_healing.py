@@ -67,10 +67,10 @@ def test_a_call_takes_over(client: Client, through: Client, proxy: CuttingProxy,
     run = opened(through, run_name)
     break_off(run, proxy)
     for _ in range(2):
-        wait_for(lambda: run._link._healing.is_under_way, bool)
+        wait_for(lambda: run._sender._healing.is_under_way, bool)
         with pytest.raises(shadowkeep.DeadlineExceededError):
             run.flush(0.3)
-    wait_for(lambda: run._link._healing.is_under_way, bool)
+    wait_for(lambda: run._sender._healing.is_under_way, bool)
     proxy.refuse(False)
     run.update(3, weights(5))
     run.close()
@@ -83,22 +83,22 @@ def test_what_cannot_be_healed_is_told_to_the_next_call(through: Client, proxy: 
     """And to the end of the process, if there is no other call."""
     run = opened(through, run_name, reconnect_timeout=0.5)
     break_off(run, proxy)
-    link = run._link
-    wait_for(lambda: link._failure, lambda failure: failure is not None)
-    assert id(link) in ending._watched
-    said = link.finish(0)
+    sender = run._sender
+    wait_for(lambda: sender._final.failure, lambda failure: failure is not None)
+    assert id(sender) in ending._watched
+    said = sender.finish(0)
     assert said is not None
     assert said.startswith(f"step 2 of run {run_name!r} may be lost: UNAVAILABLE")
     with pytest.raises(shadowkeep.UnavailableError):
         run.flush()
-    assert id(link) not in ending._watched
+    assert id(sender) not in ending._watched
 
 
 def test_an_abandoned_run_is_left_alone(through: Client, proxy: CuttingProxy, run_name: str) -> None:
     run = opened(through, run_name)
     break_off(run, proxy)
-    wait_for(lambda: run._link._healing.is_under_way, bool)
+    wait_for(lambda: run._sender._healing.is_under_way, bool)
     run.abandon()
-    wait_for(lambda: run._link._healing.is_under_way, lambda heals: not heals)
+    wait_for(lambda: run._sender._healing.is_under_way, lambda heals: not heals)
     with pytest.raises(shadowkeep.UnavailableError, match="abandoned"):
         run.flush()

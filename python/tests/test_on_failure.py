@@ -16,7 +16,7 @@ from writers_support import in_threads, wait_for
 torch: Any = pytest.importorskip("torch", reason="torch is not installed: the PyTorch adapter is not tested")
 
 import shadowkeep  # noqa: E402
-from shadowkeep import Client, link  # noqa: E402
+from shadowkeep import Client, step_sender  # noqa: E402
 from shadowkeep.torch import EMA, World  # noqa: E402
 from shadowkeep.torch.losses import Losses  # noqa: E402
 
@@ -230,7 +230,7 @@ def test_an_outage_of_one_process_is_one_of_all(
     server: Server, client: Client, proxy: CuttingProxy, run_name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Nobody waits longer than the timeout, they go on together, and each step is counted once."""
-    monkeypatch.setattr(link, "PEERS_SECONDS_MIN", RECONNECT_SECONDS)
+    monkeypatch.setattr(step_sender, "PEERS_SECONDS_MIN", RECONNECT_SECONDS)
     targets = [server.target, proxy.target]
     pair = [make_ema(target, run_name, world=World(rank, 2, "one")) for rank, target in enumerate(targets)]
     in_threads([ema.register for ema in pair])
@@ -295,7 +295,7 @@ def test_processes_that_come_back_at_different_steps(
     server: Server, client: Client, run_name: str, first: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """What one of them has lost is dropped for both, whoever comes first; both go on."""
-    monkeypatch.setattr(link, "PEERS_SECONDS_MIN", WAIT_SECONDS_MAX)
+    monkeypatch.setattr(step_sender, "PEERS_SECONDS_MIN", WAIT_SECONDS_MAX)
     with CuttingProxy(server.target) as proxy, warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         pair = pair_of([proxy.target, proxy.target], run_name)

@@ -14,14 +14,14 @@ from support import F32, Server
 
 import shadowkeep
 from shadowkeep import Average, Client, wire
-from shadowkeep.backoff import PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, Backoff, is_transient
+from shadowkeep.backoff import PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, Backoff, is_disconnect
 from shadowkeep.checksums import find_checksum
 from shadowkeep.errors import from_status
 from shadowkeep.progress import Progress
-from shadowkeep.stream import UpdateStream
+from shadowkeep.resume_steps import resume_steps
 from shadowkeep.stub import Stub
 from shadowkeep.tail import TAIL_BYTES, SentMessage, Tail
-from shadowkeep.takeover import standing
+from shadowkeep.update_stream import UpdateStream
 
 MEAN = [Average.mean("mean")]
 MIB = 1 << 20
@@ -175,7 +175,7 @@ def test_a_stream_that_was_replaced_does_not_come_back(server: Server, client: C
     weights: dict[str, F32] = {"w": np.ones(4, np.float32)}
     run = client.open_run(run_name, weights, MEAN, incarnation="one")
     push(run, 1, weights)
-    opening = replace(run._link._opening, takeover=True)
+    opening = replace(run._sender._streams._opening, takeover=True)
     stub = Stub(server.target, 60)
     other = UpdateStream(stub, opening, Progress(None, None))
     assert other.wait_opened(60).committed_step == 1
@@ -291,13 +291,15 @@ FIVE = [(5, 0), (5, 64), (5, 128)]
 def test_what_was_pushed_before(
     opened: wire.UpdateOpened, kept: list[int], messages: list[bytes], lost: int | None
 ) -> None:
-    found = standing(opened, commits(5, 6), tail_of(*FIVE, (6, 0), (6, 128)))
+    found = resume_steps(opened, commits(5, 6), tail_of(*FIVE, (6, 0), (6, 128)))
     assert ([commit.step for commit in found.pending], found.messages) == (kept, messages)
     assert (found.lost, found.offset) == (lost, None)
 
 
 def test_a_step_that_the_tail_has_not_is_lost() -> None:
-    found = standing(wire.UpdateOpened(committed_step=4), commits(5, 6), tail_of((5, 64), (5, 128), (6, 0), (6, 128)))
+    found = resume_steps(
+        wire.UpdateOpened(committed_step=4), commits(5, 6), tail_of((5, 64), (5, 128), (6, 0), (6, 128))
+    )
     assert found.lost == commits(5)[0]
 
 
@@ -314,7 +316,7 @@ def test_a_step_that_the_tail_has_not_is_lost() -> None:
 def test_the_step_that_is_being_pushed(opened: wire.UpdateOpened, pending: list[int], offset: int | None) -> None:
     (current,) = commits(5)
     for queued in ([], [current]):
-        found = standing(opened, queued, Tail(), current)
+        found = resume_steps(opened, queued, Tail(), current)
         assert ([commit.step for commit in found.pending], found.offset, found.lost) == (pending, offset, None)
 
 
@@ -369,12 +371,12 @@ def test_pauses_grow_and_end() -> None:
     ],
 )
 def test_which_failures_a_new_connection_can_heal(code: str, message: str, transient: bool) -> None:
-    assert is_transient(from_status(code, message, None)) == transient
+    assert is_disconnect(from_status(code, message, None)) == transient
 
 
 def test_errors_of_the_service_are_not_the_transport() -> None:
     error = from_status("INTERNAL", "RST_STREAM", None)
-    assert not is_transient(replace_reason(error, "INTERNAL_BUG"))
+    assert not is_disconnect(replace_reason(error, "INTERNAL_BUG"))
 
 
 def replace_reason(error: shadowkeep.ShadowkeepError, reason: str) -> shadowkeep.ShadowkeepError:

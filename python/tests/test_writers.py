@@ -329,15 +329,16 @@ def test_an_acknowledgement_on_the_heels_of_an_opening(
     ):
         runs[0].update(1, ones(world[0], 3))
         wait_for(lambda: client.get_run(run_name), lambda found: found.writer_states[0].step == 1)
-        look = runs[0]._link._compare
+        streams = runs[0]._sender._streams
+        look = streams._on_opened
 
-        def look_late(opened: Any) -> None:
+        def look_late(*opened: Any) -> int | None:
             runs[1].update(1, ones(world[1], 3))
             runs[1].flush(60)
             threading.Event().wait(0.3)
-            look(opened)
+            return look(*opened)
 
-        monkeypatch.setattr(runs[0]._link, "_compare", look_late)
+        monkeypatch.setattr(streams, "_on_opened", look_late)
         proxy.cut()
         runs[0].flush(60)
         assert runs[0].committed_step == 1

@@ -6,6 +6,7 @@ that lost the same service do not come back at the same moment.
 
 from __future__ import annotations
 
+import math
 import random
 import time
 
@@ -26,8 +27,11 @@ _UNKNOWN_HOST_TEXTS = ("Domain name not found", "Name or service not known", "no
 _MADE_ROOM = frozenset({"TRANSPORT_EXHAUSTED", "TOO_MANY_CONNECTIONS"})
 
 
-def is_transient(failure: ShadowkeepError) -> bool:
-    """Whether a new connection can help: the service is away or had no room for it, or the transport broke."""
+def is_disconnect(failure: ShadowkeepError) -> bool:
+    """Whether the connection broke or was ended to make room, so that another one can go on where it was.
+
+    The cases are test/common/reconnect.json, which the Node.js client runs, too.
+    """
     if failure.code == "UNAVAILABLE" or failure.reason in _MADE_ROOM:
         return True
     # A reason of its own is the service's word.
@@ -48,22 +52,42 @@ def is_unknown_host(failure: ShadowkeepError) -> bool:
 
 
 class Backoff:
-    """The pauses of one series of attempts, which may take `timeout` seconds from now on."""
+    """The pauses between attempts, which may take `timeout` seconds until something is achieved."""
 
     def __init__(self, timeout: float) -> None:
-        self._deadline = time.monotonic() + timeout
+        self._timeout = timeout
+        self.reset()
+
+    def reset(self) -> None:
+        """Something was achieved: the next outage begins anew."""
         self._pauses = 0
+        # From the first pause on.
+        self._deadline: float | None = None
+
+    def outlast(self) -> None:
+        """Go on without a deadline, until something is achieved."""
+        self._pauses = 0
+        self._deadline = math.inf
 
     @property
-    def left(self) -> float:
-        """Seconds until the deadline, at least 0."""
+    def left_seconds(self) -> float:
+        """What is left of the time, at least 0."""
+        if self._deadline is None:
+            return self._timeout
         return max(0.0, self._deadline - time.monotonic())
 
-    def next_pause(self, seconds_max: float | None = None) -> float | None:
+    def next_pause(self, seconds_max: float = math.inf) -> float | None:
         """Return the seconds to wait before the next attempt, at most `seconds_max`; None when the time is over."""
-        left = self.left
+        if self._deadline is None:
+            self._deadline = time.monotonic() + self._timeout
+        left = self.left_seconds
         if left == 0:
             return None
         longest = min(PAUSE_SECONDS_MAX, PAUSE_SECONDS_FIRST * 2.0 ** min(self._pauses, 10))
         self._pauses += 1
-        return min(random.uniform(0, longest), left, left if seconds_max is None else seconds_max)
+        return min(random.uniform(0, longest), left, seconds_max)
+
+
+def seconds_until(end: float | None) -> float:
+    """Return the seconds until a moment of the monotonic clock, at least 0; None never comes."""
+    return math.inf if end is None else max(0.0, end - time.monotonic())

@@ -15,7 +15,7 @@ import time
 from collections.abc import Callable
 
 from .apart import Answer, apart, in_background
-from .backoff import Backoff, is_transient, is_unknown_host, was_not_sent
+from .backoff import Backoff, is_disconnect, is_unknown_host, was_not_sent
 from .errors import FailedPreconditionError, ShadowkeepError
 from .stub import Stub
 
@@ -119,7 +119,7 @@ class Patience:
             progress: something came before it, so that the time begins anew.
         """
         self._reached |= progress
-        if not is_transient(failure) or (not self._reached and is_unknown_host(failure)):
+        if not is_disconnect(failure) or (not self._reached and is_unknown_host(failure)):
             return False
         if self._backoff is None or progress:
             if self._backoff is None and self._reconnect_timeout > 0:

@@ -30,7 +30,7 @@ class Unfinished(Protocol):
         """Wait for them, at most so long; return what is lost, None: nothing."""
 
 
-# By identity, in the order of their making; finished in reverse, since who hands steps to a link was made after it.
+# By identity, in the order of their making; finished in reverse, since who hands steps to a sender was made after it.
 _watched: dict[int, Unfinished] = {}
 # Of each process, by its id, the thread that waits for its end.
 _watchers: dict[int, threading.Thread] = {}

@@ -1,7 +1,7 @@
 """A stream that breaks behind its caller: the thread that has read its acknowledgements goes on with what is pending.
 
 Who pushes and does not flush hears of no break, and the other writers of its last step would wait for it. One thread at
-a time has the link in its hands; a caller that comes takes it over at once.
+a time has the streams in its hands; a caller that comes takes it over at once.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ class Healing:
     Attributes:
         hands: held, by its own `with` as in `Progress`, by who pushes, waits or heals.
         is_under_way: whether the thread of a stream that has broken heals.
-        is_called_off: whether a caller waits for the link.
+        is_called_off: whether a caller waits for the streams.
     """
 
     def __init__(self) -> None:
@@ -32,7 +32,7 @@ class Healing:
 
     @property
     def is_to_end(self) -> bool:
-        """Whether the thread that heals is to leave the link to a caller."""
+        """Whether the thread that heals is to leave the streams to a caller."""
         return self.is_under_way and self.is_called_off
 
     def check(self) -> None:

@@ -13,11 +13,12 @@ from .connection import Connection
 from .dtypes import float_dtype
 from .errors import InternalError
 from .layout import Layout, TensorSpecs
-from .link import Link
 from .options import OpenRunOptions
 from .progress import Progress
+from .reconnection import SenderOptions
 from .run import Run
-from .stream import STALL_SECONDS_MAX
+from .step_sender import StepSender
+from .update_stream import STALL_SECONDS_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,18 +57,16 @@ class RunOpener:
         # The stream opens when the last writer has come; the service says so when one does not.
         is_shared = options.writers > 1
         step_seconds = opened.limits.step_timeout_ms / 1000 if is_shared and opened.limits else 0
-        link = Link(
-            self.streams,
-            _stream_opening(opened, layout, options.writer, boxes),
-            progress,
+        sending = SenderOptions(
             self.checksum,
             open_timeout=self.timeout + step_seconds,
             reconnect_timeout=patience,
             stall_seconds=STALL_SECONDS_MAX + step_seconds,
-            shared=is_shared,
+            is_shared=is_shared,
         )
+        sender = StepSender(self.streams, _stream_opening(opened, layout, options.writer, boxes), progress, sending)
         warns = options.non_finite != "ACCEPT"
-        return Run(opened, layout, link, progress, writer=options.writer, boxes=boxes, warns=warns)
+        return Run(opened, layout, sender, progress, writer=options.writer, boxes=boxes, warns=warns)
 
 
 def _request(name: str, layout: Layout, averages: Sequence[Average], options: OpenRunOptions) -> wire.OpenRunRequest:

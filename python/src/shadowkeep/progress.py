@@ -27,6 +27,7 @@ class Progress:
         durable_step: newest step that a crash cannot take back.
         pending: commits that were queued and are not acknowledged, in their order.
         tail: the newest messages of steps that are not acknowledged.
+        lost_through: steps up to this one which the writer has not pushed will not be; None: it has lost none.
         answers: acknowledgements that have come.
         rejected_steps: steps that the service refused to fold for their non-finite values.
         dropped_steps: steps that missed a writer, and were dropped.
@@ -42,6 +43,7 @@ class Progress:
         self.durable_step = durable_step
         self.pending: deque[wire.Commit] = deque()
         self.tail = Tail()
+        self.lost_through: int | None = None
         self.answers = 0
         self.rejected_steps = 0
         self.dropped_steps = self.late_steps = 0
@@ -55,7 +57,18 @@ class Progress:
         if sent_anew is not None:
             self.tail.forget(sent_anew)
 
-    def take(self, ack: wire.Ack) -> None:
+    def lose(self, through: int) -> None:
+        """Note that steps up to this one which were not pushed will not be; the service is told with the next step."""
+        with self.lock:
+            self.lost_through = max(through, self.lost_through or 0)
+
+    @property
+    def has_lost_steps(self) -> bool:
+        """Whether there are steps after the committed one that this writer has lost."""
+        lost, committed = self.lost_through, self.committed_step
+        return lost is not None and (committed is None or committed < lost)
+
+    def on_ack(self, ack: wire.Ack) -> None:
         """Note an acknowledgement. Acks come in the order of the commits: those before it have been answered, too."""
         while any(commit.step == ack.step for commit in self.pending):
             if self.pending.popleft().step == ack.step:

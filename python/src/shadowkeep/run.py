@@ -13,11 +13,12 @@ from .chunks import space_source
 from .errors import FailedPreconditionError
 from .form import PartForms, StepForm
 from .layout import Layout
-from .link import Link
 from .not_copied import NotCopied
+from .outgoing_step import OutgoingStep
 from .progress import Progress
-from .pushed import Outages, PushedStep
+from .reconnection import Outages
 from .step import Arrays
+from .step_sender import StepSender
 
 CHUNK_BYTES = 1 << 20
 
@@ -54,7 +55,7 @@ class Run(NotCopied):
         self,
         opened: wire.OpenRunResponse,
         layout: Layout,
-        link: Link,
+        sender: StepSender,
         progress: Progress,
         *,
         writer: int,
@@ -74,7 +75,7 @@ class Run(NotCopied):
         self.is_reordered = len(opened.tensor_order) > 0
         limits = opened.limits or wire.Limits()
         self._chunk_bytes = min(limits.chunk_bytes or CHUNK_BYTES, limits.chunk_bytes_max or CHUNK_BYTES)
-        self._link = link
+        self._sender = sender
         self._progress = progress
         self._forms: PartForms | None = None
         self._closed = False
@@ -165,7 +166,7 @@ class Run(NotCopied):
         """
         commit = wire.Commit(step_number("step", step), skipped=True)
         self._opened_forms()
-        self._link.push(PushedStep(commit, (), _no_arrays), until_acked=until_acked)
+        self._sender.push(OutgoingStep(commit, (), _no_arrays), until_acked=until_acked)
 
     def lose(self, through: int) -> None:
         """Say with the next push that the steps up to this one which were not pushed will not be. From any thread.
@@ -173,7 +174,7 @@ class Run(NotCopied):
         Where other writers push them they are dropped for all, at once; else a step that one writer leaves out is an
         error, STEP_MISMATCH.
         """
-        self._link.lose(step_number("through", through))
+        self._progress.lose(step_number("through", through))
 
     def push_space(self, step: int, space: wire.Bytes1D, *, initial: bool = False, until_acked: bool = False) -> None:
         """Push a step whose bytes already lie as `part` says, gaps zero.
@@ -194,11 +195,11 @@ class Run(NotCopied):
             wanted = " or ".join(str(form.size) for form in dict.fromkeys((forms.usual, forms.whole)))
             raise ValueError(f"space has {space.nbytes} bytes, a step of run {self.name!r} has {wanted}")
         commit = wire.Commit(step, form.size, initial)
-        self._link.push(PushedStep(commit, form.space_plan, space_source(space)), until_acked=until_acked)
+        self._sender.push(OutgoingStep(commit, form.space_plan, space_source(space)), until_acked=until_acked)
 
     def flush(self, timeout: float | None = None) -> None:
         """Wait until every pushed step is acknowledged. Raises DeadlineExceededError after `timeout` seconds."""
-        self._link.wait_acked(timeout)
+        self._sender.flush(timeout)
         self.tell()
 
     def tell(self) -> None:
@@ -213,24 +214,24 @@ class Run(NotCopied):
 
     def outlast(self, outages: Outages) -> None:
         """From now on a push goes on trying while the service stays away, and says so to `outages`."""
-        self._link.outages = outages
+        self._sender.outlast(outages)
 
     def close(self, timeout: float | None = None) -> None:
         """Flush and end the stream. The run itself stays; a second call, or one in a forked process, does nothing."""
-        if self._closed or not self._link.is_own:
+        if self._closed or not self._sender.is_own:
             return
         self._closed = True
         try:
-            self._link.close(timeout)
+            self._sender.close(timeout)
             self.tell()
         except BaseException:
-            self._link.cancel("the run was closed before its steps were acknowledged")
+            self._sender.fail("the run was closed before its steps were acknowledged")
             raise
 
     def abandon(self) -> None:
         """End the stream at once: steps that are not acknowledged may be lost. From any thread."""
         self._closed = True
-        self._link.cancel("the run was abandoned")
+        self._sender.fail("the run was abandoned")
 
     def __enter__(self) -> Self:
         return self
@@ -250,7 +251,7 @@ class Run(NotCopied):
         step = step_number("step", step)
         form = self._form_of(arrays)
         commit = wire.Commit(step, form.size, initial)
-        self._link.push(PushedStep(commit, form.plan, form.checker.source(arrays)))
+        self._sender.push(OutgoingStep(commit, form.plan, form.checker.source(arrays)))
         self.tell()
 
     def _form_of(self, arrays: Arrays) -> StepForm:
@@ -266,7 +267,7 @@ class Run(NotCopied):
     def _opened_forms(self) -> PartForms:
         if self._closed:
             raise RuntimeError(f"run {self.name!r} is closed")
-        opened = self._link.open()
+        opened = self._sender.open()
         if self._forms is None:
             if self.boxes is None:
                 part, box_count = Part.whole(self.layout), None
@@ -280,7 +281,7 @@ class Run(NotCopied):
         theirs = (opened.step_bytes, opened.first_step_bytes)
         ours = (part.step_bytes, part.first_step_bytes)
         if theirs != ours:
-            self._link.cancel("the service has another part of the run for this writer")
+            self._sender.fail("the service has another part of the run for this writer")
             raise FailedPreconditionError(
                 f"a step of run {self.name!r} has {theirs[0]} bytes, the first one {theirs[1]}, here {ours[0]} and "
                 f"{ours[1]}",

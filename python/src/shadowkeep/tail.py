@@ -47,20 +47,20 @@ class Tail:
         while self._messages and self._messages[-1].step == step:
             self._bytes -= len(self._messages.pop().message)
 
-    def rest(self, step: int, received: int, checksum: wire.Checksum | None = None) -> list[bytes] | None:
-        """Return the messages of a step after its first `received` bytes; None when they are not all kept."""
+    def rest(self, step: int, received_bytes: int, checksum: wire.Checksum | None = None) -> list[bytes] | None:
+        """Return the messages of a step after its first `received_bytes`; None when they are not all kept."""
         sent = [kept for kept in self._messages if kept.step == step]
-        rest = [kept for kept in sent if kept.offset >= received]
-        if not rest or rest[0].offset == received:
+        rest = [kept for kept in sent if kept.offset >= received_bytes]
+        if not rest or rest[0].offset == received_bytes:
             return [kept.message for kept in rest] or None
-        begun = _after(sent[-len(rest) - 1], received, checksum) if len(sent) > len(rest) else None
+        begun = _after(sent[-len(rest) - 1], received_bytes, checksum) if len(sent) > len(rest) else None
         return None if begun is None else [begun, *(kept.message for kept in rest)]
 
 
-def _after(sent: SentMessage, received: int, checksum: wire.Checksum | None) -> bytes | None:
-    """Return what a chunk has after the step's first `received` bytes: its stream ended while the service took it."""
+def _after(sent: SentMessage, received_bytes: int, checksum: wire.Checksum | None) -> bytes | None:
+    """Return what a chunk has after the step's first `received_bytes`: its stream ended while the service took it."""
     chunk = wire.UpdateRequest.decode(sent.message).chunk
     if chunk is None:
         return None
-    data = bytes(memoryview(chunk.data)[received - chunk.offset :])
-    return wire.chunk_message(chunk.step, received, [data], len(data), checksum)
+    data = bytes(memoryview(chunk.data)[received_bytes - chunk.offset :])
+    return wire.chunk_message(chunk.step, received_bytes, [data], len(data), checksum)

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 import threading
 import time
 from collections.abc import Callable
 
 from .. import ending
 from ..errors import DeadlineExceededError, ShadowkeepError
-from ..link import forked_error
+from ..own_process import OwnProcess
 
 # How often the thread and who waits for it look for each other.
 LOOK_SECONDS = 5.0
@@ -42,7 +41,7 @@ class BackgroundSender:
         self._failure: Exception | None = None
         self._failed_step: int | None = None
         self._outage: ShadowkeepError | None = None
-        self._pid = os.getpid()
+        self._process = OwnProcess(run)
         self._thread = threading.Thread(target=self._work, name="shadowkeep-sender", daemon=True)
         self._thread.start()
         ending.watch(self)
@@ -50,12 +49,12 @@ class BackgroundSender:
     @property
     def is_own(self) -> bool:
         """Whether this process has it, and not one that it was forked from."""
-        return self._pid == os.getpid()
+        return self._process.is_this
 
     @property
     def busy(self) -> bool:
         """Whether a step is still leaving."""
-        self._check_process()
+        self._process.check()
         with self._lock:
             return self._step is not None and self._failure is None
 
@@ -73,7 +72,7 @@ class BackgroundSender:
 
     def wait_idle(self, timeout: float | None = None) -> None:
         """Wait until the step has left, so that its memory and its stream are free."""
-        self._check_process()
+        self._process.check()
         deadline = None if timeout is None else time.monotonic() + timeout
         with self._lock:
             while self._step is not None and self._failure is None and self._outage is None:
@@ -91,7 +90,7 @@ class BackgroundSender:
 
     def start(self, step: int, send: Callable[[], None]) -> None:
         """Call `send` in the thread, which sends `step`; the sender must be idle."""
-        self._check_process()
+        self._process.check()
         with self._lock:
             self._raise_failure()
             assert self._step is None
@@ -149,10 +148,6 @@ class BackgroundSender:
             with self._lock:
                 self._step = self._send = None
                 self._changed.notify_all()
-
-    def _check_process(self) -> None:
-        if not self.is_own:
-            raise forked_error(self._run, self._pid)
 
     def _raise_failure(self) -> None:
         if self._failure is None:

@@ -240,7 +240,7 @@ class Writer:
 
 
 class _SenderOutages:
-    """What the sender's link says of the service, for those that wait for the sender and for the count."""
+    """What a run's streams say of the service, for those that wait for the sender and for the count."""
 
     def __init__(self, sender: BackgroundSender, losses: Losses) -> None:
         self._sender = sender

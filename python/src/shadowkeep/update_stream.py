@@ -166,7 +166,7 @@ class UpdateStream:
                 self._changed.wait(LOOK_SECONDS)
             if self._ended:
                 return
-            self._progress.take(response.ack)
+            self._progress.on_ack(response.ack)
             self._changed.notify_all()
 
     def _end(self, failure: ShadowkeepError | None) -> None:

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 
 from shadowkeep import wire
-from shadowkeep.backoff import is_transient
+from shadowkeep.backoff import is_disconnect
 from shadowkeep.errors import ShadowkeepError
+from shadowkeep.resume_steps import is_further, resume_steps
 from shadowkeep.tail import SentMessage, Tail
-from shadowkeep.takeover import standing
 
 _CASES = json.loads((Path(__file__).parents[2] / "test" / "common" / "reconnect.json").read_text())
 _BYTES = 256
@@ -22,7 +22,7 @@ _CHUNK_BYTES = 64
 @pytest.mark.parametrize("case", _CASES["failures"], ids=lambda case: f"{case['code']} {case.get('reason', '')}")
 def test_after_which_failures_a_stream_is_opened_again(case: dict[str, Any]) -> None:
     failure = ShadowkeepError(case["message"], code=case["code"], reason=case.get("reason"))
-    assert is_transient(failure) is case["again"]
+    assert is_disconnect(failure) is case["again"]
 
 
 def _messages(step: int) -> list[SentMessage]:
@@ -51,7 +51,7 @@ def test_what_becomes_of_the_steps_that_were_sent(case: dict[str, Any]) -> None:
             for message in _messages(step):
                 tail.add(message)
     pending = [wire.Commit(step, _BYTES) for step in case["sent"]]
-    stands = standing(opened, pending, tail)
+    stands = resume_steps(opened, pending, tail)
     assert (None if stands.lost is None else stands.lost.step) == case.get("lost")
     if stands.lost is not None:
         return
@@ -63,3 +63,22 @@ def test_what_becomes_of_the_steps_that_were_sent(case: dict[str, Any]) -> None:
     waiting = [commit.step for commit in stands.pending]
     assert [step for step in waiting if str(step) not in resent] == case.get("held", [])
     assert [step for step in case["sent"] if step not in waiting] == case.get("acknowledged", [])
+
+
+_PLACES: list[dict[str, Any]] = [
+    {},
+    {"step": 1, "received_bytes": 64},
+    {"step": 1, "received_bytes": 128},
+    {"step": 1, "whole": True},
+    {"step": 2, "received_bytes": 64},
+    {"committed_step": 1},
+    {"committed_step": 1, "step": 2, "received_bytes": 64},
+    {"committed_step": 2},
+]
+
+
+@pytest.mark.parametrize("index", range(len(_PLACES)))
+def test_which_place_is_further_than_another(index: int) -> None:
+    place = wire.UpdateOpened(**_PLACES[index])
+    found = [is_further(place, wire.UpdateOpened(**before)) for before in _PLACES]
+    assert found == [True] * index + [False] * (len(_PLACES) - index)
