@@ -13,8 +13,8 @@ import type { Service } from './service.js';
 import type { RunActivity } from './trainers/run-activity.js';
 
 /**
- * What GetRun and ListRuns say of a run: with its tensors from `firstTensor` on, or, in a listing, without what may be long.
- * Throws INVALID_FIELD.
+ * The message that describes a run. GetRun has the run's tensors from `firstTensor` on. In ListRuns `firstTensor` is
+ * undefined, and what may be long (tensors, writers, patterns) is left out. Throws INVALID_FIELD.
  */
 export function runMessage(service: Service, run: Run, firstTensor: number | undefined): RunMessage {
   const isListing = firstTensor === undefined;
@@ -75,7 +75,7 @@ function checkedFirst({ layout, spec }: Run, firstTensor: number): number {
   throw new ShadowkeepError('INVALID_FIELD', `first_tensor ${problem}`, { metadata: { field: 'first_tensor' } });
 }
 
-/** Without its patterns. */
+/** The message of an average in a listing, without its patterns, which may be long. */
 function listedAverage(average: AverageSpec): ReturnType<typeof averageMessage> {
   return averageMessage({ ...average, include: [], exclude: [] });
 }
@@ -94,7 +94,9 @@ function writerMessage(state: WriterState, activity: RunActivity): WriterStateMe
   };
 }
 
-/** As they were asked for, in the cadence that they have now. */
+/**
+ * The run's snapshot settings as it was opened with them, except the cadence, which thinning may have changed since.
+ */
 function presentSnapshots({ spec: { snapshots }, snapshotsEverySteps }: Run): Pick<RunMessage, 'snapshots'> {
   if (snapshots === undefined) return {};
   return { snapshots: snapshotsMessage({ ...snapshots, everySteps: snapshotsEverySteps ?? snapshots.everySteps }) };

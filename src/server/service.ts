@@ -14,21 +14,22 @@ import { StepTimer } from './trainers/step-timer.js';
 import { Transport } from './transport/transport.js';
 
 /**
- * Ids of versions never come again, after a restart neither: a broken read that is resumed would go on in another step.
- * They count commits from the clock's microseconds, of which there are more than commits.
+ * The ids of versions start at the clock's microseconds when the server starts, and count commits. There are fewer
+ * commits than microseconds, so an id never comes again after a restart: a resumed read would go on in another step
+ * otherwise.
  */
 const VERSION_IDS_PER_MS = 1_000;
 
-/** Share of V8's heap that requests to open runs, and the patterns of averages, may take; the rest is for the program. */
+/** Share of V8's heap that requests to open runs and the patterns of averages may take; the rest is for the program. */
 const OBJECTS_HEAP_SHARE = 1 / 2;
 
-/** What all handlers share. */
+/** What all handlers share: the runs, their files, the transport, and who is served when. */
 export class Service {
   readonly options: ServerOptions;
   readonly log: Logger;
   readonly life: LifeLog;
   readonly table: RunTable;
-  /** Undefined: memory only. */
+  /** The runs' files; undefined when the server keeps runs in memory only. */
   readonly files: RunFiles | undefined;
   readonly readTurns = new ReadTurns();
   readonly answerTurns = new AnswerTurns();
@@ -36,7 +37,7 @@ export class Service {
   readonly transport: Transport;
   readonly #activities = new WeakMap<Run, RunActivity>();
   readonly #stepTimers = new WeakMap<Run, StepTimer>();
-  /** Ways to end the streams that are open, for a stop. */
+  /** For each open stream, the function that ends it when the server stops. */
   readonly #streams = new Set<(error: ShadowkeepError) => void>();
   #isStopping = false;
   #answersReads = false;
@@ -84,7 +85,10 @@ export class Service {
     return timer;
   }
 
-  /** Registers a long stream; the returned function forgets it. A server that stops ends it with SHUTTING_DOWN. */
+  /**
+   * Registers a long stream, which a server that stops ends by calling `end` with SHUTTING_DOWN. The returned function
+   * says that the stream has ended. Throws SHUTTING_DOWN.
+   */
   trackStream(end: (error: ShadowkeepError) => void, isRead = false): () => void {
     if (!(isRead && this.#answersReads)) this.checkServing();
     this.#streams.add(end);
@@ -94,6 +98,7 @@ export class Service {
     };
   }
 
+  /** Throws SHUTTING_DOWN when the server is stopping. */
   checkServing(): void {
     if (this.#isStopping) throw shuttingDown();
   }
@@ -104,7 +109,7 @@ export class Service {
     for (const end of this.#streams) end(shuttingDown());
   }
 
-  /** Waits until the streams have ended, at most so long: one whose peer is frozen does not. */
+  /** Waits until all streams have ended, at most `graceMs`, because a stream whose peer is frozen does not end. */
   async streamsEnded(graceMs: number): Promise<void> {
     if (this.#streams.size === 0) return;
     await new Promise<void>((resolve) => {
@@ -116,7 +121,7 @@ export class Service {
     });
   }
 
-  /** A server that stops and could not save its runs goes on answering reads of them. */
+  /** Lets a server that is stopping and could not save its runs go on to answer reads of them. */
   answerReads(): void {
     this.#answersReads = true;
   }

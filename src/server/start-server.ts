@@ -18,24 +18,24 @@ import { MemoryWatchdog, processMemory } from './transport/memory-watchdog.js';
 
 export interface RunningServer {
   readonly host: string;
-  /** The real one, also when 0 was asked for. */
+  /** The port that the server listens on, which the system chose if port 0 was asked for. */
   readonly port: number;
   /** Runs that were found in the data directory. */
   readonly loaded: readonly LoadedRun[];
-  /** Ends streams, saves each run, closes. Idempotent. */
+  /** Ends streams, saves each run, closes all connections. Idempotent. */
   stop(): Promise<void>;
 }
 
-/** Finds dead peers in a minute and a half, which frees what they had staged or pinned. */
+/** Pings find a dead peer within a minute and a half, which frees what it had staged or pinned. */
 const KEEPALIVE_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
-/** Streams on one connection: a writer, and a few readers and followers each in a process of many. */
+/** Most streams on one connection: room for a process with many writers, readers and followers on one channel. */
 const CONNECTION_STREAM_COUNT_MAX = 128;
 
 /**
- * Builds all parts, loads the runs, and listens. Throws ShadowkeepError for a bad option and Error for a port in use.
- * `nextGeneration` issues the fencing tokens.
+ * Starts a server: checks the options, loads the runs, and listens. Throws ShadowkeepError for a bad option and Error
+ * for a port in use. `nextGeneration` issues the generations, which are fencing tokens.
  */
 export async function startServer(
   options: Partial<ServerOptions> = {},
@@ -94,7 +94,7 @@ async function bind(server: Server, host: string, port: number): Promise<number>
   });
 }
 
-/** gRPC reports every address it tried in one line; a taken port is better said before anything is loaded. */
+/** Throws a clear error for a port in use, before anything is loaded. gRPC's own error lists every address it tried. */
 async function checkPortFree(host: string, port: number): Promise<void> {
   if (port === 0) return;
   const probe = createServer();
@@ -107,7 +107,9 @@ async function checkPortFree(host: string, port: number): Promise<void> {
   });
 }
 
-/** Steps that arrived whole are folded, streams end with SHUTTING_DOWN, runs are saved, connections close. */
+/**
+ * Stops a server: ends streams with SHUTTING_DOWN, folds the steps that arrived whole, saves runs, closes connections.
+ */
 async function stop(
   service: Service,
   connections: Connections,

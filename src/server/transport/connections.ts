@@ -2,18 +2,18 @@ import type { Socket } from 'node:net';
 import type { Server } from '@grpc/grpc-js';
 import { onHttp2Server } from './grpc-internals.js';
 
-/** The connections of a server, so that a stop ends even when a peer does not answer. */
+/** Knows the connections of a server, so that a stop comes to its end even when a peer does not answer. */
 export class Connections {
   readonly #server: Server;
   readonly #sockets = new Set<Socket>();
   #isCut = false;
 
-  /** Before the server is bound. */
+  /** Make it before the server is bound. */
   constructor(server: Server) {
     this.#server = server;
     onHttp2Server(server, (http2Server) => {
       http2Server.on('connection', (socket: Socket) => {
-        // It was on its way when the others were cut: gRPC would wait for it.
+        // This connection was on its way when the others were cut, and gRPC's shutdown would wait for it.
         if (this.#isCut) socket.destroy();
         this.#sockets.add(socket);
         socket.once('close', () => this.#sockets.delete(socket));
@@ -22,8 +22,8 @@ export class Connections {
   }
 
   /**
-   * Waits until every call has ended, at most `graceMs`; then cuts what is left. gRPC's own shutdown waits for the peer
-   * to close, and a peer that is frozen or cut off never does.
+   * Waits until every call has ended, at most `graceMs`, then cuts the connections that are left. gRPC's own shutdown
+   * waits for the peer to close its connection, and a peer that is frozen or cut off never does.
    */
   async close(graceMs: number): Promise<void> {
     await new Promise<void>((resolve) => {

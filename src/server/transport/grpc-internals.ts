@@ -2,15 +2,15 @@ import type { Http2Server, IncomingHttpHeaders, ServerHttp2Session, ServerHttp2S
 import type { Server } from '@grpc/grpc-js';
 
 /**
- * The two private fields of a grpc-js server that give access to its HTTP/2 server. Everything that is private goes
- * through here, and test/server/http2-windows.test.ts fails when they move.
+ * The two private members of a grpc-js server that give access to its HTTP/2 server. Only this file touches private
+ * members of other packages. test/server/http2-windows.test.ts fails when these two move.
  */
 interface ServerInternals {
   commonServerOptions: { settings?: Settings };
   _setupHandlers(http2Server: Http2Server, ...rest: unknown[]): void;
 }
 
-/** Where grpc-js keeps a call's HTTP/2 stream; test/server/calls/end-call.test.ts fails when it moves. */
+/** The place where grpc-js keeps a call's HTTP/2 stream. test/server/calls/end-call.test.ts fails when it moves. */
 interface CallInternals {
   call?: { stream?: ServerHttp2Stream };
 }
@@ -33,7 +33,7 @@ export function onHttp2Server(server: Server, action: (http2Server: Http2Server)
   };
 }
 
-/** gRPC sees only the streams that `admit` lets through. Call before `bindAsync`. */
+/** Makes the server hand only those streams to gRPC for which `admit` returns true. Call before `bindAsync`. */
 export function guardStreams(
   server: Server,
   admit: (stream: ServerHttp2Stream, headers: IncomingHttpHeaders) => boolean,
@@ -50,23 +50,28 @@ export function guardStreams(
   };
 }
 
-/** What a paused stream holds is its window; left alone it would fill its own buffer (16 or 64 KiB) beside. */
+/**
+ * Makes a paused stream hold no more than its window. By default it fills its own buffer, 16 or 64 KiB, in addition.
+ */
 export function takeOnlyTheWindow(stream: ServerHttp2Stream): void {
   (stream as unknown as { _readableState: { highWaterMark: number } })._readableState.highWaterMark = 0;
 }
 
-/** What a connection is read from: while it is stopped, what comes waits in the kernel. */
+/** The handle that a connection is read from. While reading is stopped, the connection's data waits in the kernel. */
 export interface ReadHandle {
   readStart(): number;
   readStop(): number;
 }
 
-/** Undefined: the connection is gone. test/server/transport/socket-turns.test.ts fails when it moves. */
+/**
+ * The read handle of a connection, a private member of Node; undefined when the connection is gone.
+ * test/server/transport/socket-turns.test.ts fails when it moves.
+ */
 export function readHandleOf(session: ServerHttp2Session): ReadHandle | undefined {
   return (session.socket as unknown as { _handle?: ReadHandle | null } | undefined)?._handle ?? undefined;
 }
 
-/** The HTTP/2 stream of a call. */
+/** The HTTP/2 stream of a gRPC call. */
 export function streamOf(call: object): ServerHttp2Stream | undefined {
   return (call as CallInternals).call?.stream;
 }

@@ -3,20 +3,23 @@ import type { Logger } from '../../common/index.js';
 import { collectNow } from '../loop/collect-soon.js';
 import type { Transport } from './transport.js';
 
-/** How often the process is looked at: a 10 Gbit/s network brings 60 MB in that time. */
+/** How often the memory of the process is looked at. A 10 Gbit/s network brings 60 MB in that time. */
 const LOOK_MS = 50;
 
-/** How near to the limit the process may come: what a network brings between two looks, and the collector's own need. */
+/**
+ * Shares of the kernel's limit and of V8's heap limit that the process may use. The rest is for what a network brings
+ * between two looks, and for the garbage collector's own need.
+ */
 const RSS_SHARE_MAX = 0.94;
 const HEAP_SHARE_MAX = 0.8;
 
-/** A collection of everything takes some 100 ms: not at each look. */
+/** Least time between two collections of all garbage, because each takes some 100 ms. */
 const COLLECT_PAUSE_MS = 2_000;
 
-/** At a look the newest of the streams are ended, so many of all. */
+/** Share of all streams that one look ends, the newest first. */
 const SHED_SHARE = 1 / 16;
 
-/** What a look at the process finds. */
+/** The memory of the process, and how much it may have. */
 export interface ProcessMemory {
   readonly rssBytes: number;
   readonly rssBytesMax: number;
@@ -25,9 +28,9 @@ export interface ProcessMemory {
 }
 
 /**
- * The last guard: whatever is not counted shows in the process's memory. Near its limit everything unused is collected;
- * when that does not help the newest streams are ended, and new ones refused, before the kernel ends the process or V8
- * itself. Runs and what they have committed are never touched.
+ * The last guard of memory: what no budget counts still shows in the memory of the process. Near the limit the watchdog
+ * first collects all garbage. When that does not help it ends the newest streams and refuses new ones, before the
+ * kernel kills the process or V8 aborts it. Runs and what they have committed are never touched.
  */
 export class MemoryWatchdog {
   readonly #transport: Transport;
@@ -72,7 +75,7 @@ export class MemoryWatchdog {
   }
 }
 
-/** The memory of this process, whose limit the kernel has set. */
+/** The memory of this process, which the kernel lets have `limitBytes`. */
 export function processMemory(limitBytes: number): ProcessMemory {
   const { used_heap_size, heap_size_limit } = getHeapStatistics();
   return {

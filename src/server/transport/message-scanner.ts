@@ -1,15 +1,15 @@
-/** What a scanner says of the messages in a stream of bytes. */
+/** What a scanner reports of the messages in a stream of bytes. */
 export interface MessageEvents {
-  /** A message of so many bytes has begun. */
+  /** A message of `bytes` bytes has begun. */
   begins(bytes: number, isCompressed: boolean): void;
-  /** Its last byte has come. */
+  /** The last byte of a message of `bytes` bytes has come. */
   ends(bytes: number): void;
 }
 
-/** compressed (0 or 1) | length, 4 bytes, big-endian */
+/** Length of gRPC's prefix of a message: compressed (0 or 1), 1 byte | length, 4 bytes, big-endian. */
 const PREFIX_BYTES = 5;
 
-/** Follows gRPC's messages through the data of a stream without keeping any of it. */
+/** Finds where gRPC's messages begin and end in the data of a stream, without keeping any of the data. */
 export class MessageScanner {
   readonly #events: MessageEvents;
   readonly #prefix = Buffer.alloc(PREFIX_BYTES);
@@ -21,7 +21,7 @@ export class MessageScanner {
     this.#events = events;
   }
 
-  /** The stream's next bytes. */
+  /** Takes the next bytes of the stream. */
   take(data: Uint8Array): void {
     let at = 0;
     while (at < data.length) {

@@ -3,9 +3,9 @@ import type { ShadowkeepError } from '../../common/index.js';
 import { statusOf } from '../calls/error-status.js';
 
 /**
- * Ends a call below gRPC: before its message is whole gRPC has no handler to tell, and what the peer does not read would
- * stand before a status. What waits in the stream is freed at once. A call with an answer that the peer does not take is
- * reset, which clients see as CANCELLED.
+ * Ends a call with an error, below gRPC. gRPC has no handler to end before the call's message is whole, and it would
+ * send its status behind bytes that the peer does not read. What waits in the stream is freed at once. A call whose
+ * peer has not taken the answer so far is reset, which clients see as CANCELLED.
  */
 export function refuseStream(stream: ServerHttp2Stream, error: ShadowkeepError): void {
   if (stream.destroyed || stream.closed) return;
@@ -13,7 +13,7 @@ export function refuseStream(stream: ServerHttp2Stream, error: ShadowkeepError):
   const trailers = { 'grpc-status': code, 'grpc-message': encodeURI(details), ...metadata?.toHttp2Headers() };
   if (!stream.headersSent) {
     stream.respond({ ':status': 200, 'content-type': 'application/grpc+proto', ...trailers }, { endStream: true });
-    // The response is whole: the peer may stop sending.
+    // NO_ERROR after a complete response tells the peer to stop sending its request.
     stream.close(constants.NGHTTP2_NO_ERROR);
   } else if (stream.writableLength > 0 || stream.writableEnded) {
     stream.close(constants.NGHTTP2_CANCEL);

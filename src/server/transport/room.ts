@@ -1,16 +1,17 @@
-/** Who asks for room: one stream. What it holds counts for its connection too. */
+/** A stream that asks for room. What a stream holds counts for its connection too. */
 export interface Claimant {
   readonly connection: object;
-  /** Ends it, because others wait for what it holds. */
+  /** Ends the stream, because others wait for what it holds. */
   shed(why: string): void;
 }
 
-/** How often the claims are looked at while others wait for their room. */
+/** How often granted claims are looked at while other claims wait. */
 const LOOK_MS = 250;
 
 /**
- * A part of the transport's budget, claimed message by message: what is on its way in, or what waits to be taken by the
- * peer. A claim that does not fit waits. Nobody keeps others waiting for longer than the claim's own patience.
+ * A part of the transport's budget, claimed message by message. One room is for messages on their way in, another for
+ * answers that the peer has not taken. A claim that does not fit waits. A claim that keeps others waiting for longer
+ * than its patience has its stream shed.
  */
 export class Room {
   readonly totalBytes: number;
@@ -34,7 +35,10 @@ export class Room {
     return this.#waiting.size;
   }
 
-  /** `patienceMs`: for so long others wait for what this claim holds, then its owner is shed. */
+  /**
+   * Claims room for a message. `patienceMs`: the owner is shed when others have waited this long while it holds the
+   * claim.
+   */
   claim(owner: Claimant, bytes: number, patienceMs: number): Claim {
     const claim = new Claim(this, owner, bytes, patienceMs);
     if (this.#fits(claim)) {
@@ -46,7 +50,7 @@ export class Room {
     return claim;
   }
 
-  /** Gives the bytes back, or the place in the queue. */
+  /** Gives a claim's bytes back, or its place in the queue, and grants waiting claims that fit now. */
   release(claim: Claim): void {
     this.#waiting.delete(claim);
     if (this.#granted.delete(claim)) {
@@ -54,7 +58,7 @@ export class Room {
       this.#add(claim.owner, -claim.bytes);
       this.#add(claim.owner.connection, -claim.bytes);
     }
-    // A large claim does not hold up small ones: while it waits, trainers go on with what they give back themselves.
+    // Small claims pass a large one that does not fit yet, so that trainers go on with the room that they give back.
     for (const waiting of this.#waiting) if (this.#fits(waiting)) this.#take(waiting);
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer);
@@ -63,8 +67,9 @@ export class Room {
   }
 
   /**
-   * A claimant's second claim leaves half of the room to first ones. A connection holds at most as much as is free beside
-   * it: there is always some for the next connection, whatever one does. Alone, a claim may be larger than the room.
+   * Whether a claim can be granted now. A claimant's second claim must leave half of the room to the first claims of
+   * others. A connection holds at most as much as stays free, so that there is always room for the next connection. A
+   * claim may be larger than the room when nothing else is granted.
    */
   #fits({ owner, bytes }: Claim): boolean {
     if (this.#usedBytes === 0) return true;
@@ -99,8 +104,9 @@ export class Room {
   }
 
   /**
-   * Sheds who has kept others waiting. One that waits for its own earlier claims is no reason to, and one whose connection
-   * holds too much is a reason to shed that connection's claims only.
+   * Sheds the owners of claims that have kept others waiting for too long. A claim that waits because its own stream
+   * holds another one does not count. A claim that waits because its connection holds too much counts against that
+   * connection's claims only.
    */
   #look(): void {
     const nowMs = performance.now();
@@ -123,7 +129,7 @@ export class Room {
     }
   }
 
-  /** Others are served before what waits on a connection that has kept them waiting. */
+  /** Moves the waiting claims of a connection behind all others, because the connection has kept others waiting. */
   #putLast(connection: object): void {
     for (const waiting of [...this.#waiting]) {
       if (waiting.owner.connection !== connection) continue;
@@ -133,12 +139,12 @@ export class Room {
   }
 }
 
-/** Bytes of a room that somebody holds or waits for. */
+/** Bytes of a room that a stream holds or waits for. */
 export class Claim {
   readonly owner: Claimant;
   readonly bytes: number;
   patienceMs: number;
-  /** When it began to wait, or to hold. */
+  /** When the claim began to wait or, once it is granted, when it was granted. */
   sinceMs = performance.now();
   isGranted = false;
   #onGranted: (() => void) | undefined;
@@ -151,20 +157,20 @@ export class Claim {
     this.patienceMs = patienceMs;
   }
 
-  /** Calls `action` when it is granted; at once when it is. */
+  /** Calls `action` when the claim is granted; at once when it is granted already. */
   whenGranted(action: () => void): void {
     if (this.isGranted) action();
     else this.#onGranted = action;
   }
 
-  /** For the room alone. */
+  /** Marks the claim as granted. Only the room calls this. */
   grant(): void {
     this.isGranted = true;
     this.sinceMs = performance.now();
     this.#onGranted?.();
   }
 
-  /** Harmless when it was released. */
+  /** Gives the claim back to its room. Idempotent. */
   release(): void {
     this.#room.release(this);
   }

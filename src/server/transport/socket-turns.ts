@@ -2,28 +2,31 @@ import type { ServerHttp2Session } from 'node:http2';
 import { type ReadHandle, readHandleOf } from './grpc-internals.js';
 
 /**
- * What may be read in one turn of the event loop, 5 to 10 ms of work. libuv hands over the data of all sockets that have some
- * before anybody else's turn: with a thousand writers that was a third of a second.
+ * Cost of the data that may be read in one turn of the event loop: 5 to 10 ms of work. libuv hands over the data of all
+ * sockets that have some before anything else runs, which took a third of a second with a thousand writers.
  */
 export const TURN_COST_MAX = 8 << 20;
 
-/** What a piece of data costs beside its bytes: a small message takes as long as so many bytes of a large one. */
+/** Cost of a piece of data beside its bytes: a small message takes as long as this many bytes of a large one. */
 const PIECE_COST = 24 << 10;
 
-/** Sockets that are let go on in one turn, at first and at least; twice as many after a turn that had room for more. */
+/**
+ * Sockets that are read again in one turn, at first and at least. After a turn with cost to spare the number doubles.
+ */
 const BATCH_COUNT_MIN = 16;
 
 /**
- * Divides the reading of the connections of writers into turns: when a turn has had its share, none of them is read until the
- * next one, where those that have waited longest come first. Nothing is lost: what is not read waits in the kernel.
+ * Divides the reading of writers' connections into turns. When a turn of the event loop has had its share, no
+ * connection is read until the next turn, in which those that have waited longest are read first. No data is lost,
+ * because what is not read waits in the kernel.
  */
 export class SocketTurns {
   readonly #handles = new Map<ServerHttp2Session, ReadHandle>();
-  /** Those that are read. */
+  /** The handles that are being read. */
   readonly #reading = new Set<ReadHandle>();
-  /** Those that are not, the longest first. */
+  /** The handles that are stopped, those that have waited longest first. */
   #waiting = new Set<ReadHandle>();
-  /** Those that had data in this turn. */
+  /** The handles that had data in this turn. */
   readonly #served = new Set<ReadHandle>();
   #cost = 0;
   #batchCount = BATCH_COUNT_MIN;
@@ -33,7 +36,7 @@ export class SocketTurns {
     return this.#handles.size;
   }
 
-  /** A connection on which somebody writes. Idempotent. */
+  /** Adds the connection of a writer. Idempotent. */
   add(session: ServerHttp2Session): void {
     const handle = readHandleOf(session);
     if (handle === undefined || session.closed || this.#handles.has(session)) return;
@@ -47,14 +50,14 @@ export class SocketTurns {
     });
   }
 
-  /** Data has come on a connection. */
+  /** Says that data has come on a connection. */
   arrived(session: ServerHttp2Session, bytes: number): void {
     const handle = this.#handles.get(session);
     if (handle === undefined) return;
     this.#served.add(handle);
     this.#cost += bytes + PIECE_COST;
     this.#schedule();
-    // Whoever is alone keeps nobody waiting.
+    // A single connection keeps no other waiting, so it is not stopped.
     if (this.#cost >= TURN_COST_MAX && this.#reading.size > 1) this.#stopAll();
   }
 

@@ -5,57 +5,63 @@ import { MessageScanner } from './message-scanner.js';
 import { refuseStream } from './refuse-stream.js';
 import type { Claim, Claimant, Room } from './room.js';
 
-/** Messages up to it need no claim: acks, questions, the chunks of a thousand writers. Each stream may hold a few. */
+/** Messages up to this length need no claim: acks, short requests, the chunks of a thousand writers. */
 export const SMALL_MESSAGE_BYTES = 16 << 10;
 
-/** Whole small messages of one stream that its handler has not taken. */
+/** Bytes of small messages of one stream that its handler has not taken, from which on the stream is paused. */
 const SMALL_WAITING_BYTES_MAX = 16 << 10;
 
-/** Whole large messages of one stream that its handler has not taken, the one that it works on included. */
+/** Large messages of one stream at which it is paused: those waiting for its handler and the one that it works on. */
 const LARGE_WAITING_MAX = 3;
 
-/** Who sends a message keeps others waiting for so long at most: a chunk of 1 MiB at 200 KB/s. */
+/** Longest time that a message on its way in may keep others waiting: enough for a chunk of 1 MiB at 200 KB/s. */
 const INCOMING_PATIENCE_MS = 5_000;
 
-/** A peer that takes nothing of an answer keeps others waiting for so long at most: 4 MiB at 400 KB/s. */
+/** Longest time that an answer on its way out may keep others waiting: enough for 4 MiB at 400 KB/s. */
 const ANSWER_PATIENCE_MS = 10_000;
 
-/** A writer waits for the slowest of its world with a chunk in its hands; others may need that memory. */
+/**
+ * Longest time that a whole message may keep others waiting. Its handler may wait for the slowest writer of the run
+ * while it holds the message, and others may need that memory.
+ */
 const WHOLE_PATIENCE_MS = 60_000;
 
 /**
- * A piece of data costs V8 some 160 bytes and its end of a read buffer however short it is, so pieces must have so many
- * bytes on the average, after the first ones. Peers that send no frames of a few bytes on purpose have a thousand.
+ * A piece of data costs V8 some 160 bytes however short it is, and a piece of a read buffer. So after the first
+ * PIECE_COUNT_FREE pieces of a message they must have PIECE_BYTES_MIN bytes on the average. Peers that do not send tiny
+ * frames on purpose have a thousand bytes in a piece.
  */
 const PIECE_BYTES_MIN = 256;
 const PIECE_COUNT_FREE = 2_048;
-/** What an unread piece is counted with beside its bytes. */
+/** Bytes that an unread piece is counted with in addition to its data. */
 const PIECE_COST_BYTES = 256;
 
-/** Pieces up to it are copied, or a byte keeps the 64 KiB alive that it was read with. */
+/** Pieces up to this length are copied. Otherwise a single byte keeps the 64 KiB buffer alive that it was read into. */
 const COPIED_BYTES_MAX = 1_024;
 
-/** What all streams have together. */
+/** The part of the transport that its streams see: the budget that they share. */
 export interface SharedBudget {
-  /** For messages on their way in, and for answers on their way out. */
+  /** Room for messages on their way in. */
   readonly messages: Room;
+  /** Room for answers on their way out. */
   readonly answers: Room;
-  /** Bytes that have come and are still in the buffers of streams. */
+  /** Bytes that have come and wait in the buffers of all streams. */
   waitingBytes: number;
-  /** Data has come on a connection. */
+  /** Says that data has come on a connection. */
   noteRead(connection: object, bytes: number): void;
-  /** Sheds streams while there are too many of those. */
+  /** Sheds streams while too many bytes wait. */
   checkWaiting(): void;
-  /** A stream was ended for what it took from others. */
+  /** Says that a stream was ended to make room for others. */
   noteShed(why: string): void;
-  /** A stream has ended. */
+  /** Says that a stream has ended. */
   forget(stream: ServerHttp2Stream): void;
 }
 
 /**
- * The bytes of one HTTP/2 stream. Node gives a connection's window back as data comes, so only a stream's window holds a
- * peer; and gRPC gathers a message, whatever its length, before anybody can say no. So this looks at the data before gRPC
- * does: it counts what waits, and claims room for a large message when it begins. Until there is, the stream is paused.
+ * Counts the bytes of one HTTP/2 stream. Node gives a connection's window back as data comes, so only a stream's own
+ * window holds a peer back, and gRPC gathers a message of any length before anybody can refuse it. So the meter sees
+ * the data before gRPC does: it counts what waits, claims room for a large message when the message begins, and pauses
+ * the stream until the room is granted.
  */
 export class StreamMeter implements Claimant {
   readonly #transport: SharedBudget;
@@ -66,20 +72,22 @@ export class StreamMeter implements Claimant {
     begins: (bytes, isCompressed) => this.#begin(bytes, isCompressed),
     ends: (bytes) => this.#end(bytes),
   });
-  /** The claims of large messages, in their order: of those that are whole and not taken, and of the one that comes. */
+  /**
+   * The claims of large messages, in order: of those that are whole and not taken, then of the one that is arriving.
+   */
   readonly #claims: Claim[] = [];
-  /** The claims of large answers that the peer has not taken, or that wait for their turn. */
+  /** The claims of large answers that the peer has not taken, or that wait for room. */
   readonly #answers = new Set<Claim>();
-  /** Whole messages that the handler has not taken, in their order. */
+  /** Lengths of the whole messages that the handler is not done with, in order. */
   readonly #whole: number[] = [];
   #smallBytes = 0;
   #largeWaiting = 0;
   #freePieces = PIECE_COUNT_FREE;
-  /** Bytes that have come and are still in the stream's own buffer, with what their pieces cost. */
+  /** Bytes that have come and wait in the stream's own buffer, with PIECE_COST_BYTES for each piece. */
   waitingBytes = 0;
   #isTaken = false;
   #isHeld = false;
-  /** Whether gRPC wants data. */
+  /** Whether gRPC has resumed the stream, and not paused it since. */
   #isWanted = false;
 
   constructor(transport: SharedBudget, stream: ServerHttp2Stream, connection: object, messageBytesMax: number) {
@@ -90,7 +98,10 @@ export class StreamMeter implements Claimant {
     this.#install();
   }
 
-  /** The handler says when it is done with a message; without that a stream holds its large messages until it ends. */
+  /**
+   * The handler will call `taken` after each message. If it does not, the stream holds its large messages until it
+   * ends.
+   */
   takeMessages(): void {
     this.#isTaken = true;
   }
@@ -108,12 +119,12 @@ export class StreamMeter implements Claimant {
     this.#hold();
   }
 
-  /** The handler has decoded the only request of its call, and counts elsewhere what it keeps of it. */
+  /** Says that the handler has decoded the only request of its call, and has reserved what it keeps of it elsewhere. */
   requestTaken(): void {
     this.#claims.shift()?.release();
   }
 
-  /** Claims room for an answer; undefined: so small a one needs none. */
+  /** Claims room for an answer of `bytes` bytes; returns undefined for one that is so small that it needs no claim. */
   claimAnswer(bytes: number): Claim | undefined {
     if (bytes <= SMALL_MESSAGE_BYTES || this.#stream.closed) return undefined;
     const claim = this.#transport.answers.claim(this, bytes, ANSWER_PATIENCE_MS);
@@ -121,7 +132,7 @@ export class StreamMeter implements Claimant {
     return claim;
   }
 
-  /** Resolves with the room for an answer, or when the signal says that nobody waits for it any more. */
+  /** Claims room for an answer and waits until it is granted or the signal is aborted. */
   async answerRoom(bytes: number, signal: AbortSignal): Promise<Claim | undefined> {
     const claim = this.claimAnswer(bytes);
     if (claim === undefined || claim.isGranted || signal.aborted) return claim;
@@ -135,14 +146,14 @@ export class StreamMeter implements Claimant {
     return claim;
   }
 
-  /** The peer has taken an answer. */
+  /** Says that the peer has taken an answer. */
   answerTaken(claim: Claim | undefined): void {
     if (claim === undefined) return;
     this.#answers.delete(claim);
     claim.release();
   }
 
-  /** What it keeps from others, bytes. */
+  /** Bytes of the transport's budget that the stream holds. */
   get heldBytes(): number {
     const claims = [...this.#claims, ...this.#answers].filter(({ isGranted }) => isGranted);
     return claims.reduce((sum, { bytes }) => sum + bytes, this.waitingBytes + this.#smallBytes);
@@ -158,7 +169,7 @@ export class StreamMeter implements Claimant {
     this.close();
   }
 
-  /** Gives back all that it holds. Idempotent. */
+  /** Gives back all that the stream holds. Idempotent. */
   close(): void {
     for (const claim of [...this.#claims.splice(0), ...this.#answers]) claim.release();
     this.#answers.clear();
@@ -168,7 +179,7 @@ export class StreamMeter implements Claimant {
     this.#transport.forget(this.#stream);
   }
 
-  /** Puts itself before gRPC's listener and between gRPC and the stream's flow. */
+  /** Wraps the stream's methods so that the meter sees data before gRPC does and decides when data flows. */
   #install(): void {
     const stream = this.#stream;
     const { push, pause, resume, respond } = stream;
@@ -180,10 +191,10 @@ export class StreamMeter implements Claimant {
     };
     stream.resume = () => {
       this.#isWanted = true;
-      // What comes after the answer is thrown away.
+      // After the answer nobody handles the stream's data, so a held stream flows again and its data is thrown away.
       return this.#isHeld && !stream.writableEnded ? stream : resume.call(stream);
     };
-    // gRPC offers gzip and deflate; they are refused.
+    // gRPC's headers offer gzip and deflate, which this server refuses.
     stream.respond = (headers, options) =>
       respond.call(stream, { ...headers, 'grpc-accept-encoding': 'identity' }, options);
     stream.pause();
@@ -191,7 +202,7 @@ export class StreamMeter implements Claimant {
     stream.once('close', () => this.close());
   }
 
-  /** Data has come from the connection. */
+  /** Counts data that has come from the connection. Returns what goes into the stream's buffer. */
   #arrive(data: Buffer): Buffer {
     this.#transport.noteRead(this.connection, data.length);
     if (this.#stream.closed) return data;
@@ -204,7 +215,7 @@ export class StreamMeter implements Claimant {
     return data.length > COPIED_BYTES_MAX ? data : Buffer.from(new Uint8Array(data).buffer);
   }
 
-  /** Data goes on to gRPC. */
+  /** Counts data that leaves the stream's buffer to gRPC. */
   #leave(data: Buffer): void {
     this.#wait(-Math.min(this.waitingBytes, data.length + PIECE_COST_BYTES));
     if (!this.#stream.closed) this.#scanner.take(data);
@@ -221,7 +232,7 @@ export class StreamMeter implements Claimant {
       this.refuse(new ShadowkeepError('COMPRESSION_UNSUPPORTED', 'messages must not be compressed'));
       return;
     }
-    // What no method takes is refused by gRPC itself.
+    // gRPC itself refuses a message over MESSAGE_BYTES_MAX, which no method takes.
     if (bytes > this.#messageBytesMax && bytes <= MESSAGE_BYTES_MAX) {
       const problem = `a message of this method has at most ${this.#messageBytesMax} bytes, got ${bytes}`;
       this.refuse(new ShadowkeepError('INVALID_FIELD', problem));
@@ -245,7 +256,7 @@ export class StreamMeter implements Claimant {
     this.#hold();
   }
 
-  /** Stops or lets go the flow from the stream to gRPC. */
+  /** Pauses or resumes the flow from the stream to gRPC, by what the stream holds and waits for. */
   #hold(): void {
     const isFull = this.#smallBytes > SMALL_WAITING_BYTES_MAX || this.#largeWaiting >= LARGE_WAITING_MAX;
     const isHeld = !this.#stream.closed && (isFull || this.#claims.some(({ isGranted }) => !isGranted));

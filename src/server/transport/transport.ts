@@ -10,23 +10,28 @@ import { SocketTurns } from './socket-turns.js';
 import { type SharedBudget, SMALL_MESSAGE_BYTES, StreamMeter } from './stream-meter.js';
 import { Windows } from './windows.js';
 
-/** Fewer, larger DATA frames: 10 to 40 % on loopback. 16 MiB − 1 is the protocol's bound. */
+/** Largest DATA frame. Fewer, larger frames gain 10 to 40 % on loopback; HTTP/2 allows up to 16 MiB − 1. */
 const FRAME_BYTES_MAX = 1 << 20;
 
-/** Streams of all connections: four for each of a thousand writers; a stream costs 20 KB of heap. */
+/** Most streams of all connections together: four for each of a thousand writers. A stream costs 20 KB of heap. */
 const STREAM_COUNT_MAX = 4_096;
 
-/** An attack ends thousands of streams; the log says so once in a while. */
+/** Least time between two lines of the log about ended streams, because an attack makes the server end thousands. */
 const SHED_LOG_PAUSE_MS = 10_000;
 
-/** A connection over the cap is served a clear refusal, so many at a time and so long; the rest are cut. */
+/**
+ * Connections over the cap that are kept open at a time to answer their calls with a clear refusal, and for how long.
+ * The rest are cut without an answer.
+ */
 const REFUSED_COUNT_MAX = 64;
 const REFUSED_MS = 2_000;
 
-/** Chunks of hundreds of readers; smaller ones cost more than they save. */
+/**
+ * Smallest chunk that is sent to readers when there are hundreds. Smaller chunks cost more time than they save memory.
+ */
 const READ_CHUNK_BYTES_MIN = 64 << 10;
 
-/** A question that names something; only what carries layouts, boxes, patterns or chunks is larger. */
+/** Largest request of a method that only names something. Methods with layouts, boxes, patterns or chunks take more. */
 const QUESTION_BYTES_MAX = 64 << 10;
 const LARGE_METHODS = ['OpenRun', 'OpenRunInParts', 'Update', 'GetShadow', 'AddAverage'].map(
   (name) => `/${SERVICE_NAME}/${name}`,
@@ -43,8 +48,9 @@ export interface TransportOptions {
 }
 
 /**
- * What the transport holds, in one budget: a quarter of it waits in the windows of streams, half is messages on their
- * way in, a quarter is answers on their way out. All of it is counted; who goes over is refused or ended, never a run.
+ * Keeps what the transport holds within one budget: a quarter for data that waits in the windows of streams, half for
+ * messages on their way in, a quarter for answers on their way out. All of it is counted. A stream that would exceed
+ * the budget is refused or ended; a run is never harmed.
  */
 export class Transport implements SharedBudget {
   readonly messages: Room;
@@ -55,13 +61,13 @@ export class Transport implements SharedBudget {
   readonly #log: Logger;
   readonly #sessions = new Set<ServerHttp2Session>();
   readonly #refused = new Set<ServerHttp2Session>();
-  /** In the order in which the streams came. */
+  /** The meter of each open stream, in the order in which the streams were opened. */
   readonly #meters = new Map<ServerHttp2Stream, StreamMeter>();
   readonly #socketTurns = new SocketTurns();
   #isRelieving = false;
   #refusal: string | undefined;
 
-  /** Bytes in the buffers of all streams. */
+  /** Bytes that have come and wait in the buffers of all streams. */
   waitingBytes = 0;
   /** Streams that were ended to make room. */
   #shedCount = 0;
@@ -71,14 +77,14 @@ export class Transport implements SharedBudget {
   constructor({ transportBytes, windowBytes, maxConnections }: TransportOptions, log: Logger) {
     this.messages = new Room(transportBytes / 2);
     this.answers = new Room(transportBytes / 4);
-    // Peers take a round trip to see that their window has shrunk.
+    // Twice the windows' share, because peers need a round trip to see that their window has shrunk.
     this.#waitingBytesMax = transportBytes / 2;
     if (windowBytes > 0) this.#windows = new Windows(transportBytes / 4, windowBytes);
     this.#maxConnections = maxConnections;
     this.#log = log;
   }
 
-  /** Before the server is bound. */
+  /** Takes over the server's connections and streams. Call before the server is bound. */
   attach(server: Server): void {
     if (this.#windows !== undefined) addSettings(server, { maxFrameSize: FRAME_BYTES_MAX });
     onHttp2Server(server, (http2Server) => {
@@ -87,17 +93,22 @@ export class Transport implements SharedBudget {
     guardStreams(server, (stream, headers) => this.#admit(stream, headers));
   }
 
-  /** Bytes of data in a chunk, so that two for each of so many readers wait in half of the room. */
+  /**
+   * Bytes of data in a reader's chunk, so that two chunks of each of `readerCount` readers fit in half of their room.
+   */
   readChunkBytes(readerCount: number): number {
     return powerOfTwoWithin(this.answers.totalBytes / 4 / Math.max(1, readerCount), READ_CHUNK_BYTES_MIN);
   }
 
-  /** What a writer shall send in a chunk, so that one for each of all writers fits in an eighth of the room. */
+  /**
+   * Bytes of data in a writer's chunk, so that one chunk of each of `writerCount` writers fits in an eighth of the
+   * room.
+   */
   writeChunkBytes(writerCount: number): number {
     return powerOfTwoWithin(this.messages.totalBytes / 8 / Math.max(1, writerCount), SMALL_MESSAGE_BYTES / 2);
   }
 
-  /** Streams that still send. */
+  /** How many streams have not half-closed yet. */
   get senderCount(): number {
     return this.#windows?.senderCount ?? this.#meters.size;
   }
@@ -106,7 +117,7 @@ export class Transport implements SharedBudget {
     return this.#meters.size;
   }
 
-  /** The meter of a call's stream; undefined: the stream is gone, or is none of ours. */
+  /** The meter of a call's stream; undefined when the stream is gone. */
   meterOf(call: object): StreamMeter | undefined {
     const stream = streamOf(call);
     return stream && this.#meters.get(stream);
@@ -116,7 +127,7 @@ export class Transport implements SharedBudget {
     return this.#shedCount;
   }
 
-  /** A stream is ended: said in the log now and then, with how many they were. */
+  /** Counts a stream that is ended to make room, and logs now and then how many there were. */
   noteShed(why: string): void {
     this.#shedCount += 1;
     const nowMs = performance.now();
@@ -129,12 +140,12 @@ export class Transport implements SharedBudget {
     this.#shedToldMs = nowMs;
   }
 
-  /** What new streams are told while the process is short of memory; undefined: they are welcome. */
+  /** Why new streams are refused while the process is short of memory; undefined when they are welcome. */
   set refusal(why: string | undefined) {
     this.#refusal = why;
   }
 
-  /** Ends the newest streams of those that hold something, at most `count`; returns how many. */
+  /** Ends the newest streams of those that hold memory, at most `count`. Returns how many it ended. */
   shedNewest(count: number, why: string): number {
     const holding = [...this.#meters.values()].filter(({ heldBytes }) => heldBytes > 0);
     const newest = holding.reverse().slice(0, count);
@@ -142,11 +153,12 @@ export class Transport implements SharedBudget {
     return newest.length;
   }
 
-  /** More waits than all windows together allow: somebody sends more than it was told. */
+  /** Ends streams when more bytes wait than all windows together allow: some peer has sent more than its window. */
   checkWaiting(): void {
     if (this.waitingBytes <= this.#waitingBytesMax || this.#isRelieving) return;
     this.#isRelieving = true;
-    // Not inside of a read from the connection; nothing else is read before.
+    // nextTick: a stream must not be ended inside of a read from its connection, and nothing else is read before the
+    // tick.
     process.nextTick(() => {
       this.#isRelieving = false;
       while (this.waitingBytes > this.#waitingBytesMax) this.#shedHeaviest();
@@ -161,7 +173,7 @@ export class Transport implements SharedBudget {
     this.#meters.delete(stream);
   }
 
-  /** The newest stream with data of the connection that holds most. */
+  /** Ends the newest stream with waiting data, of the connection that has most waiting data. */
   #shedHeaviest(): void {
     const bytesOf = new Map<object, number>();
     for (const { connection, waitingBytes } of this.#meters.values()) {
@@ -198,7 +210,7 @@ export class Transport implements SharedBudget {
     });
   }
 
-  /** False: the stream was answered with a refusal. */
+  /** Returns whether gRPC shall get the stream; if not, the stream has been answered with a refusal. */
   #admit(stream: ServerHttp2Stream, headers: IncomingHttpHeaders): boolean {
     stream.on('error', () => undefined);
     const session = stream.session as ServerHttp2Session;
@@ -206,7 +218,7 @@ export class Transport implements SharedBudget {
     const refusal = this.#reasonAgainst(session, path, headers['grpc-encoding']);
     if (refusal !== undefined) {
       refuseStream(stream, refusal);
-      // Nobody listens to what it sends.
+      // Data of a refused stream is read and thrown away, because nobody handles it.
       stream.resume();
       return false;
     }

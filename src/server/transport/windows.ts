@@ -1,22 +1,23 @@
 import type { ServerHttp2Session } from 'node:http2';
 import { powerOfTwoWithin } from './power-of-two.js';
 
-/** The least window: a thousand writers at 2 ms of distance still fill 4 GB/s. */
+/** The smallest window. With it a thousand writers at a round trip of 2 ms still fill 4 GB/s. */
 const WINDOW_BYTES_MIN = 8 << 10;
 
-/** A share that grows is told after a pause: short requests come and go. */
+/** Pause before peers are told of a larger window, because short requests come and go. */
 const GROWTH_DELAY_MS = 1_000;
 
 /**
- * The windows of all streams, out of one budget: each stream that still sends gets the same power of two. HTTP/2 lets a
- * server change the window of the streams that are open, so nothing is granted for good; a peer that does not obey is
- * seen by what waits (transport.ts). The connection's own window holds nobody: Node gives it back as data comes.
+ * Divides a budget into the receive windows of all streams: each stream that still sends gets the same power of two.
+ * HTTP/2 lets a server change the window of open streams, so no window is granted for good. A peer that sends more than
+ * its window is found by the bytes that wait (transport.ts). The window of a whole connection holds nobody back,
+ * because Node gives it back as data comes.
  */
 export class Windows {
   readonly #budgetBytes: number;
   readonly #windowBytesMax: number;
   readonly #sessions = new Set<ServerHttp2Session>();
-  /** Sessions whose peer has not acknowledged the last change: one at a time. */
+  /** Sessions whose peer has not acknowledged its last change of the window; a session has one change at a time. */
   readonly #changing = new Set<ServerHttp2Session>();
   #senders = 0;
   #windowBytes: number;
@@ -28,7 +29,7 @@ export class Windows {
     this.#windowBytes = this.#share();
   }
 
-  /** The window of each stream, bytes. */
+  /** The window of each stream now, bytes. */
   get windowBytes(): number {
     return this.#windowBytes;
   }
@@ -47,7 +48,9 @@ export class Windows {
     this.#tell(session);
   }
 
-  /** A stream has begun to send; the returned function says that it has ended. Idempotent. */
+  /**
+   * Says that a stream has begun to send. The returned function says that it has stopped; that function is idempotent.
+   */
   begin(): () => void {
     this.#senders += 1;
     let isSending = true;
