@@ -22,23 +22,24 @@ import { readSavedOpenRun } from './saved-open-run.js';
 import { readSavedRun, type SavedRun } from './saved-run.js';
 
 /*
- * A run on disk: one part per table, in the table's own dtype (`average-0`, `average-1` …, `copied`, `snapshot-0` …), and
- * in the manifest's state the request that opened the run, the averages that it has now, and what they have been through.
+ * Writes and restores a run on disk. A checkpoint has one part per table, in the table's own dtype (`average-0`,
+ * `average-1` …, `copied`, `snapshot-0` …). The state in its manifest holds the request that opened the run, the averages
+ * that the run has now, and their states.
  */
 
-/** Bytes moved between the arenas and a file at a time. */
+/** Bytes that are moved between the arenas and a file at a time. */
 const PIECE_BYTES = 1 << 20;
 
-/** A table of a version: what one part holds. */
+/** A table of a version with its tensors, which one part of a checkpoint holds. */
 interface Part {
   readonly name: string;
   readonly plane: Plane;
   readonly table: Version['copied']['table'];
-  /** In the order of the layout. */
+  /** The tensors of the table, in the order of the layout. */
   readonly tensors: readonly PlacedTensor[];
 }
 
-/** The head of a run, as storage writes it. No commit may run until it is written. */
+/** The newest version of a run in the form that storage writes. No commit may run until it is written. */
 export function checkpointContent(run: Run): CheckpointContent {
   const { name, tensors, averages, nonFinite, snapshots } = run.spec;
   const { retain } = run;
@@ -55,8 +56,8 @@ export function checkpointContent(run: Run): CheckpointContent {
 }
 
 /**
- * The run that a checkpoint holds, restored into the table. Throws StorageError DAMAGED or TOO_NEW when the checkpoint does
- * not fit its own state, MEMORY_EXHAUSTED.
+ * Restores the run that a checkpoint holds into the table of runs. Throws MEMORY_EXHAUSTED, and StorageError DAMAGED or
+ * TOO_NEW when the checkpoint does not fit its own state.
  */
 export async function restoreRun(table: RunTable, name: string, checkpoint: OpenedCheckpoint): Promise<Run> {
   const { path } = checkpoint;
@@ -70,7 +71,7 @@ export async function restoreRun(table: RunTable, name: string, checkpoint: Open
   return run;
 }
 
-/** The files hold the tensors that the state declares, in its order. */
+/** Throws DAMAGED unless the checkpoint's parts hold the tensors that its state declares, in the same order. */
 function checkParts(parts: readonly Part[], { parts: files, path }: OpenedCheckpoint): void {
   const expected = parts.map(toFile).flatMap(linesOf);
   const found = files.flatMap(linesOf);
@@ -110,7 +111,7 @@ function toFile(part: Part): CheckpointPart {
   };
 }
 
-/** Length of a tensor in a part, packed. */
+/** Length of a tensor in a part, bytes, without padding. */
 function lengthIn({ plane }: Part, { count, dtype }: PlacedTensor): number {
   return count * DTYPE_BYTES[plane.dtype ?? dtype];
 }
@@ -128,7 +129,7 @@ function* bytesOf(part: Part): Generator<Uint8Array> {
   }
 }
 
-/** Puts the packed bytes of a part back; the checkpoint's tensors were declared by the same state. */
+/** Writes the bytes of a checkpoint's part into its table. `checkParts` has found both to have the same tensors. */
 async function restorePart(part: Part | undefined, file: CheckpointPartReader): Promise<void> {
   assert(part !== undefined && file.name === part.name, `part ${file.name} is that of its table`);
   const { plane, table, tensors } = part;

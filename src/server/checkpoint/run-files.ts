@@ -21,7 +21,7 @@ import { readSavedLineage } from './saved-run.js';
 
 export interface LoadedRun {
   readonly run: string;
-  /** Undefined: opened, and nothing committed yet. */
+  /** The committed step; undefined for a run that was opened and has committed nothing yet. */
   readonly step: number | undefined;
 }
 
@@ -30,19 +30,19 @@ export interface UnsavedRun {
   readonly error: unknown;
 }
 
-/** The server whose runs are kept in files. */
+/** The part of the service that its files need: the table of runs, and what the server knows of each run. */
 export interface RunHolder {
   readonly table: RunTable;
-  /** What is known of a run beside its state. */
+  /** Where the durable step of a run is noted. */
   activity(run: Run): Pick<RunActivity, 'durableStep'>;
 }
 
-/** The runs of one data directory: loaded when the server starts, saved when it stops. */
+/** Loads the runs of a data directory when the server starts, and saves them when it stops. */
 export class RunFiles {
   readonly #dataDir: string;
   readonly #lock: DataDirLock;
   readonly #log: Logger;
-  /** The version of each run that is on the disk; a crash forgets all others. */
+  /** For each run that is on disk: the version and generation there. A run without an entry is gone after a crash. */
   readonly #saved = new WeakMap<Run, { versionId: number; generation: number }>();
 
   private constructor(lock: DataDirLock, log: Logger) {
@@ -52,8 +52,8 @@ export class RunFiles {
   }
 
   /**
-   * Takes the directory for this process and tries whether it can keep runs, of `budgetBytes` in all. Throws StorageError,
-   * LOCKED when another server has it.
+   * Locks the directory for this process and checks that it can keep runs of `budgetBytes` in all; too little room is
+   * only warned of. Throws StorageError: LOCKED when another server has the directory.
    */
   static async open(dataDir: string, budgetBytes: number, log: Logger): Promise<RunFiles> {
     const lock = await lockDataDir(dataDir);
@@ -67,8 +67,8 @@ export class RunFiles {
   }
 
   /**
-   * Restores every run into the service. One that is not what it was is set aside rather than guessed at, and the others are
-   * served. Throws MEMORY_EXHAUSTED when they do not fit.
+   * Restores every run of the directory into the service. A damaged run is set aside and not repaired by guessing; the
+   * other runs are served. Throws MEMORY_EXHAUSTED when the runs do not fit.
    */
   async load(service: RunHolder): Promise<LoadedRun[]> {
     this.#warnOfRest(await removeDeleted(this.#dataDir));
@@ -87,7 +87,7 @@ export class RunFiles {
     return loaded;
   }
 
-  /** Writes every run that has changed; one that fails does not keep the others from being saved. Returns those that did. */
+  /** Writes every run that has changed since it was written last. Returns the runs whose writing failed. */
   async save(service: RunHolder): Promise<UnsavedRun[]> {
     const failures: UnsavedRun[] = [];
     for (const run of service.table.list()) {
@@ -99,7 +99,7 @@ export class RunFiles {
         service.activity(run).durableStep = run.committedStep;
         this.#remember(run);
         this.#log.info({ run: name, step: run.committedStep, path, bytes }, 'run saved');
-        // Where a person goes back to an older checkpoint, the generations issued since stay fenced.
+        // lineage.json keeps the issued generations fenced even when a person goes back to an older checkpoint.
         await writeLineage(this.#dataDir, name, run.lineage);
         if (cleanupError !== undefined) this.#log.warn({ run: name, err: cleanupError }, 'older checkpoints stay');
       } catch (error) {
@@ -110,7 +110,8 @@ export class RunFiles {
   }
 
   /**
-   * Keeps a lineage that `run` is about to have, where a crash would bring the run back without it. Throws DISK_REFUSED.
+   * Writes the lineage that `run` is about to have. Does nothing for a run without a checkpoint, which no crash can
+   * bring back with an old lineage. Throws DISK_REFUSED.
    */
   async keepLineage(run: Run, lineage: LineageState): Promise<void> {
     if (!this.#saved.has(run)) return;
@@ -123,12 +124,12 @@ export class RunFiles {
     }
   }
 
-  /** Deletes the files of a run. Throws DISK_REFUSED: they are as they were. */
+  /** Deletes the files of a run. Throws DISK_REFUSED when the disk refuses; the run then goes on as it was. */
   async delete(service: RunHolder, name: string): Promise<void> {
     try {
       this.#warnOfRest(await deleteRunFiles(this.#dataDir, name));
     } catch (error) {
-      // Whatever the disk has of it now, the next save writes it again.
+      // It is unknown what the disk has of the run now, so the next save must write the run again.
       const run = service.table.find(name);
       const saved = run && this.#saved.get(run);
       if (run && saved) this.#saved.set(run, { ...saved, versionId: 0 });
@@ -136,7 +137,7 @@ export class RunFiles {
     }
   }
 
-  /** Gives the directory free. */
+  /** Releases the lock of the directory. */
   async close(): Promise<void> {
     await this.#lock.release();
   }
@@ -158,7 +159,7 @@ export class RunFiles {
     }
   }
 
-  /** For a peer: files by their names in the data directory. */
+  /** What a peer is told of a run that could not be loaded. Paths are given relative to the data directory. */
   #problemOf(error: unknown): string {
     if (!(error instanceof StorageError)) return `its checkpoint cannot be restored (${error})`;
     return error.message.replaceAll(`${this.#dataDir}/`, '');
@@ -183,7 +184,7 @@ function warnOf({ freeBytes, isWritableByAll }: DataDirState, path: string, budg
   }
 }
 
-/** A system's reason for a peer, which is told no paths; they are in the log. */
+/** The error that tells a peer why the disk refused. It has the system's reason and no paths, which are in the log. */
 function refusedError(what: string, cause: unknown): ShadowkeepError {
   const reason = systemReason(cause);
   return new ShadowkeepError(

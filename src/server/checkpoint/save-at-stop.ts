@@ -2,13 +2,13 @@ import { StorageFatalError } from '../../storage/index.js';
 import type { Service } from '../service.js';
 import type { RunFiles, UnsavedRun } from './run-files.js';
 
-/** A person who frees room, or a disk that comes back, is noticed after so long. */
+/** Pause between two attempts to save: how soon the server notices that a person has freed room or a disk is back. */
 const RETRY_MS = 1_000;
 
 /**
- * Writes the runs when the server stops. What the disk refuses is in memory only: while the grace lasts it is tried again,
- * and reads are answered, so that the averages can be saved elsewhere. `target` is where this server listens. Throws when
- * runs are lost. After an fsync that failed nothing is tried again.
+ * Writes all runs when the server stops. A run that the disk refuses exists only in memory, so for the stop grace the
+ * server tries again and answers reads, so that a person can save the averages elsewhere. After a failed fsync it does
+ * not try again. `target` is the address of this server, for the log. Throws when runs are lost.
  */
 export async function saveAtStop(service: Service, files: RunFiles, target: string): Promise<void> {
   const deadlineMs = performance.now() + service.options.stopGraceMs;

@@ -5,16 +5,16 @@ import { damagedFile, StorageError } from '../../storage/index.js';
 import { validateOpenRun } from '../messages/index.js';
 import type { SavedRun } from './saved-run.js';
 
-/** What a run that is restored is opened with. */
+/** What a run is opened with when it is restored from its checkpoint. */
 export interface SavedOpenRun {
   readonly spec: RunRequest;
-  /** Those that it has now. */
+  /** The averages that the run had when the checkpoint was written, which are not those that it was opened with. */
   readonly averages: readonly AverageSpec[];
 }
 
 /**
- * The messages of a checkpoint's state, by the rules of the requests that they were. Throws StorageError DAMAGED, and
- * TOO_NEW for a field or a value that this program's protocol does not have.
+ * Reads the messages in a checkpoint's state by the rules of the requests that they were. Throws StorageError: DAMAGED,
+ * and TOO_NEW for a field or a value that this program's protocol does not have.
  */
 export function readSavedOpenRun({ open, averages, state }: SavedRun, name: string, path: string): SavedOpenRun {
   const { spec } = readRequest(open, 'state.open', path);
@@ -32,7 +32,7 @@ export function readSavedOpenRun({ open, averages, state }: SavedRun, name: stri
   return { spec, averages: present };
 }
 
-/** `where` is the place of the fields of `message`. */
+/** Validates a saved OpenRunRequest. `where` is its path in the manifest, for error texts. */
 function readRequest(message: object, where: string, path: string): ReturnType<typeof validateOpenRun> {
   let complete: ReturnType<typeof completeOpenRun>;
   try {
@@ -53,7 +53,10 @@ function readRequest(message: object, where: string, path: string): ReturnType<t
   }
 }
 
-/** The place of the first value that did not come through the protocol's encoding as it was; undefined: all did. */
+/**
+ * The path of the first value in `value` that is missing or different in `complete`, which is `value` after one trip
+ * through the protocol's encoding; undefined when every value has come through.
+ */
 function lostOf(value: unknown, complete: unknown, where: string): string | undefined {
   if (typeof value !== 'object' || value === null) return Object.is(value, complete) ? undefined : where;
   const counterpart = typeof complete === 'object' && complete !== null ? complete : {};

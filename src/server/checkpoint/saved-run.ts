@@ -21,12 +21,13 @@ import {
 } from '../../storage/index.js';
 
 /*
- * The `state` of a checkpoint's manifest, and `lineage.json`: read field by field, because a file that proves to be whole
- * may still have been written by another version, or by hand. docs/formats.md lists the fields.
+ * Reads the `state` of a checkpoint's manifest, and `lineage.json`, field by field: a file whose checksum is right may still
+ * have been written by another version, or by hand. docs/formats.md lists the fields.
  */
 export interface SavedRun {
-  /** The OpenRunRequest that made the run, and the Average messages that it has now: their own validators read them. */
+  /** The OpenRunRequest that made the run. Its own validator reads it (saved-open-run.ts). */
   readonly open: object;
+  /** The Average messages of the averages that the run has now. Their own validator reads them. */
   readonly averages: readonly object[];
   readonly state: RunState;
 }
@@ -72,9 +73,9 @@ const SAVED: Read<SavedRun> = object({
 });
 
 /**
- * The state of the checkpoint at `path`, which was taken after `committedStep`. Throws StorageError: TOO_NEW for a field
- * that this program does not know, DAMAGED for one that is missing, of another type, out of its bounds or at odds with
- * another.
+ * Reads the state of the checkpoint at `path`, which was taken after `committedStep`. Throws StorageError: TOO_NEW for
+ * a field that this program does not know, DAMAGED for a field that is missing, of another type, out of its bounds or
+ * in contradiction to another.
  */
 export function readSavedRun(state: unknown, committedStep: number | undefined, path: string): SavedRun {
   return readFields(path, () => {
@@ -100,7 +101,7 @@ export function readSavedRun(state: unknown, committedStep: number | undefined, 
   });
 }
 
-/** Reads the lineage of `lineage.json` field by field. Throws StorageError DAMAGED, TOO_NEW. */
+/** Reads the lineage in `lineage.json` field by field. Throws StorageError: DAMAGED, TOO_NEW. */
 export function readSavedLineage(lineage: unknown, path: string): LineageState {
   return readFields(path, () => {
     const read = object(LINEAGE)(lineage, 'lineage');

@@ -2,7 +2,7 @@ import { snakeCase } from '../../common/index.js';
 import type { AverageSpec, Schedule } from '../../engine/index.js';
 import type { Average } from '../../protocol/index.js';
 
-/** An average as it is in the run, each field said. */
+/** The message of an average of a run, with every field set. */
 export function averageMessage(average: AverageSpec): Average {
   return {
     name: average.name,

@@ -10,8 +10,8 @@ import { readVarint32, readVarint64, valueAt, WIRE_TYPE } from '../../protocol/i
 import { integer, invalidField } from './fields.js';
 
 /*
- * The boxes of an UpdateOpen and of a GetShadowRequest, taken out of their bytes by hand: a thousand writers declare ten
- * million of them, and a message object for each costs a minute and gigabytes.
+ * Decodes the boxes of an UpdateOpen and of a GetShadowRequest by hand. A thousand writers declare ten million boxes, and
+ * a message object for each of them would cost a minute and gigabytes.
  *
  *   UpdateOpen         … 0x22 varint(length) Box … (boxes = 4, any number of them, anywhere)
  *   GetShadowRequest   … 0x42 varint(length) Box … (boxes = 8)
@@ -23,29 +23,29 @@ const OFFSET_FIELD = 2;
 const EXTENT_FIELD = 3;
 const GROUP_FIELD = 4;
 
-/** From here on a length has more than one byte. */
+/** A varint with this bit in its first byte has more than one byte. */
 const LONG = 0x80;
 
-/** Bytes of boxes between two yields: under a millisecond. */
+/** Bytes of boxes that are decoded between two yields: under a millisecond of work. */
 const SLICE_BYTES = 1 << 15;
 
-/** Fields of one box: its own, offsets and extents one by one, and some that nobody knows. */
+/** Most fields in one box: its four, of which offsets and extents may come one by one, and some unknown ones. */
 const BOX_FIELD_COUNT_MAX = 4 * RANK_MAX;
 
-/** Where a message has its boxes. */
+/** The repeated field of a message that holds its boxes. */
 export interface BoxesField {
   readonly tag: number;
-  /** For messages. */
+  /** The name of the field in error messages. */
   readonly name: string;
   readonly countMax: number;
-  /** Fields beside the boxes. */
+  /** Most fields that the message may have beside its boxes. */
   readonly otherCountMax: number;
 }
 
-/** There are six others. */
+/** The boxes of an UpdateOpen, which has six other fields; the bound leaves room for unknown ones. */
 export const OPEN_BOXES: BoxesField = { tag: 0x22, name: 'open.boxes', countMax: BOX_COUNT_MAX, otherCountMax: 1_024 };
 
-/** There are names, and a few others. */
+/** The boxes of a GetShadowRequest, which also has up to PATTERN_COUNT_MAX names and a few other fields. */
 export const READ_BOXES: BoxesField = {
   tag: 0x42,
   name: 'boxes',
@@ -55,13 +55,16 @@ export const READ_BOXES: BoxesField = {
 
 const UINT32_MAX = 2 ** 32 - 1;
 
-/** A message without its boxes, and these; undefined: it has none. */
+/** The bytes of a message without its boxes, and the boxes; undefined when there are none. */
 interface Taken {
   readonly rest: Uint8Array;
   readonly boxes: BoxList | undefined;
 }
 
-/** Takes the boxes out of a message. Yields between slices. Throws RangeError for bytes that are no message. */
+/**
+ * Takes the boxes out of the bytes of a message. Yields between slices. Throws RangeError for bytes that are no
+ * message, and INVALID_FIELD.
+ */
 export function* takeBoxes(bytes: Uint8Array, field: BoxesField): Generator<void, Taken> {
   const rest: Uint8Array[] = [];
   let count = 0;
@@ -80,7 +83,7 @@ export function* takeBoxes(bytes: Uint8Array, field: BoxesField): Generator<void
   return { rest: Buffer.concat(rest), boxes: columns.list };
 }
 
-/** Visits the inside of each box, and each other field with its tag. Yields between slices. */
+/** Visits the bytes of each box without its tag, and of each other field with its tag. Yields between slices. */
 function* forEachField(
   bytes: Uint8Array,
   boxesTag: number,
@@ -92,7 +95,7 @@ function* forEachField(
       yield;
       until = at + SLICE_BYTES;
     }
-    // A short box, as nearly all are: without an object for its place.
+    // Nearly all boxes are short. This path makes no object for the place of a short one.
     const length = bytes[at] === boxesTag ? (bytes[at + 1] ?? LONG) : LONG;
     if (length < LONG && at + 2 + length <= bytes.length) {
       at += 2 + length;
@@ -107,21 +110,21 @@ function* forEachField(
   }
 }
 
-/** Reads boxes into columns. There is no object for a number or a field: of these there are a hundred million. */
+/** Reads boxes into columns. It makes no object for a number or a field, of which there may be a hundred million. */
 class Columns {
   readonly #bytes: Uint8Array;
   readonly #name: string;
-  /** Where the next number is read. */
+  /** The index of the byte that is read next. */
   #at = 0;
   #count = 0;
   readonly #tensor: Uint32Array;
   readonly #group: Uint32Array;
   readonly #first: Uint32Array;
-  /** Grows: most tensors are matrices. */
+  /** Offsets and extents of all boxes. It begins with room for matrices, as most tensors are, and grows. */
   #dims: Float64Array<ArrayBuffer>;
   #dimCount = 0;
   #dimMax = 0;
-  /** What has come of the present box, whose fields may be in any order. */
+  /** The extents of the present box so far. They are kept apart because a box's fields may come in any order. */
   readonly #extent = new Float64Array(RANK_MAX);
   #extentCount = 0;
 
@@ -140,7 +143,7 @@ class Columns {
     return new BoxList(this.#tensor, this.#group, this.#first, exact);
   }
 
-  /** Adds the box between two places. */
+  /** Adds the box whose bytes are from `start` to `end`. */
   add(start: number, end: number): void {
     const begin = this.#dimCount;
     this.#extentCount = 0;
@@ -172,14 +175,14 @@ class Columns {
     return `${this.#name}[${this.#count}]`;
   }
 
-  /** One number, or several packed. */
+  /** Reads a field of offsets or extents: one number, or several packed. */
   #readDims(field: 'offset' | 'extent', wireType: number): void {
     const end = wireType === WIRE_TYPE.varint ? this.#at + 1 : this.#readNumber('length') + this.#at;
     if (end > this.#bytes.length)
       throw new RangeError(`a field ends at byte ${end}, the message has ${this.#bytes.length}`);
     const bytes = this.#bytes;
     for (let at = this.#at; at < end; at = this.#at) {
-      // Nearly all have one byte or two.
+      // Nearly all numbers have one byte or two.
       const first = bytes[at]!;
       const second = bytes[at + 1]!;
       let value = first;
@@ -209,7 +212,9 @@ class Columns {
     return invalidField(`${this.#field}.${field}`, `has more than ${RANK_MAX} numbers, the largest rank`);
   }
 
-  /** A varint of up to 64 bits. Throws INVALID_FIELD for one that is no exact number. */
+  /**
+   * Reads a varint of up to 64 bits. Throws INVALID_FIELD for one over 2^53 − 1, which a number does not hold exactly.
+   */
   #readNumber(field: string): number {
     const byte = this.#bytes[this.#at]!;
     if (byte >= 0x80 || this.#at >= this.#bytes.length) return this.#readLongNumber(field);

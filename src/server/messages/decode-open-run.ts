@@ -15,7 +15,7 @@ import { checkEntries, messageError, OPEN_RUN_BOUNDS } from './decode-request.js
 import { integer, invalidField } from './fields.js';
 
 /*
- * An OpenRunRequest is decoded by hand, in slices: the generated decoder takes a layout of ten thousands of tensors in one
+ * Decodes an OpenRunRequest by hand, in slices. The generated decoder takes a layout of tens of thousands of tensors in one
  * go, and nobody else is served meanwhile.
  *
  *   OpenRunRequest   … 0x12 varint(length) Tensor … (tensors = 2, any number of them, anywhere; the rest is decoded at once)
@@ -28,19 +28,22 @@ const DTYPE_TAG = 0x10;
 const SHAPE_FIELD = 3;
 const POLICY_TAG = 0x20;
 
-/** Fields between two yields: under a millisecond. */
+/** Fields that are decoded between two yields: under a millisecond of work. */
 const SLICE_FIELDS = 512;
 
-/** Fields of one tensor: its own, extents one by one, and some that nobody knows. */
+/** Most fields in one tensor: its four, of which the shape's extents may come one by one, and some unknown ones. */
 const TENSOR_FIELD_COUNT_MAX = 2 * RANK_MAX;
 
-/** Fields beside the tensors: what repeats in them has bounds of its own. */
+/** Most fields of a request beside its tensors. Its repeated fields have bounds of their own. */
 const OTHER_FIELD_COUNT_MAX = 8_192;
 
-/** Bytes of them: the averages with their patterns. */
+/** Most bytes of a request beside its tensors: averages and policies with their patterns take most of them. */
 const OTHER_BYTES_MAX = 4 << 20;
 
-/** What a byte of averages and policies becomes on the heap, at most: patterns of one character, each a text in two lists. */
+/**
+ * Most bytes of heap that a byte of averages and policies becomes. The worst are patterns of one character, each a
+ * string in two lists.
+ */
 const REST_HEAP_FACTOR = 24;
 
 /** A tensor of a request beside its name and its extents: decoded, checked, and in a set of names. Measured: 360. */
@@ -56,8 +59,8 @@ const DTYPE_NAMES = enumNames<DTypeName>('Dtype');
 const POLICY_NAMES = enumNames<PolicyName>('Policy');
 
 /**
- * Decodes a request that came in one message or in several. Yields between slices; throws what is wrong with the bytes.
- * `reserve` is told how many bytes of heap the next slice has made, and throws when there are not so many.
+ * Decodes a request that came in one message or in several. Yields between slices. Throws what is wrong with the bytes.
+ * `reserve` is told after each slice how many bytes of heap the slice has made, and throws when there are not so many.
  */
 export function* decodeOpenRun(
   parts: readonly Buffer[],
@@ -81,6 +84,7 @@ class OpenRunReader {
     this.#reserve = reserve;
   }
 
+  /** Decodes the next message of the request. Yields between slices. */
   *add(bytes: Buffer): Generator<void> {
     let fields = 0;
     for (let at = 0; at < bytes.length; ) {
@@ -103,7 +107,7 @@ class OpenRunReader {
     });
   }
 
-  /** Returns where the field ends. */
+  /** Takes the field that begins at `at`. Returns where the field ends. */
   #takeField(bytes: Buffer, at: number): number {
     return this.#reading(() => {
       const tag = readVarint32(bytes, at);
@@ -136,7 +140,7 @@ class OpenRunReader {
     integer('bytes beside tensors', this.#restBytes, 0, OTHER_BYTES_MAX);
   }
 
-  /** What cannot be read is no message. */
+  /** Runs `read`, and turns an error of reading bytes into INVALID_FIELD. */
   #reading<Result>(read: () => Result): Result {
     try {
       return read();
@@ -146,7 +150,7 @@ class OpenRunReader {
   }
 }
 
-/** Throws TOO_MANY_TENSORS. */
+/** Throws TOO_MANY_TENSORS when the encoded tensors of a run have more than LAYOUT_BYTES_MAX bytes. */
 export function checkLayoutBytes(bytes: number): void {
   if (bytes <= LAYOUT_BYTES_MAX) return;
   throw invalidField(
@@ -180,7 +184,7 @@ function decodeTensor(bytes: Buffer, start: number, end: number, field: string):
   return tensor;
 }
 
-/** One extent, or several packed. */
+/** Reads a field of a shape: one extent, or several packed. */
 function readShape(
   shape: number[],
   bytes: Buffer,
@@ -200,9 +204,10 @@ function readShape(
   }
 }
 
-/** The name of an enum's value; of one that nobody knows, its number. */
+/** The name of an enum's value, or the number itself when this proto has no such value. */
 function nameIn<Name>(names: ReadonlyMap<number, Name>, value: number): Name {
-  // The generated types say the same of a message that is decoded: a number is a value that this proto does not have.
+  // The generated decoder does the same, although its types do not say so: it leaves a value without a name as a
+  // number.
   return names.get(value) ?? (value as unknown as Name);
 }
 

@@ -13,16 +13,17 @@ import { OPEN_BOXES, READ_BOXES, takeBoxes } from './box-columns.js';
 import { integer, invalidField } from './fields.js';
 import type { DecodedUpdate } from './validate-update.js';
 
-/** How often a field may come in a message, and what is bounded inside of it, by its number. */
+/** How often a field may come in a message, and the bounds of the fields inside of it. */
 interface EntryBound {
   readonly field: string;
   readonly countMax: number;
   readonly reason?: ErrorReason;
   readonly inside?: EntryBounds;
 }
+/** The bounds of a message's fields, by field number. */
 type EntryBounds = Readonly<Record<number, EntryBound>>;
 
-/** For the inside of a field that does not repeat. */
+/** The bound of a field that does not repeat and is listed for the fields inside of it. */
 const ONCE = Number.POSITIVE_INFINITY;
 
 const AVERAGE_BOUNDS: EntryBounds = {
@@ -31,11 +32,12 @@ const AVERAGE_BOUNDS: EntryBounds = {
 };
 
 /**
- * An entry costs a sender two bytes and the server an object with every default in it, a hundred times as much: what is
- * over the bound of a repeated message is refused before it is decoded.
+ * The bounds of repeated fields, by the name of the request. An entry costs its sender two bytes and the server an
+ * object with every default in it, a hundred times as much, so a request with too many entries is refused before it is
+ * decoded.
  */
 const ENTRY_BOUNDS: Readonly<Partial<Record<string, EntryBounds>>> = {
-  // Two of them are one message, in pieces: each would have boxes.
+  // protobuf merges two `open` fields into one message, but boxes are taken out of one `open` only.
   UpdateRequest: { 1: { field: 'open', countMax: 1 } },
   AddAverageRequest: { 2: { field: 'average', countMax: ONCE, inside: AVERAGE_BOUNDS } },
   GetShadowRequest: {
@@ -44,27 +46,28 @@ const ENTRY_BOUNDS: Readonly<Partial<Record<string, EntryBounds>>> = {
   },
 };
 
-/** The bounds of an OpenRunRequest without its tensors. */
+/** The bounds of an OpenRunRequest's fields beside its tensors. */
 export const OPEN_RUN_BOUNDS: EntryBounds = {
   3: { field: 'averages', countMax: AVERAGE_COUNT_MAX, reason: 'INVALID_AVERAGE', inside: AVERAGE_BOUNDS },
   8: { field: 'policies', countMax: PATTERN_COUNT_MAX },
 };
 
-/** Fields of a message of an Update stream beside its boxes: there are a few, and each that nobody knows takes time too. */
+/** Most fields of an UpdateRequest. It has a few; the bound is for unknown fields, each of which takes time to skip. */
 const UPDATE_FIELD_COUNT_MAX = 1_024;
 
 /** The tag of UpdateRequest.open. */
 const OPEN_TAG = 0x0a;
 
-/** What is needed of a method. */
+/** The part of a method's definition that its decoder needs. */
 interface Method<Request> {
   readonly requestDeserialize: (bytes: Buffer) => Request;
   readonly requestType: MessageTypeDefinition<object, object>;
 }
 
 /**
- * The decoder of a method's requests. It returns the error of bytes that are no request, because gRPC answers one that is
- * thrown with INTERNAL, which says that the server has a bug. Of an Update stream it returns the OpeningBytes of an opening.
+ * Makes the decoder of a method's requests. The decoder returns an error instead of throwing it, because gRPC answers
+ * an error thrown by a decoder with INTERNAL, which says that the server has a bug. For an Update message that has an
+ * opening it returns OpeningBytes.
  */
 export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer) => Request | ShadowkeepError {
   const { name } = method.requestType.type as { name: string };
@@ -77,7 +80,8 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
         return (opening ?? method.requestDeserialize(bytes)) as Request;
       }
       integer(`bytes of ${name}`, bytes.length, 0, REQUEST_BYTES_MAX);
-      // Every message is checked: protobufjs takes a string that ends past its message's end for a shorter string.
+      // Requests without bounds are checked too: protobufjs reads a string that ends past its message as a shorter
+      // string.
       checkEntries(bytes, bounds);
       if (name === 'GetShadowRequest') return decodeRead(method, bytes);
       return method.requestDeserialize(bytes);
@@ -87,22 +91,22 @@ export function requestDecoder<Request>(method: Method<Request>): (bytes: Buffer
   };
 }
 
-/** What is said of bytes that are no message. */
+/** The error for bytes that are no message of this name. */
 export function messageError(name: string, error: unknown): ShadowkeepError {
   return invalidField('message', `is no shadowkeep.v1.${name}: ${(error as Error).message}`);
 }
 
-/** A GetShadowRequest; its boxes come in columns. */
+/** Decodes a GetShadowRequest. Its boxes are put beside the message, in columns. */
 function decodeRead<Request>(method: Method<Request>, bytes: Buffer): Request {
   const { rest, boxes } = toEnd(takeBoxes(bytes, READ_BOXES));
   const request = method.requestDeserialize(rest as Buffer);
   return boxes === undefined ? request : (Object.assign(request as object, { boxList: boxes }) as Request);
 }
 
-/** The message that opens an Update stream, in its bytes: its boxes take long to decode. */
+/** An Update message with an opening, still in its bytes, because the opening's boxes take long to decode. */
 export class OpeningBytes {
   readonly #bytes: Buffer;
-  /** Where its opening has its tag, and its value. */
+  /** Where the tag of the opening stands in the bytes. `#value` is where the opening itself stands. */
   readonly #at: number;
   readonly #value: { readonly start: number; readonly end: number };
 
@@ -112,7 +116,7 @@ export class OpeningBytes {
     this.#value = value;
   }
 
-  /** The message; its boxes come in columns. Yields between slices; throws what is wrong with the bytes. */
+  /** Decodes the message, with its boxes in columns. Yields between slices. Throws what is wrong with the bytes. */
   *decode(): Generator<void, DecodedUpdate> {
     try {
       const { start, end } = this.#value;
@@ -131,7 +135,9 @@ export class OpeningBytes {
   }
 }
 
-/** The opening in a message of an Update stream, wherever it stands among fields that nobody knows. */
+/**
+ * The opening in the bytes of an Update message, wherever it stands among unknown fields; undefined when there is none.
+ */
 function openingIn(bytes: Buffer): OpeningBytes | undefined {
   for (let at = 0; at < bytes.length; ) {
     const tag = readVarint32(bytes, at);
@@ -142,7 +148,7 @@ function openingIn(bytes: Buffer): OpeningBytes | undefined {
   return undefined;
 }
 
-/** Counts what repeats, without decoding it. Throws RangeError for bytes that are no message. */
+/** Checks the bounds of repeated fields without decoding them. Throws RangeError for bytes that are no message. */
 export function checkEntries(bytes: Uint8Array, bounds: EntryBounds, fieldCountMax = Number.POSITIVE_INFINITY): void {
   const counts = new Map<number, number>();
   let at = 0;

@@ -1,11 +1,11 @@
-// Proto files as descriptors, for reflection. Those that the loader makes (protobufjs) are taken by lenient readers only:
-// Go's, and so grpcurl, refuse types that are named relatively or from a file that is not imported, and map entries that are
-// not named as protoc names them, and show an `optional` field as a oneof. Here they are made as protoc makes them.
+// Makes the descriptors of proto files for reflection as protoc makes them. The loader's own (protobufjs) suffice for
+// lenient readers only. Go's reader, and so grpcurl, refuses types that are named relatively or come from a file that
+// is not imported, and map entries with other names than protoc's, and it shows an `optional` field as a oneof.
 import { type AnyDefinition, loadSync, type PackageDefinition } from '@grpc/proto-loader';
 import descriptor from 'protobufjs/ext/descriptor/index.js';
 import { PROTO, PROTO_OPTIONS, STATUS_PROTOS } from '../../protocol/index.js';
 
-/** The part of descriptor.proto that is looked at. */
+/** The part of google/protobuf/descriptor.proto that this file looks at. */
 interface FileDescriptor {
   readonly name: string;
   readonly package: string;
@@ -29,12 +29,12 @@ interface FieldDescriptor {
   proto3Optional: boolean;
 }
 
-/** Any type, with the files that it needs. */
+/** Any type of the loader's, with the descriptors of the files that it needs. */
 interface Described {
   readonly fileDescriptorProtos?: readonly Buffer[];
 }
 
-/** Every service and message of ours, as other languages have them, with those of error details and the files of `others`. */
+/** All services and messages of Shadowkeep and of gRPC's error details, and the files of `others`, for reflection. */
 export function reflectedDefinition(...others: readonly Described[]): PackageDefinition {
   const ours: readonly Described[] = Object.values(loadSync([PROTO, ...STATUS_PROTOS], PROTO_OPTIONS));
   const files = new Map<string, FileDescriptor>();
@@ -44,7 +44,7 @@ export function reflectedDefinition(...others: readonly Described[]): PackageDef
   }
   correct([...files.values()]);
   const encoded = [...files.values()].map((file) => Buffer.from(descriptor.FileDescriptorProto.encode(file).finish()));
-  // Reflection reads the files of a definition and nothing else.
+  // The reflection service reads only the files of a definition, so one entry carries them all.
   return { files: { fileDescriptorProtos: encoded } as unknown as AnyDefinition };
 }
 
@@ -72,7 +72,7 @@ function correct(files: readonly FileDescriptor[]): void {
   }
 }
 
-/** protoc's name of the entries of `map<…> box_counts` is BoxCountsEntry, the loader's Box_counts. */
+/** Gives map entries protoc's names: for `map<…> box_counts` the loader says Box_counts and protoc BoxCountsEntry. */
 function nameMapEntries(message: MessageDescriptor): void {
   for (const entry of message.nestedType) {
     nameMapEntries(entry);
@@ -101,13 +101,13 @@ function correctMessage(
   absolute: (scope: string, name: string) => string,
 ): void {
   for (const nested of message.nestedType) correctMessage(nested, `${full}.${nested.name}`, absolute);
-  // The oneof of an optional field is one by name only, and stands behind the others.
+  // An `optional` field has a oneof of its own, whose name begins with `_`. protoc puts these behind the real oneofs.
   const isOptional = ({ name }: { name: string }) => name.startsWith('_');
   const before = message.oneofDecl;
   message.oneofDecl = [...before.filter((oneof) => !isOptional(oneof)), ...before.filter(isOptional)];
   for (const field of message.field) {
     if (field.typeName !== '') field.typeName = absolute(full, field.typeName);
-    // A field in no oneof has the default of its prototype, which would be encoded if it were set.
+    // A field in no oneof has only its prototype's default of oneofIndex; once set on the field it would be encoded.
     if (!Object.hasOwn(field, 'oneofIndex')) continue;
     const oneof = before[field.oneofIndex ?? 0]!;
     field.oneofIndex = message.oneofDecl.indexOf(oneof);
@@ -115,7 +115,7 @@ function correctMessage(
   }
 }
 
-/** The full name of a type that is named from within `scope`, as in C++: the innermost one that fits. */
+/** The full name of the type that `name` means within `scope`: the innermost type that fits, as in C++. */
 function resolve(homes: ReadonlyMap<string, FileDescriptor>, scope: string, name: string): string {
   if (name.startsWith('.')) return name.slice(1);
   for (let outer = scope; outer !== ''; outer = outer.slice(0, Math.max(outer.lastIndexOf('.'), 0))) {

@@ -1,8 +1,8 @@
 import { varintBytes, writeVarint } from '../../protocol/index.js';
 
 /*
- * A GetShadowResponse that carries a chunk, written by hand so that the tensor bytes are copied once, from the arena
- * into the message (types.proto; the generated encoder would copy them once more):
+ * Writes a GetShadowResponse with a chunk by hand, so that the tensor's bytes are copied only once, from the arena into the
+ * message. The generated encoder would copy them once more. The fields are those of types.proto:
  *
  *   0x12 varint(inner length)              GetShadowResponse.chunk = 2
  *     0x08 varint(offset)                    ShadowChunk.offset = 1
@@ -14,14 +14,14 @@ const TAG_OFFSET = 0x08;
 const TAG_CRC32C = 0x15;
 const TAG_DATA = 0x7a;
 
-/** An encoded message and the view where its data and checksum go. */
+/** An encoded message. `data` is the part of it that the caller fills; `setCrc32c` writes the checksum into it. */
 export interface ChunkFrame {
   readonly message: Buffer;
   readonly data: Buffer;
   setCrc32c(value: number): void;
 }
 
-/** Allocates the message for `dataBytes` of data at `offset`; the caller fills `data`, all of it. */
+/** Allocates the message for `dataBytes` bytes of data at `offset`. The caller must fill all of `data`. */
 export function frameShadowChunk(offset: number, dataBytes: number, withCrc32c: boolean): ChunkFrame {
   const innerBytes = 1 + varintBytes(offset) + (withCrc32c ? 5 : 0) + 1 + varintBytes(dataBytes) + dataBytes;
   const message = Buffer.allocUnsafeSlow(1 + varintBytes(innerBytes) + innerBytes);

@@ -21,13 +21,13 @@ import {
   tensorEntryBytes,
 } from '../../protocol/index.js';
 
-/** Engine to proto, as average-message.ts is. */
+/** Makes messages of the protocol from what the engine holds; average-message.ts does so for averages. */
 
 export function tensorMessage({ name, dtype, shape, policy }: TensorSpec): Tensor {
   return { name, dtype, shape: [...shape], policy };
 }
 
-/** The tensors of a layout from `first` on, as many as one answer has. */
+/** The messages of a layout's tensors from index `first` on, as many as fit in one answer. */
 export function tensorMessages(tensors: TensorList, first: number): Tensor[] {
   const { end } = partFrom(first, tensors.length, ANSWER_PART_BYTES, (index) => {
     const { name, shape } = tensors.at(index)!;
@@ -40,7 +40,7 @@ export function averageStateMessages({ shadows }: Version): AverageStateMessage[
   return shadows.map(({ spec, state }) => ({
     name: spec.name,
     num_updates: state.numUpdates,
-    // An initial push assigns: no update has been folded yet.
+    // After the initial push the average has a weight but no folded update, so the message has no weight yet.
     ...(state.weight === undefined || state.numUpdates === 0 ? {} : { weight: state.weight }),
     ...(state.movement === undefined ? {} : { movement: movementMessage(state.movement) }),
     ...(state.addedAtStep === undefined ? {} : { added_at_step: state.addedAtStep }),
@@ -59,7 +59,10 @@ export function retentionMessage({ everySteps, countMax }: RetentionSpec): Reten
   return { every_steps: everySteps, count_max: countMax };
 }
 
-/** The tensors of a read's header with where their bytes start, in parts: those of the header, then messages of their own. */
+/**
+ * Divides the tensors of a read into parts: the first goes into the read's header, each other into a message of its
+ * own.
+ */
 export function shadowTensorParts({ tensors }: ReadPlan): Generator<EntryPart> {
   return partsOf(tensors.count, ANSWER_PART_BYTES, (index) => {
     const { name, shape } = tensors.tensorAt(index);
@@ -67,7 +70,7 @@ export function shadowTensorParts({ tensors }: ReadPlan): Generator<EntryPart> {
   });
 }
 
-/** The tensors of one part of an answer. */
+/** The messages of the tensors or boxes in one part of a read, with the offset of each one's bytes. */
 export function shadowTensorMessages({ tensors }: ReadPlan, { begin, end }: EntryPart): ShadowTensor[] {
   return Array.from({ length: end - begin }, (_, at) => shadowTensorMessage(tensors, begin + at));
 }
@@ -85,7 +88,7 @@ function shadowTensorMessage(tensors: ReadPlan['tensors'], index: number): Shado
   };
 }
 
-/** Fields that are absent until there is something to say. */
+/** The fields of a run's committed and durable steps. A field is absent while there is no such step. */
 export function stepFields(
   committedStep: number | undefined,
   durableStep: number | undefined,

@@ -17,7 +17,7 @@ export interface AddAverage {
   readonly average: AverageSpec;
 }
 
-/** The request by itself: what the run demands of it is in `checkAddition`. */
+/** Checks the request by itself. `checkAddition` checks what the run demands of it. */
 export function validateAddAverage({ run, average }: AddAverageRequest__Output): AddAverage {
   checkRunName(run);
   if (average === null) throw invalidField('average', 'is required', 'INVALID_AVERAGE');
@@ -25,7 +25,7 @@ export function validateAddAverage({ run, average }: AddAverageRequest__Output):
   return { run, average: validateAverage('average', average) };
 }
 
-/** Throws unless the average can be added to the run as it is. */
+/** Throws INVALID_AVERAGE or INITIAL_TOO_LATE when the average cannot be added to the run in its present state. */
 export function checkAddition(run: Run, average: AverageSpec): void {
   const { averages, spec } = run;
   const name = quote(spec.name);
@@ -46,7 +46,7 @@ export function checkAddition(run: Run, average: AverageSpec): void {
   );
 }
 
-/** The bound of `snapshots.count_max` is for the averages that the run was opened with. */
+/** Checks that one more power function keeps the run's snapshots within their bound, which opening it did for fewer. */
 function checkSnapshotCount({ averages, spec }: Run, average: AverageSpec): void {
   if (spec.snapshots === undefined || average.schedule.kind !== 'power_function') return;
   const powerCount = averages.filter(({ schedule }) => schedule.kind === 'power_function').length + 1;

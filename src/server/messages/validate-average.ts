@@ -19,7 +19,7 @@ import { integer, invalidField, known } from './fields.js';
 import { checkPattern } from './validate-policies.js';
 import { validateSchedule } from './validate-schedule.js';
 
-/** One average of a request whose name has been checked. */
+/** Checks one average of a request. Its name has been checked before. Throws INVALID_AVERAGE, INVALID_FIELD. */
 export function validateAverage(field: string, average: Average__Output): AverageSpec {
   const start = known(`${field}.start`, average.start, ['START_UNSPECIFIED', ...AVERAGE_WORDS.start]);
   if (start === 'START_UNSPECIFIED')
@@ -37,7 +37,7 @@ export function validateAverage(field: string, average: Average__Output): Averag
     schedule,
     precision: precisionOf(field, average),
     delayUpdates,
-    // Without a delay there is one way to say so: averages are compared field by field.
+    // Averages are compared field by field, so an average without a delay always has the same delay mode.
     delayMode: delayUpdates === 0 ? AVERAGE_DEFAULTS.delayMode : delayMode,
     every,
     everyOffset: everyOffsetOf(field, average, every),
@@ -88,7 +88,7 @@ function presetOf(field: string, preset: string): string {
   return preset;
 }
 
-/** A field of a few words, or its default. */
+/** The value of a field with a few words, or the field's default when it is unspecified. */
 function word<Name extends 'delayMode' | 'decayUnit' | 'indexUnit'>(
   field: string,
   average: Average__Output,

@@ -2,10 +2,13 @@ import { BOX_CUT_COUNT_MAX, quote } from '../../common/index.js';
 import type { BoxList, TensorList } from '../../engine/index.js';
 import { invalidField } from './fields.js';
 
-/** Boxes between two yields: under a millisecond. */
+/** Boxes that are checked between two yields: under a millisecond of work. */
 const SLICE_BOXES = 1_024;
 
-/** Checks that each box of `field` is a rectangle of a tensor that travels. Yields between slices. Throws INVALID_FIELD, which names it. */
+/**
+ * Checks that each box of `field` lies in a tensor of the run that is not ignored. Yields between slices. Throws
+ * INVALID_FIELD, which names the box.
+ */
 export function* validateBoxes(field: string, boxes: BoxList, tensors: TensorList): Generator<void> {
   for (let index = 0; index < boxes.count; index++) {
     if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
@@ -14,7 +17,7 @@ export function* validateBoxes(field: string, boxes: BoxList, tensors: TensorLis
   }
 }
 
-/** Checks the boxes of a read, which have no replicas. */
+/** Checks the boxes of a read, which must have no replica group. Yields between slices. Throws INVALID_FIELD. */
 export function* validateReadBoxes(boxes: BoxList, tensors: TensorList): Generator<void> {
   const shared = boxes.replicaGroup.findIndex((group) => group !== 0);
   if (shared >= 0) {
@@ -23,7 +26,7 @@ export function* validateReadBoxes(boxes: BoxList, tensors: TensorList): Generat
   yield* validateBoxes('boxes', boxes, tensors);
 }
 
-/** What is wrong with a box, or with a field inside of it. */
+/** What is wrong with a box. `inside` is the path of the field in the box, or empty for the box as a whole. */
 interface Problem {
   readonly inside: string;
   readonly text: string;

@@ -17,7 +17,7 @@ import { integer, invalidField, nonNegative } from './fields.js';
 import { checkPattern } from './validate-policies.js';
 import { validateWidth } from './validate-schedule.js';
 
-/** As `requestDecoder` makes it. */
+/** A GetShadowRequest as `requestDecoder` decodes it: its boxes are beside the message, in columns. */
 export type DecodedGetShadow = GetShadowRequest__Output & { readonly boxList?: BoxList };
 
 export type VersionWish =
@@ -28,17 +28,17 @@ export type VersionWish =
 
 export interface GetShadow {
   readonly run: string;
-  /** Empty: the run's only average. */
+  /** The name of the average; empty for the run's only average. */
   readonly average: string;
   readonly wish: VersionWish;
   readonly waitMs: number;
   readonly names: readonly string[];
-  /** Parts of tensors; undefined: whole ones. They are checked where the layout is known. */
+  /** The parts of tensors to read; undefined for whole tensors. Boxes are checked where the run's layout is known. */
   readonly boxes: BoxList | undefined;
   readonly dtype: FloatDType | undefined;
   readonly chunkBytes: number;
   readonly checksums: boolean;
-  /** Exponent of the power function that is wanted as a combination. */
+  /** Exponent of the power function to make from snapshots; undefined for a read of an average. */
   readonly gamma: number | undefined;
 }
 
@@ -70,8 +70,8 @@ export function validateGetShadow(request: DecodedGetShadow): GetShadow {
 }
 
 /**
- * Which tensors of a layout a read wants, by their index; each pattern must match one that `isServed`. Yields between slices.
- * Throws INVALID_FIELD.
+ * The tensors of a layout whose names match the patterns of a read, by their index. Each pattern must match a tensor
+ * for which `isServed` is true. Yields between slices. Throws INVALID_FIELD.
  */
 export function* selectNames(
   patterns: readonly string[],
@@ -91,7 +91,7 @@ export function* selectNames(
   return (index) => isWanted[index] === 1;
 }
 
-/** A combination is of several averages, so it names none. */
+/** The exponent that a request asks for. Such a read combines several averages, so the request must name none. */
 function gammaOf(request: GetShadowRequest__Output): number | undefined {
   if (request.width === undefined) return undefined;
   if (request.average !== '')

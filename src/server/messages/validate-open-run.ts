@@ -42,7 +42,7 @@ import { checkFilters, checkPatternSum, policyOf, validatePolicies } from './val
 
 const NON_FINITE = ['NON_FINITE_UNSPECIFIED', 'ACCEPT', 'REJECT_STEP', 'SKIP_TENSOR'] as const;
 
-/** Fewer cannot be thinned. */
+/** Least `snapshots.count_max`: thinning drops every other snapshot, which needs two. */
 const SNAPSHOT_COUNT_MIN = 2;
 
 export interface OpenRun {
@@ -50,10 +50,10 @@ export interface OpenRun {
   readonly trainer: TrainerRequest;
 }
 
-/** Tensors between two yields: under a millisecond. */
+/** Tensors that are checked between two yields: under a millisecond of work. */
 const SLICE_TENSORS = 512;
 
-/** Checks a whole OpenRunRequest before anything is allocated for it. Yields between slices. */
+/** Checks a whole OpenRunRequest, before anything is allocated for its run. Yields between slices. */
 export function* validatingOpenRun(request: OpenRunRequest__Output): Generator<void, OpenRun> {
   checkRunName(request.run);
   const nonFinite = known('non_finite', request.non_finite, NON_FINITE);
@@ -78,7 +78,7 @@ export function* validatingOpenRun(request: OpenRunRequest__Output): Generator<v
   };
 }
 
-/** Checks a whole OpenRunRequest in one go, where nobody else waits for the loop. */
+/** Checks a whole OpenRunRequest in one go, for callers that keep nobody waiting for the event loop. */
 export function validateOpenRun(request: OpenRunRequest__Output): OpenRun {
   return toEnd(validatingOpenRun(request));
 }
@@ -138,7 +138,10 @@ function validateTensor(field: string, tensor: Tensor__Output, ruled: Policy | u
   return { name, dtype, shape, policy: tensorPolicy(field, tensor, dtype, ruled) };
 }
 
-/** Its own policy, the rules' one, or the default by dtype; averaging is for the float dtypes that the kernels know. */
+/**
+ * The policy of a tensor: its own, else what the rules say, else the default of its dtype. Throws INVALID_TENSOR for
+ * AVERAGE with a dtype that the kernels cannot average.
+ */
 function tensorPolicy(field: string, tensor: Tensor__Output, dtype: DType, ruled: Policy | undefined): Policy {
   const policy = policyOf(`${field}.policy`, tensor.policy) ?? ruled ?? (isFloatDType(dtype) ? 'AVERAGE' : 'COPY');
   if (policy === 'AVERAGE' && !isFloatDType(dtype)) {

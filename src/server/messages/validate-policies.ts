@@ -21,13 +21,16 @@ import { integer, invalidField, known } from './fields.js';
 
 const POLICIES = ['POLICY_UNSPECIFIED', 'AVERAGE', 'COPY', 'COPY_ONCE', 'IGNORE'] as const;
 
-/** The policy of a field, undefined when it is unspecified. */
+/** The policy that a field names; undefined when it is unspecified. Throws INVALID_FIELD. */
 export function policyOf(field: string, policy: PolicyRule__Output['policy']): Policy | undefined {
   const found = known(field, policy, POLICIES);
   return found === 'POLICY_UNSPECIFIED' ? undefined : found;
 }
 
-/** What the rules say of each tensor, by index: the last one that matches its name; each must match one. Yields between slices. */
+/**
+ * Checks policy rules and returns what they say of a tensor, by its index: the last rule that matches its name counts.
+ * Each rule must match a tensor. Yields between slices. Throws INVALID_FIELD.
+ */
 export function* validatePolicies(
   rules: readonly PolicyRule__Output[],
   tensors: readonly { readonly name: string }[],
@@ -52,13 +55,13 @@ export function* validatePolicies(
   return (index) => policies[ruled[index]!];
 }
 
-/** A name pattern: within its length, and of characters that a person can see. */
+/** Checks that a name pattern has a legal length and only characters that a person can see. */
 export function checkPattern(field: string, pattern: string, reason?: 'INVALID_AVERAGE'): void {
   integer(`${field} length`, pattern.length, 1, PATTERN_CHARS_MAX, reason);
   checkPrintable(pattern, field);
 }
 
-/** The patterns of a run together: of its policies and of all its averages. */
+/** Checks the number and the length of all patterns of a run together: of its policies and of all its averages. */
 export function checkPatternSum(patterns: readonly string[]): void {
   integer('patterns of averages and policies together', patterns.length, 0, PATTERN_SUM_COUNT_MAX);
   const chars = patterns.reduce((sum, pattern) => sum + pattern.length, 0);
@@ -66,8 +69,9 @@ export function checkPatternSum(patterns: readonly string[]): void {
 }
 
 /**
- * Throws INVALID_AVERAGE when a pattern of an average matches no averaged tensor, or all of them leave it none: once
- * `chooseTensors` has found out, in slices, this looks it up.
+ * Throws INVALID_AVERAGE when a pattern of an average matches no averaged tensor, or when the patterns leave the
+ * average no tensor. `chooseTensors` must have run for these tensors and this average: it matches in slices, and this
+ * looks it up.
  */
 export function checkFilters(field: string, average: AverageSpec, tensors: TensorList): void {
   if (!isFiltered(average)) return;

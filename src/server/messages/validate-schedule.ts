@@ -12,7 +12,7 @@ import { invalidField } from './fields.js';
 
 type Numbers = Readonly<Record<string, number | undefined>>;
 
-/** The schedule of an average with every parameter inside its bounds. */
+/** The schedule of an average, with every parameter checked against its bounds. Throws INVALID_AVERAGE. */
 export function validateSchedule(field: string, average: Average__Output): Schedule {
   const kind = average.schedule;
   if (kind === undefined) throw invalidField(`${field}.schedule`, 'is required', 'INVALID_AVERAGE');
@@ -21,7 +21,7 @@ export function validateSchedule(field: string, average: Average__Output): Sched
     kind === 'power_function'
       ? { gamma: validateWidth(`${field}.${kind}.`, message, 'INVALID_AVERAGE') }
       : validateParameters(`${field}.${kind}`, kind, message);
-  // Each name of the row has its value.
+  // The assertion holds because each parameter of the schedule's row in the table has been given its value.
   return { kind, ...parameters } as Schedule;
 }
 
@@ -34,7 +34,10 @@ function validateParameters(field: string, kind: ScheduleKind, message: Numbers)
   throw invalidField(`${field}.${refusal.field}`, problem, 'INVALID_AVERAGE');
 }
 
-/** The exponent of a power function that is given by it or by its relative width, of the message at `prefix`. */
+/**
+ * The exponent of a power function, which a message gives as `gamma` or as its relative width `sigma_rel`. `prefix` is
+ * the path of the message in error texts. Throws `reason`.
+ */
 export function validateWidth(
   prefix: string,
   { gamma, sigma_rel: sigmaRel }: { readonly gamma?: number | undefined; readonly sigma_rel?: number | undefined },

@@ -10,7 +10,7 @@ import type { BoxList, WriterRequest } from '../../engine/index.js';
 import type { Chunk__Output, Commit__Output, UpdateOpen__Output, UpdateRequest__Output } from '../../protocol/index.js';
 import { integer, invalidField, nonNegative } from './fields.js';
 
-/** As it is decoded: the boxes of an opening come beside it, in columns. */
+/** A decoded UpdateRequest. The boxes of its opening are not in the message but beside it, in columns. */
 export type DecodedUpdate = UpdateRequest__Output & { readonly boxList?: BoxList };
 
 export type UpdateMessage =
@@ -20,7 +20,10 @@ export type UpdateMessage =
   | { readonly kind: 'skip'; readonly step: number }
   | { readonly kind: 'lost'; readonly through: number };
 
-/** One message of an Update stream, alone: what its order and the run demand is checked where those are known. */
+/**
+ * Checks one message of an Update stream by itself. What depends on the order of messages or on the run is checked
+ * where these are known. Throws INVALID_FIELD, CRC_MISMATCH.
+ */
 export function validateUpdate(request: DecodedUpdate): UpdateMessage {
   if (request.open) return { kind: 'open', open: request.open, boxes: request.boxList };
   if (request.chunk) return validateChunk(request.chunk);
@@ -58,7 +61,7 @@ export interface UpdateTarget extends WriterRequest {
   readonly run: string;
 }
 
-/** An opening by itself; its boxes are checked where the layout is known. */
+/** Checks an opening by itself. Its boxes are checked where the run's layout is known. Throws INVALID_FIELD. */
 export function validateUpdateOpen({ open, boxes }: Extract<UpdateMessage, { kind: 'open' }>): UpdateTarget {
   checkRunName(open.run, 'open.run');
   const wire = open.wire_dtype;

@@ -4,28 +4,32 @@ import type { KernelMode } from '../../kernels/index.js';
 import { defaultMemoryBytes, defaultTransportBytes, MEMORY_BYTES_MIN, TRANSPORT_BYTES_MIN } from './memory-defaults.js';
 
 /*
- * What a server can be told: the checks of `compileServerOptions`, the flags of `shadowkeep serve`, their variables, help
- * and defaults come from here.
+ * The table of all options of a server. The checks of `compileServerOptions` and the flags of `shadowkeep serve`, with their
+ * environment variables, help and defaults, are made from it.
  */
 
 interface Row {
   readonly flag: `--${string}`;
-  /** What the help has in the place of its value. */
+  /** The word that stands for the value in the help. */
   readonly placeholder: string;
   readonly help: string;
-  /** Not in the help. */
+  /** The help does not list the option. */
   readonly isHidden?: true;
 }
 
 interface NumberRow extends Row {
-  /** TIME is in milliseconds. */
+  /** The unit of the value. TIME is in milliseconds. */
   readonly kind: 'BYTES' | 'COUNT' | 'TIME';
   readonly min: number;
   readonly max: number;
-  /** The help says how a function of the runs' budget comes about; `showsDefault` adds what that is here. */
+  /**
+   * The default, or a function that computes it from the budget of the runs. The text of `help` explains such a
+   * function.
+   */
   readonly default: number | ((memoryBytes: number | undefined) => number);
+  /** The help also shows what the function returns on this machine. */
   readonly showsDefault?: true;
-  /** 0 is taken below the least. */
+  /** 0 is allowed although it is less than `min`. */
   readonly isZeroTaken?: true;
 }
 
@@ -42,14 +46,14 @@ interface TextRow extends Row {
 
 export type OptionRow = NumberRow | WordRow | TextRow;
 
-/** Node keeps timers in 32 bits. */
+/** Longest time of an option, ms: Node's timers take no more than 31 bits. */
 const TIMEOUT_MS_MAX = 2 ** 31 - 1;
 
-/** A window this large holds 2 GiB of unread bytes per connection: the protocol's own bound. */
+/** Largest window that HTTP/2 allows, bytes. */
 const WINDOW_BYTES_MAX = 2 ** 31 - 1;
 
 export const SERVER_OPTIONS = {
-  /** HOST:PORT; IPv6 hosts stand in brackets. */
+  /** The address as HOST:PORT. An IPv6 host stands in brackets. */
   listen: {
     kind: 'TEXT',
     flag: '--listen',
@@ -64,7 +68,7 @@ export const SERVER_OPTIONS = {
     help: 'where runs are kept over restarts, or "none": memory only',
     default: 'shadowkeep-data',
   },
-  /** The budget of all runs: shadows, staging and what readers hold. */
+  /** The budget of all runs together: shadows, staging and what readers hold. */
   memoryBytes: {
     kind: 'BYTES',
     flag: '--memory',
@@ -75,7 +79,9 @@ export const SERVER_OPTIONS = {
     default: () => defaultMemoryBytes(),
     showsDefault: true,
   },
-  /** Windows, messages, answers. The ledger holds it beside the runs' budget. */
+  /**
+   * The budget of the transport: windows, messages and answers. The ledger holds it in addition to the runs' budget.
+   */
   transportBytes: {
     kind: 'BYTES',
     flag: '--transport-memory',
@@ -85,7 +91,7 @@ export const SERVER_OPTIONS = {
     max: totalmem(),
     default: (memoryBytes) => defaultTransportBytes(memoryBytes ?? defaultMemoryBytes()),
   },
-  /** Twice the writers of the largest training; a connection costs some 50 KB. */
+  /** The default is twice the writers of the largest training. A connection costs some 50 KB. */
   maxConnections: {
     kind: 'COUNT',
     flag: '--max-connections',
@@ -121,7 +127,9 @@ export const SERVER_OPTIONS = {
   readStallTimeoutMs: time('--read-stall-timeout', 'end a reader that takes nothing for this long', 1, 60_000),
   readLeaseMs: time('--read-lease', 'keep the version of a broken read for this long', 0, 10_000),
   stopGraceMs: time('--stop-grace', 'wait this long for streams to finish at a stop', 0, 5_000),
-  /** The largest of a stream, many streams get smaller ones: fills 10 Gbit/s at 6 ms of distance. */
+  /**
+   * The largest window of a stream; many streams get smaller ones. The default fills 10 Gbit/s at a round trip of 6 ms.
+   */
   windowBytes: {
     kind: 'BYTES',
     flag: '--window-bytes',
@@ -149,8 +157,8 @@ type ValueOf<Name extends OptionName> = Name extends 'kernels'
       ? string
       : number;
 
-/** Everything that a server can be told, complete. */
+/** All options of a server, each with a value. */
 export type ServerOptions = { readonly [Name in OptionName]: ValueOf<Name> };
 
-/** By the names of the options. */
+/** The rows of SERVER_OPTIONS with their names. */
 export const OPTION_ROWS = Object.entries(SERVER_OPTIONS) as readonly (readonly [OptionName, OptionRow])[];

@@ -1,7 +1,7 @@
 import { ShadowkeepError } from '../../common/index.js';
 import { OPTION_ROWS, type OptionRow, type ServerOptions } from './option-table.js';
 
-/** Completes options with their defaults. Throws INVALID_FIELD for one that is out of its bounds. */
+/** Completes options with their defaults. Throws INVALID_FIELD for an option that is out of its bounds. */
 export function compileServerOptions(options: Partial<ServerOptions> = {}): ServerOptions {
   const compiled: Record<string, unknown> = {};
   for (const [name, row] of OPTION_ROWS) {
@@ -9,7 +9,7 @@ export function compileServerOptions(options: Partial<ServerOptions> = {}): Serv
       options[name] ?? (typeof row.default === 'function' ? row.default(options.memoryBytes) : row.default);
     check(name, row, compiled[name]);
   }
-  // Each name of the table has its value.
+  // The assertion holds because each name of the table has been given a value.
   const complete = compiled as unknown as ServerOptions;
   parseListen(complete.listen);
   if (complete.dataDir === '') throw refused('dataDir', 'must be a directory or none', '""');
@@ -27,7 +27,7 @@ function check(name: string, row: OptionRow, value: unknown): void {
   throw refused(name, `must be an integer from ${row.min} to ${row.max}`, value);
 }
 
-/** Splits HOST:PORT. */
+/** Splits HOST:PORT into its two parts; an IPv6 host keeps its brackets. Throws INVALID_FIELD. */
 export function parseListen(listen: string): { host: string; port: number } {
   const match = /^(\[[0-9a-fA-F:.]+\]|[^:[\]\s]+):(\d{1,5})$/.exec(listen);
   const port = Number(match?.[2]);
