@@ -171,6 +171,28 @@ def test_a_flush_with_a_timeout_leaves_the_run_usable(
     assert client.get_shadow(run_name).num_updates == 2
 
 
+def test_a_flush_that_is_interrupted_while_it_sends_again(
+    client: Client, through: Client, proxy: CuttingProxy, run_name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The next one does not wait for what the first has not sent."""
+    with through.open_run(run_name, small(0), MEAN) as run:
+        push(run, 1, small(1))
+        proxy.stall()
+        run.update(2, small(3))
+
+        def interrupt(stream: UpdateStream, message: bytes) -> None:
+            raise KeyboardInterrupt
+
+        with monkeypatch.context() as patch:
+            patch.setattr(UpdateStream, "send", interrupt)
+            proxy.cut()
+            proxy.go_on()
+            with pytest.raises(KeyboardInterrupt):
+                run.flush()
+        run.flush(60)
+    check(client, run_name, [1, 3])
+
+
 def test_a_stream_that_was_replaced_does_not_come_back(server: Server, client: Client, run_name: str) -> None:
     weights: dict[str, F32] = {"w": np.ones(4, np.float32)}
     run = client.open_run(run_name, weights, MEAN, incarnation="one")
