@@ -67,7 +67,7 @@ class RunOptions:
 
 @dataclass(frozen=True, kw_only=True)
 class OpenRunOptions(RunOptions):
-    """Keyword arguments of `Client.open_run`.
+    """Keyword arguments of `Client.open_run`; those of `RunOptions`, too.
 
     Attributes:
         policies: what is done with tensors, by name pattern, as {"*.running_*": "COPY", "backbone.*": "COPY_ONCE"}, for
