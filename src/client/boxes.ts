@@ -1,4 +1,4 @@
-import { ELEMENT_COUNT_MAX, quote, ShadowkeepError } from '../common/index.js';
+import { ELEMENT_COUNT_MAX, quote, REPLICA_GROUP_MAX, ShadowkeepError } from '../common/index.js';
 import type { Box } from '../protocol/index.js';
 import type { BoxSpec } from './types.js';
 
@@ -27,7 +27,11 @@ export function placeBoxes<Tensor extends { readonly name: string; readonly shap
     const offset = isWhole ? tensor.shape.map(() => 0) : (box.offset ?? []);
     const extent = isWhole ? tensor.shape : (box.extent ?? []);
     checkInside({ ...box, offset, extent }, index, tensor.shape);
-    return { tensor, tensorIndex, offset, extent, replicaGroup: box.replicaGroup ?? 0 };
+    const { replicaGroup = 0 } = box;
+    if (!isCount(replicaGroup, REPLICA_GROUP_MAX)) {
+      throw invalidBox(box, index, `must have a replica group from 0 to ${REPLICA_GROUP_MAX}, got ${replicaGroup}`);
+    }
+    return { tensor, tensorIndex, offset, extent, replicaGroup };
   });
 }
 
@@ -54,14 +58,15 @@ function checkInside(
   }
   shape.forEach((size, dimension) => {
     const [begin, length] = [offset[dimension]!, extent[dimension]!];
-    const isCount = [begin, length].every(
-      (value) => Number.isInteger(value) && value >= 0 && value <= ELEMENT_COUNT_MAX,
-    );
-    if (isCount && begin + length <= size) return;
+    if ([begin, length].every((value) => isCount(value, ELEMENT_COUNT_MAX)) && begin + length <= size) return;
     throw invalidBox(
       box,
       index,
       `has offset ${begin} and extent ${length} in dimension ${dimension}, which has ${size} elements`,
     );
   });
+}
+
+function isCount(value: number, max: number): boolean {
+  return Number.isInteger(value) && value >= 0 && value <= max;
 }

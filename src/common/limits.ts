@@ -64,6 +64,9 @@ export const AVERAGE_COUNT_MAX = 16;
 /** Each run holds at least one arena; bounds the table, and address space to 10 TiB of 128. */
 export const RUN_COUNT_MAX = 1_000;
 
+/** A replica group travels in 32 bits; 0 is none. */
+export const REPLICA_GROUP_MAX = 2 ** 32 - 1;
+
 /** Elements stay exact in a JavaScript number, and byte offsets of 8-byte elements too. */
 export const ELEMENT_COUNT_MAX = 2 ** 50;
 

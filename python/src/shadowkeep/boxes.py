@@ -18,7 +18,7 @@ from typing import NamedTuple
 
 from . import wire
 from .dtypes import item_bytes
-from .layout import ALIGNMENT_BYTES, Layout, PlacedTensor
+from .layout import Layout, PlacedTensor, gap_after
 from .wire import DType, Policy
 
 REPLICA_GROUP_MAX = (1 << 32) - 1
@@ -59,7 +59,7 @@ class PlacedBox:
     @property
     def gap_bytes(self) -> int:
         """Zeros after it."""
-        return -self.size_bytes % ALIGNMENT_BYTES
+        return gap_after(self.size_bytes)
 
 
 class Part:
@@ -108,7 +108,7 @@ def _place(rows: Sequence[tuple[int, PlacedTensor, Box]], offset: int) -> tuple[
         size = math.prod(shape) * item_bytes(tensor.wire_dtype)
         if size > 0:
             places.append(PlacedBox(index, tensor.name, shape, tensor.dtype, tensor.wire_dtype, offset, size))
-            offset += size + -size % ALIGNMENT_BYTES
+            offset += size + gap_after(size)
     return places, offset
 
 

@@ -54,6 +54,11 @@ class ArrayLike(Protocol):
 TensorSpecs = Mapping[str, TensorSpec | tuple[Any, Sequence[int]] | ArrayLike]
 
 
+def gap_after(size_bytes: int) -> int:
+    """Return how many zeros follow a tensor or box of that size: the next one starts at a multiple of 64."""
+    return -size_bytes % ALIGNMENT_BYTES
+
+
 @dataclass(frozen=True, slots=True)
 class PlacedTensor:
     """A tensor of a layout with its place in the step: `dtype` is the model's, `wire_dtype` that of its bytes."""
@@ -71,7 +76,7 @@ class PlacedTensor:
     @property
     def gap_bytes(self) -> int:
         """Zeros after it."""
-        return -self.size_bytes % ALIGNMENT_BYTES
+        return gap_after(self.size_bytes)
 
 
 class Layout:
