@@ -4,36 +4,39 @@ import { advanceAll, advanceAllInitial } from './fold/advance-run.js';
 import type { CommitPlan } from './fold/commit.js';
 import type { DigestValue } from './fold/digest.js';
 import { FoldAhead } from './fold/fold-ahead.js';
+import type { Lineage } from './lineage.js';
 import type { Plane } from './memory/plane.js';
 import type { CommitOutcome, ReaderPatience, RunSpec, RunState } from './run-spec.js';
 import type { RunVersions } from './versions/run-versions.js';
-
-/** Whose steps are committed. */
-export interface CommitterOwner {
-  readonly generation: number;
-  /** Undefined while the run exists. */
-  readonly gone: ShadowkeepError | undefined;
-  /** As `RunOptions` says. */
-  readonly patience: ReaderPatience | undefined;
-  /** Readers have something new to see. */
-  notify(): void;
-}
 
 /** Decides what becomes of a step that is whole, and folds it: the only one that moves a run's head on. */
 export class Committer implements PipelineRun {
   readonly digests = new StepDigests();
   readonly #spec: RunSpec;
   readonly #versions: RunVersions;
-  readonly #owner: CommitterOwner;
+  readonly #lineage: Lineage;
+  readonly #onChange: () => void;
+  readonly #patience: ReaderPatience | undefined;
+  /** Set when the run was deleted: nothing is committed any more. */
+  #end: ShadowkeepError | undefined;
   #nonFiniteSteps = 0;
   /** The newest one, while none has been committed since. */
   #refusedStep: number | undefined;
   #fold: Promise<void> | undefined;
 
-  constructor(spec: RunSpec, versions: RunVersions, owner: CommitterOwner) {
+  /** `onChange` is called when readers have something new to see; `patience` is as `RunOptions` says. */
+  constructor(
+    spec: RunSpec,
+    versions: RunVersions,
+    lineage: Lineage,
+    onChange: () => void,
+    patience: ReaderPatience | undefined,
+  ) {
     this.#spec = spec;
     this.#versions = versions;
-    this.#owner = owner;
+    this.#lineage = lineage;
+    this.#onChange = onChange;
+    this.#patience = patience;
   }
 
   get committedStep(): number | undefined {
@@ -62,6 +65,11 @@ export class Committer implements PipelineRun {
   async whenSettled<Result>(action: () => Result): Promise<Result> {
     while (this.#fold !== undefined) await this.#fold.catch(() => undefined);
     return action();
+  }
+
+  /** The run was deleted: a fold that is under way ends with this error. */
+  close(error: ShadowkeepError): void {
+    this.#end = error;
   }
 
   checkKind(step: number, { isInitial, isSkipped }: StepKind): void {
@@ -136,7 +144,7 @@ export class Committer implements PipelineRun {
 
   /** Undefined: there is no room while readers hold what they hold. */
   #planWithoutEviction(plan: (mayEvict: boolean) => CommitPlan): CommitPlan | undefined {
-    if (this.#owner.patience === undefined || this.#versions.history.oldestRead === undefined) return plan(true);
+    if (this.#patience === undefined || this.#versions.history.oldestRead === undefined) return plan(true);
     try {
       return plan(false);
     } catch (error) {
@@ -148,8 +156,8 @@ export class Committer implements PipelineRun {
   /** A read that is under way may end before its readers lose the version. */
   async #planWithPatience(plan: (mayEvict: boolean) => CommitPlan): Promise<CommitPlan> {
     const reader = this.#versions.history.oldestRead?.firstReader;
-    if (reader !== undefined) await this.#owner.patience?.(reader);
-    if (this.#owner.gone !== undefined) throw this.#owner.gone;
+    if (reader !== undefined) await this.#patience?.(reader);
+    if (this.#end !== undefined) throw this.#end;
     return plan(true);
   }
 
@@ -175,20 +183,20 @@ export class Committer implements PipelineRun {
   #skip(step: number): CommitOutcome {
     if (this.committedStep !== undefined) {
       this.#refusedStep = undefined;
-      this.#versions.history.commit({ step, generation: this.#owner.generation });
-      this.#owner.notify();
+      this.#versions.history.commit({ step, generation: this.#lineage.generation });
+      this.#onChange();
     }
     return { state: 'SKIPPED', detail: '' };
   }
 
   #flip(staged: StagedStep, plan: CommitPlan): void {
-    if (this.#owner.gone !== undefined) throw this.#owner.gone;
+    if (this.#end !== undefined) throw this.#end;
     const { step, digest } = staged;
     this.#refusedStep = undefined;
-    this.#versions.flip(step, this.#owner.generation, plan);
+    this.#versions.flip(step, this.#lineage.generation, plan);
     this.digests.record({ step, ...digest, wireDType: staged.plan.wireDType });
     staged.exchange(this.#versions.stagingAfter(plan) ?? staged.pages);
-    this.#owner.notify();
+    this.#onChange();
   }
 }
 

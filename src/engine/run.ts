@@ -35,18 +35,8 @@ export class Run {
     this.#versions = new RunVersions(spec, ledger, mode, options);
     this.spec = this.#versions.spec;
     this.id = this.head.id;
-    const lineage = this.#lineage;
-    const gone = (): ShadowkeepError | undefined => (this.#isDeleted ? this.deletedError() : undefined);
-    this.#committer = new Committer(this.spec, this.#versions, {
-      patience: options.patience,
-      get generation() {
-        return lineage.generation;
-      },
-      get gone() {
-        return gone();
-      },
-      notify: () => this.#notify(),
-    });
+    const notify = (): void => this.#notify();
+    this.#committer = new Committer(this.spec, this.#versions, this.#lineage, notify, options.patience);
   }
 
   get layout(): Layout {
@@ -255,6 +245,7 @@ export class Run {
   /** Ends every stream and gives the memory back. */
   delete(): number {
     this.#isDeleted = true;
+    this.#committer.close(this.deletedError());
     this.#writers?.end(this.deletedError());
     this.#writers = undefined;
     const freedBytes = this.#versions.delete();
