@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pytest
@@ -14,13 +13,8 @@ from support import F32, Server
 
 import shadowkeep
 from shadowkeep import Average, Client, wire
-from shadowkeep.backoff import PAUSE_SECONDS_FIRST, PAUSE_SECONDS_MAX, Backoff, is_disconnect
-from shadowkeep.checksums import find_checksum
-from shadowkeep.errors import from_status
 from shadowkeep.progress import Progress
-from shadowkeep.resume_steps import resume_steps
 from shadowkeep.stub import Stub
-from shadowkeep.tail import TAIL_BYTES, SentMessage, Tail
 from shadowkeep.update_stream import UpdateStream
 
 MEAN = [Average.mean("mean")]
@@ -282,127 +276,6 @@ def test_a_read_goes_on_in_its_version_or_says_that_it_is_gone(run_name: str, le
             assert caught.value.reason == "VERSION_NOT_FOUND"
         thread.join()
         assert client.get_shadow(run_name).step == 2
-
-
-def commits(*steps: int) -> list[wire.Commit]:
-    return [wire.Commit(step, 128) for step in steps]
-
-
-def tail_of(*sent: tuple[int, int]) -> Tail:
-    tail = Tail()
-    for step, offset in sent:
-        tail.add(SentMessage(step, offset, f"{step}@{offset}".encode()))
-    return tail
-
-
-FIVE = [(5, 0), (5, 64), (5, 128)]
-
-
-@pytest.mark.parametrize(
-    ("opened", "kept", "messages", "lost"),
-    [
-        (wire.UpdateOpened(committed_step=6), [], [], None),
-        (wire.UpdateOpened(committed_step=4), [5, 6], [b"5@0", b"5@64", b"5@128", b"6@0", b"6@128"], None),
-        (wire.UpdateOpened(step=5, received_bytes=64), [5, 6], [b"5@64", b"5@128", b"6@0", b"6@128"], None),
-        (wire.UpdateOpened(step=5, received_bytes=128), [5, 6], [b"5@128", b"6@0", b"6@128"], None),
-        (wire.UpdateOpened(step=5, received_bytes=128, whole=True), [5, 6], [b"6@0", b"6@128"], None),
-        (wire.UpdateOpened(step=6, received_bytes=128, whole=True), [5, 6], [], None),
-        (wire.UpdateOpened(committed_step=4, step=6, received_bytes=128), [5, 6], [b"6@128"], None),
-    ],
-)
-def test_what_was_pushed_before(
-    opened: wire.UpdateOpened, kept: list[int], messages: list[bytes], lost: int | None
-) -> None:
-    found = resume_steps(opened, commits(5, 6), tail_of(*FIVE, (6, 0), (6, 128)))
-    assert ([commit.step for commit in found.pending], found.messages) == (kept, messages)
-    assert (found.lost, found.offset) == (lost, None)
-
-
-def test_a_step_that_the_tail_has_not_is_lost() -> None:
-    found = resume_steps(
-        wire.UpdateOpened(committed_step=4), commits(5, 6), tail_of((5, 64), (5, 128), (6, 0), (6, 128))
-    )
-    assert found.lost == commits(5)[0]
-
-
-@pytest.mark.parametrize(
-    ("opened", "pending", "offset"),
-    [
-        (wire.UpdateOpened(), [], 0),
-        (wire.UpdateOpened(committed_step=4), [], 0),
-        (wire.UpdateOpened(committed_step=5), [], None),
-        (wire.UpdateOpened(step=5, received_bytes=48), [], 48),
-        (wire.UpdateOpened(step=5, received_bytes=128, whole=True), [5], None),
-    ],
-)
-def test_the_step_that_is_being_pushed(opened: wire.UpdateOpened, pending: list[int], offset: int | None) -> None:
-    (current,) = commits(5)
-    for queued in ([], [current]):
-        found = resume_steps(opened, queued, Tail(), current)
-        assert ([commit.step for commit in found.pending], found.offset, found.lost) == (pending, offset, None)
-
-
-@pytest.mark.parametrize("checksum", [None, find_checksum(True)], ids=["plain", "crc"])
-def test_a_chunk_of_which_a_part_has_arrived_is_cut(checksum: Any) -> None:
-    tail = Tail()
-    data = bytes(range(64))
-    for offset in (0, 32):
-        message = wire.chunk_message(7, offset, [data[offset : offset + 32]], 32, checksum)
-        tail.add(SentMessage(7, offset, message))
-    tail.add(SentMessage(7, 64, b"commit"))
-    cut, *others = tail.rest(7, 16, checksum) or []
-    assert cut == wire.chunk_message(7, 16, [data[16:32]], 16, checksum)
-    assert others == tail.rest(7, 32, checksum)
-    assert tail.rest(7, 48, checksum) == [wire.chunk_message(7, 48, [data[48:]], 16, checksum), b"commit"]
-
-
-def test_the_tail_is_bounded_and_lets_go() -> None:
-    tail = Tail()
-    message = bytes(TAIL_BYTES // 4)
-    for number in range(6):
-        tail.add(SentMessage(7, number, message))
-    assert tail.rest(7, 1) is None
-    assert tail.rest(7, 2) == [message] * 4
-    tail.add(SentMessage(8, 0, b""))
-    tail.settle(7)
-    assert (tail.rest(7, 5), tail.rest(8, 0)) == (None, [b""])
-    tail.forget(8)
-    assert tail.rest(8, 0) is None
-
-
-def test_pauses_grow_and_end() -> None:
-    backoff = Backoff(1000)
-    pauses = [backoff.next_pause() for _ in range(2000)]
-    assert all(pause is not None and 0 <= pause <= PAUSE_SECONDS_MAX for pause in pauses)
-    assert pauses[0] is not None
-    assert pauses[0] <= PAUSE_SECONDS_FIRST
-    assert Backoff(0).next_pause() is None
-
-
-@pytest.mark.parametrize(
-    ("code", "message", "transient"),
-    [
-        ("UNAVAILABLE", "Socket closed", True),
-        ("CANCELLED", "", True),
-        ("INTERNAL", "Received RST_STREAM with error code 2", True),
-        ("UNKNOWN", "Stream removed", True),
-        ("INTERNAL", "a bug", False),
-        ("ABORTED", "", False),
-        ("FAILED_PRECONDITION", "", False),
-        ("DEADLINE_EXCEEDED", "", False),
-    ],
-)
-def test_which_failures_a_new_connection_can_heal(code: str, message: str, transient: bool) -> None:
-    assert is_disconnect(from_status(code, message, None)) == transient
-
-
-def test_errors_of_the_service_are_not_the_transport() -> None:
-    error = from_status("INTERNAL", "RST_STREAM", None)
-    assert not is_disconnect(replace_reason(error, "INTERNAL_BUG"))
-
-
-def replace_reason(error: shadowkeep.ShadowkeepError, reason: str) -> shadowkeep.ShadowkeepError:
-    return type(error)(error.message, reason=reason, code=error.code)
 
 
 def test_takeover_is_a_field_of_the_opening() -> None:
