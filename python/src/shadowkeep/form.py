@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Self
 
-from .boxes import Part, PlacedBox
+from . import wire
+from .boxes import Box, Part, PlacedBox
 from .chunks import plan_chunks
+from .errors import FailedPreconditionError
 from .layout import Layout
 from .step import Arrays, StepChecker
 
@@ -52,6 +55,27 @@ class PartForms:
         if once:
             checker = StepChecker(part.each_step, names, [place.name for place in once], box_count)
             self.usual = StepForm(part.each_step, part.step_bytes, checker, chunk_bytes)
+
+    @classmethod
+    def of_opened(
+        cls, run: str, opened: wire.UpdateOpened, layout: Layout, boxes: Sequence[Box] | None, chunk_bytes: int
+    ) -> Self:
+        """Return the forms of a writer whose stream is open.
+
+        Raises:
+            FailedPreconditionError: LAYOUT_MISMATCH: the service has another part of the run for it.
+        """
+        if boxes is None:
+            part, box_count = Part.whole(layout), None
+        else:
+            part, box_count = Part.of_boxes(layout, boxes, opened.left_out), len(boxes)
+        theirs, ours = [(sized.step_bytes, sized.first_step_bytes) for sized in (opened, part)]
+        if theirs != ours:
+            raise FailedPreconditionError(
+                f"a step of run {run!r} has {theirs[0]} bytes, the first one {theirs[1]}, here {ours[0]} and {ours[1]}",
+                reason="LAYOUT_MISMATCH",
+            )
+        return cls(layout, part, box_count, chunk_bytes)
 
     def lacks_once(self, arrays: Arrays) -> bool:
         """Whether an array of those that are sent once is not given."""

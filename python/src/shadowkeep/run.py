@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import warnings
 from types import TracebackType
 from typing import NoReturn, Self
 
 from . import wire
+from .answers import Answers
 from .averages.checks import step_number
 from .boxes import Box, Part
 from .chunks import space_source
@@ -23,7 +23,7 @@ from .step_sender import StepSender
 CHUNK_BYTES = 1 << 20
 
 
-class Run(NotCopied):
+class Run(Answers, NotCopied):
     """A run that this process pushes steps to; made by `Client.open_run`. Use it from one thread at a time.
 
     The stream to the service is opened by `open_stream` or the first push. When its connection breaks, the push or
@@ -62,12 +62,11 @@ class Run(NotCopied):
         boxes: tuple[Box, ...] | None,
         warns: bool,
     ) -> None:
-        self.name = opened.run
+        super().__init__(opened.run, layout, progress, warns=warns)
         self.generation = opened.generation
         self.first_generation = opened.first_generation
         self.answered_step = opened.answered_step
         self.created = opened.created
-        self.layout = layout
         self.writers = opened.writers
         self.writer = writer
         self.boxes = boxes
@@ -76,10 +75,8 @@ class Run(NotCopied):
         limits = opened.limits or wire.Limits()
         self._chunk_bytes = min(limits.chunk_bytes or CHUNK_BYTES, limits.chunk_bytes_max or CHUNK_BYTES)
         self._sender = sender
-        self._progress = progress
         self._forms: PartForms | None = None
         self._closed = False
-        self._warns = {"complaint": warns, "drop": True}
 
     @property
     def part(self) -> Part:
@@ -87,37 +84,6 @@ class Run(NotCopied):
         if self._forms is None:
             raise RuntimeError(f"the part of a writer of run {self.name!r} is known once its stream is open")
         return self._forms.part
-
-    @property
-    def committed_step(self) -> int | None:
-        """Newest step that readers can see, by the service's last answer; None before the first commit."""
-        return self._progress.committed_step
-
-    @property
-    def durable_step(self) -> int | None:
-        """Newest step that a crash cannot take back, by the service's last answer."""
-        return self._progress.durable_step
-
-    @property
-    def rejected_steps(self) -> int:
-        """Pushed steps that the service has not folded, because they had infinities or NaN (REJECT_STEP).
-
-        The first one is a RuntimeWarning, too, in the call after its answer has come.
-        """
-        return self._progress.rejected_steps
-
-    @property
-    def dropped_steps(self) -> int:
-        """Pushed steps that nobody has: another writer's part of them did not come in time, or was lost (`lose`).
-
-        The first one is a RuntimeWarning, too, in the call after its answer has come.
-        """
-        return self._progress.dropped_steps
-
-    @property
-    def late_steps(self) -> int:
-        """Those of `dropped_steps` that did not come in time: the writer that they missed may still be away."""
-        return self._progress.late_steps
 
     def open_stream(self) -> None:
         """Open the stream, if no push has done that. Waits for the other writers to open theirs.
@@ -202,16 +168,6 @@ class Run(NotCopied):
         self._sender.flush(timeout)
         self.tell()
 
-    def tell(self) -> None:
-        """Warn of the first thing that the service has said of its kind; called in the trainer's own thread."""
-        complaint, drop = self._progress.complaint, self._progress.drop
-        if complaint is not None:
-            complaint += self.layout.narrowing
-        for kind, text in (("complaint", complaint), ("drop", drop)):
-            if text is not None and self._warns[kind]:
-                self._warns[kind] = False
-                warnings.warn(f"run {self.name!r}, {text}", RuntimeWarning, stacklevel=4)
-
     def outlast(self, outages: Outages) -> None:
         """From now on a push goes on trying while the service stays away, and says so to `outages`."""
         self._sender.outlast(outages)
@@ -269,24 +225,12 @@ class Run(NotCopied):
             raise RuntimeError(f"run {self.name!r} is closed")
         opened = self._sender.open()
         if self._forms is None:
-            if self.boxes is None:
-                part, box_count = Part.whole(self.layout), None
-            else:
-                part, box_count = Part.of_boxes(self.layout, self.boxes, opened.left_out), len(self.boxes)
-            self._check_step_bytes(opened, part)
-            self._forms = PartForms(self.layout, part, box_count, self._chunk_bytes)
+            try:
+                self._forms = PartForms.of_opened(self.name, opened, self.layout, self.boxes, self._chunk_bytes)
+            except FailedPreconditionError as failure:
+                self._sender.fail(failure.message)
+                raise
         return self._forms
-
-    def _check_step_bytes(self, opened: wire.UpdateOpened, part: Part) -> None:
-        theirs = (opened.step_bytes, opened.first_step_bytes)
-        ours = (part.step_bytes, part.first_step_bytes)
-        if theirs != ours:
-            self._sender.fail("the service has another part of the run for this writer")
-            raise FailedPreconditionError(
-                f"a step of run {self.name!r} has {theirs[0]} bytes, the first one {theirs[1]}, here {ours[0]} and "
-                f"{ours[1]}",
-                reason="LAYOUT_MISMATCH",
-            )
 
 
 def _no_arrays(index: int) -> NoReturn:
