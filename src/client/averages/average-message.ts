@@ -4,7 +4,7 @@ import { protocolError } from '../errors.js';
 import { checkAverage } from './check-average.js';
 import type { AverageSchedule, AverageSpec } from './spec.js';
 
-/** An average as it travels. Throws INVALID_AVERAGE. */
+/** The message of an average. Throws INVALID_AVERAGE. */
 export function toAverageMessage(average: AverageSpec): Average {
   checkAverage(average);
   const { name, schedule, ...fields } = average;
@@ -17,7 +17,7 @@ function renamed(fields: object): object {
   return Object.fromEntries(said.map(([name, value]) => [snakeCase(name), value]));
 }
 
-/** An average that the service has described, every field said. */
+/** The average that a message of the service describes, with every field set. */
 export function fromAverageMessage(message: Average__Output): AverageSpec {
   const kind = message.schedule;
   if (kind === undefined) throw protocolError(`average ${JSON.stringify(message.name)} without a schedule`);
@@ -30,14 +30,14 @@ export function fromAverageMessage(message: Average__Output): AverageSpec {
   };
 }
 
-/** The fields of these names in camelCase, those that are said. */
+/** The fields of a message with these names (in camelCase), without fields that have no value. */
 function read(message: object, names: readonly string[]): object {
   const values = message as Readonly<Record<string, unknown>>;
   const said = names.map((name) => [name, values[snakeCase(name)]] as const).filter(([, value]) => isSaid(value));
   return Object.fromEntries(said);
 }
 
-/** A word that says that nothing is said is that of an older service. */
+/** Whether a field has a value. An older service leaves an enum field that it does not know unspecified. */
 function isSaid(value: unknown): boolean {
   return value != null && !(typeof value === 'string' && value.endsWith('_UNSPECIFIED'));
 }

@@ -2,14 +2,14 @@ import { AVERAGE_DEFAULTS, type SCHEDULES, type ScheduleKind, scheduleRow } from
 import { checkAverage } from './check-average.js';
 import type { AverageOptions, AverageSchedule, AverageSpec } from './spec.js';
 
-/** Options of an average whose schedule is of a kind: its parameters, and what every average takes. */
+/** The options of an average whose schedule is of this kind: the schedule's parameters and those of every average. */
 type OptionsOf<Kind extends ScheduleKind> = AverageOptions & {
   readonly [Name in keyof (typeof SCHEDULES)[Kind]['parameters']]?: number | undefined;
 };
 
 /**
- * An average of a name and a schedule's kind. Parameters have their defaults, other defaults are left out. Throws
- * INVALID_AVERAGE.
+ * Makes an average from its name, the kind of its schedule and options. A parameter of the schedule that is not given
+ * gets its default; any other field that is not given, or given as its default, is left out. Throws INVALID_AVERAGE.
  */
 export function averageOf<Kind extends ScheduleKind>(name: string, kind: Kind, options: OptionsOf<Kind>): AverageSpec {
   const given = options as Readonly<Record<string, unknown>>;

@@ -10,7 +10,9 @@ import {
 } from '../../common/index.js';
 import type { AverageSpec } from './spec.js';
 
-/** Throws INVALID_AVERAGE for what the service would refuse, and for what would be lost on the way to it. */
+/**
+ * Throws INVALID_AVERAGE for a value that the service would refuse, and for a field that its protocol does not have.
+ */
 export function checkAverage({ name, schedule, ...fields }: AverageSpec): void {
   const kind = SCHEDULE_KINDS.find((known) => known === schedule?.kind);
   if (kind === undefined) {

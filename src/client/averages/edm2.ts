@@ -1,7 +1,7 @@
 import { averageOf } from './average-of.js';
 import type { AverageOptions, AverageSpec } from './spec.js';
 
-/** Its width as exactly one of the two. */
+/** The options of a power function. Its width is given as exactly one of `gamma` and `sigmaRel`. */
 export type PowerFunctionOptions = AverageOptions &
   (
     | { /** Exponent, at least 0. */ gamma: number; sigmaRel?: undefined }
@@ -12,7 +12,9 @@ export type PowerFunctionOptions = AverageOptions &
   );
 
 /**
- * EDM2's power function: w = 1 − (1 − Δ / t)^(γ + 1). With `decayUnit: 'PER_STEP'` it is the same for any cadence of pushes.
+ * EDM2's power function: w = 1 − (1 − Δ / t)^(γ + 1). With `decayUnit: 'PER_STEP'` the average does not depend on how
+ * often the trainer pushes.
+ *
  * Source: Karras et al. 2023, "Analyzing and Improving the Training Dynamics of Diffusion Models", section 3.
  */
 export function averagePowerFunction(name: string, options: PowerFunctionOptions): AverageSpec {
@@ -20,9 +22,9 @@ export function averagePowerFunction(name: string, options: PowerFunctionOptions
 }
 
 export interface HalfLifeRampUpOptions extends AverageOptions {
-  /** Bound of the half-life, updates (steps, with PER_STEP). Default 0: without bound. */
+  /** Upper bound of the half-life, in updates (in steps, with PER_STEP). Default 0: no bound. */
   halfLife?: number | undefined;
-  /** Half-life as a fraction of all updates so far, above 0, default 0.09. */
+  /** The half-life as a fraction of all updates so far. Above 0, default 0.09. */
   ratio?: number | undefined;
 }
 

@@ -7,9 +7,9 @@ const START = /^(0+(\.0*)?dur|\d{1,15}ba)$/;
 const UNIT = 'the service counts batches, not epochs or durations';
 
 /**
- * EMA.match() clones the model at the first BATCH_END whose batch number has reached ema_start, then folds at each multiple
- * of update_interval; the clone itself falls between them unless ema_start is a multiple too. Before it there is no EMA:
- * the service has copies.
+ * Composer's EMA.match() clones the model at the first BATCH_END whose batch number has reached ema_start, then folds
+ * at each multiple of update_interval. The batch of the clone is no such multiple unless ema_start is one. Before the
+ * clone Composer has no EMA; the service has copies of the weights.
  */
 export const composer = definePreset({
   name: 'composer',
@@ -29,7 +29,7 @@ export const composer = definePreset({
     const every = interval === null ? 1 : batches(interval);
     const cloneAt = Math.max(1, emaStart.endsWith('ba') ? batches(emaStart) : 0);
     const decay = smoothing ?? 2 ** -(every / batches(halfLife!));
-    // The clone is the first fold, or a copy before it.
+    // A clone on a multiple of the interval is the first fold; any other clone is the last copy of the delay.
     const isFold = cloneAt % every === 0;
     const start = isFold ? 'FIRST' : 'ZEROS';
     const delayUpdates = isFold ? cloneAt - 1 : cloneAt;

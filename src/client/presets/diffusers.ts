@@ -2,7 +2,10 @@ import { averageInversePower, averageRatioWarmup } from '../averages/index.js';
 import { count, fraction, noEffect, positive, truth } from './option.js';
 import { definePreset } from './preset.js';
 
-/** EMAModel.get_decay(): n = k − update_after_step − 1; n ≤ 0 copies, whatever min_decay is. It always warms up. */
+/**
+ * diffusers' EMAModel.get_decay(): at the k-th update n = k − update_after_step − 1, and n ≤ 0 copies, whatever
+ * min_decay is. There is always a warm-up.
+ */
 export const diffusers = definePreset({
   name: 'diffusers',
   peer: 'diffusers.training_utils.EMAModel',

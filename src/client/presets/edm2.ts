@@ -5,7 +5,10 @@ import { definePreset } from './preset.js';
 
 const IMAGES_PER_MIMG = 1e6;
 
-/** Either PowerFunctionEMA or, when one of its options is given, TraditionalEMA, whose images become the trainer's steps. */
+/**
+ * EDM2's PowerFunctionEMA or, when one of its options is given, TraditionalEMA. TraditionalEMA counts images, which
+ * batch_size turns into the trainer's steps.
+ */
 export const edm2 = definePreset({
   name: 'edm2',
   peer: 'edm2 training.phema.PowerFunctionEMA, or TraditionalEMA with batch_size',

@@ -5,8 +5,9 @@ import { definePreset } from './preset.js';
 const FILTER = 'name the tensors with include and exclude, or give them a policy of the run';
 
 /**
- * lucidrains' EMA.update(): the k-th call acts when (k − 1) mod update_every = 0. It copies up to k = update_after_step + 1,
- * then n = k − 1 − update_after_step, which counts all calls. beta = 1 freezes what was copied.
+ * ema-pytorch's EMA.update(): the k-th call acts when (k − 1) mod update_every = 0. It copies up to k =
+ * update_after_step + 1; after that n = k − 1 − update_after_step, which counts all calls. With beta = 1 the copy is
+ * never changed.
  */
 export const emaPytorch = definePreset({
   name: 'ema-pytorch',
@@ -46,8 +47,9 @@ export const emaPytorch = definePreset({
 });
 
 /**
- * Where the last copy is also the first push after the delay, FIRST says it. Where the cadence passes that push over, the
- * first fold blends, so the copy has to be a part of the delay; the first push always falls on the cadence.
+ * When the cadence selects the first push after the delay, that push is the last copy, as a start from FIRST does. When
+ * the cadence passes that push over, the first fold after the delay blends, so the last copy must be a part of the
+ * delay. The very first push always falls on the cadence.
  */
 function cadence(after: number, every: number): AverageOptions {
   const onCadence = { every, everyOffset: 1 % every };

@@ -5,22 +5,24 @@ import { type GivenOptions, optionError, type Preset } from './preset.js';
 import { PRESETS } from './table.js';
 
 /**
- * The averages of a preset: one, or several where the peer keeps several. `options` are the peer's own, by their own names
- * and defaults (`shadowkeep presets` lists them), and `name` (default: the preset's), `precision`, `include`, `exclude`.
+ * Makes the averages of a preset: one, or several if the peer keeps several. `options` are the peer's own, with its
+ * names and defaults (`shadowkeep presets` lists them), and `name` (default: the preset's), `precision`, `include`,
+ * `exclude`.
  *
- * ```ts
- * averages: [...preset('timm-v3', { decay: 0.9998, use_warmup: true }), ...preset('edm2', { stds: [0.05, 0.1] })]
+ * ```ts averages: [...preset('timm-v3', { decay: 0.9998, use_warmup: true }), ...preset('edm2', { stds: [0.05, 0.1] })]
  * ```
  *
- * Throws INVALID_AVERAGE that names the preset, the option, the value and its bound, INVALID_NAME for the name.
+ * Throws INVALID_AVERAGE, which names the preset, the option, the value and its bound, and INVALID_NAME for a bad
+ * `name`.
  */
 export function preset(presetName: string, options: GivenOptions = {}): AverageSpec[] {
   return expand(findPreset(presetName), options);
 }
 
 /**
- * The averages of a text `[NAME=]PRESET[:option=value,option=value…]`, as `ema=timm-v3:decay=0.9998,use_warmup=true`. Values
- * are numbers, `true`, `false`, `none`, words, and lists joined by `+`. Throws as `preset` does.
+ * Makes the averages of a text `[NAME=]PRESET[:option=value,option=value…]`, such as
+ * `ema=timm-v3:decay=0.9998,use_warmup=true`. Values are numbers, `true`, `false`, `none`, words, and lists joined by
+ * `+`. Throws the same errors as `preset`.
  */
 export function parseAverage(text: string): AverageSpec[] {
   const [, name, presetName = '', rest] = /^(?:([^=:]*)=)?([^=:]*)(?::(.*))?$/s.exec(text) ?? [];
@@ -53,7 +55,7 @@ function plain(name: string): string {
   return name.toLowerCase().replaceAll(/[^a-z0-9]/g, '');
 }
 
-/** One is a part of the other; fewer than three letters are a part of anything. */
+/** Whether one name is a part of the other. Names of fewer than three letters are near nothing. */
 function isNear(candidate: string, given: string): boolean {
   return given.length > 2 && (candidate.includes(given) || given.includes(candidate));
 }
@@ -83,7 +85,7 @@ function expand(preset: Preset, options: GivenOptions): AverageSpec[] {
   return averages.map((average) => ({ ...withShared(preset, average, shared), ...source }));
 }
 
-/** The fields that every preset leaves to its caller. */
+/** Adds the options that all presets have in common to an average of a preset. */
 function withShared(
   preset: Preset,
   average: AverageSpec,
@@ -102,7 +104,7 @@ function withShared(
   };
 }
 
-/** The option of a preset, its own or one of those that all have. */
+/** The option of a preset by its name: one of its own, or one that all presets have. Throws INVALID_AVERAGE. */
 function optionOf(preset: Preset, key: string): Option<unknown> {
   const all: Readonly<Record<string, Option<unknown>>> = { ...preset.options, ...COMMON_OPTIONS };
   const option = Object.hasOwn(all, key) ? all[key] : undefined;
@@ -111,7 +113,7 @@ function optionOf(preset: Preset, key: string): Option<unknown> {
   throw new ShadowkeepError('INVALID_AVERAGE', message, { metadata: { field: key } });
 }
 
-/** Every option of a table, with its default where it was not given. */
+/** The value of every option in a table: what was given, or the default. Throws INVALID_AVERAGE for a missing one. */
 function complete(
   preset: Preset,
   table: Readonly<Record<string, Option<unknown>>>,
@@ -125,7 +127,9 @@ function complete(
   return Object.fromEntries(entries);
 }
 
-/** The canonical text: what was given of the peer's own options, in the order of its signature. */
+/**
+ * The canonical text of a preset: its name and the peer's own options that were given, in the order of its signature.
+ */
 function textOf(preset: Preset, given: ReadonlyMap<string, unknown>): string {
   const options = Object.keys(preset.options).filter((key) => given.has(key));
   if (options.length === 0) return preset.name;

@@ -2,7 +2,7 @@ import { averageEma, averageRatioWarmup } from '../averages/index.js';
 import { fraction, REQUIRED, truth } from './option.js';
 import { definePreset } from './preset.js';
 
-/** ExponentialMovingAverage.update() counts first: n = 1 at the first update. */
+/** torch_ema's ExponentialMovingAverage.update() counts before it computes the decay, so n = 1 at the first update. */
 export const fadelTorchEma = definePreset({
   name: 'fadel-torch-ema',
   peer: 'torch_ema.ExponentialMovingAverage',

@@ -2,7 +2,10 @@ import { averageEma } from '../averages/index.js';
 import { count, fraction, noEffect, only } from './option.js';
 import { definePreset } from './preset.js';
 
-/** EMA.step() copies while updates, which count from 1, are below ema_start_update; its own counter fires at freq, 2 freq … */
+/**
+ * fairseq's EMA.step() copies while `updates`, which counts from 1, is below ema_start_update. A counter of its own
+ * makes it fold at ema_update_freq, 2 · ema_update_freq …
+ */
 export const fairseq = definePreset({
   name: 'fairseq',
   peer: 'fairseq.models.ema.EMA',

@@ -2,7 +2,10 @@ import { averageInversePower } from '../averages/index.js';
 import { count, fraction, positive } from './option.js';
 import { definePreset } from './preset.js';
 
-/** EMAWarmup.get_value() before its step(): n = max(0, k − 1 − start_at), and min_value holds at n = 0 too. */
+/**
+ * k-diffusion calls EMAWarmup.get_value() before step(), so at the k-th update n = max(0, k − 1 − start_at). min_value
+ * applies at n = 0 too.
+ */
 export const kDiffusion = definePreset({
   name: 'k-diffusion',
   peer: 'k_diffusion.utils.EMAWarmup with ema_update()',

@@ -2,7 +2,7 @@ import { averageEma } from '../averages/index.js';
 import { fraction, only } from './option.js';
 import { definePreset } from './preset.js';
 
-/** The optimizer's momentum is 0 at iteration 0: the first update is copied. */
+/** Keras' optimizer uses a momentum of 0 at iteration 0, so the first update is copied. */
 export const keras = definePreset({
   name: 'keras',
   peer: 'keras.optimizers.Optimizer(use_ema=True)',

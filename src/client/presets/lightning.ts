@@ -3,8 +3,9 @@ import { averagesBuffers, count, fraction, noEffect, only, optional, REQUIRED } 
 import { definePreset } from './preset.js';
 
 /**
- * EMAWeightAveraging.should_update() has a step index from 0, the k-th update has k − 1, and takes its modulo of all steps,
- * not of those since the start. Its AveragedModel holds the initial weights until then and copies the first update.
+ * Lightning's EMAWeightAveraging.should_update() gets a step index that is k − 1 at the k-th update, and takes the
+ * index modulo update_every_n_steps, counted from the beginning and not from update_starting_at_step. Until that step
+ * its AveragedModel holds the initial weights; the first update is copied.
  */
 export const lightning = definePreset({
   name: 'lightning',

@@ -1,29 +1,31 @@
 import { COMMON_OPTIONS, type Option, REQUIRED, showValue } from './option.js';
 import { PRESETS } from './table.js';
 
-/** An option as documentation has it. */
+/** An option of a preset, described for people. */
 export interface PresetOption {
   readonly name: string;
-  /** As text; undefined: it must be given. */
+  /** The default as text; undefined for an option that must be given. */
   readonly default: string | undefined;
-  /** What it may be, as `a number from 0 to 1`. */
+  /** What the value may be, such as `a number from 0 to 1`. */
   readonly bound: string;
-  /** Why it has no effect, or only one value. */
+  /** Why the option has no effect, or takes only one value; undefined for other options. */
   readonly note: string | undefined;
 }
 
 export interface PresetInfo {
   readonly name: string;
-  /** Whose numbers it gives; undefined: a schedule of our own. */
+  /** The implementation whose numbers the preset reproduces; undefined for a schedule of Shadowkeep's own. */
   readonly peer: string | undefined;
-  /** What the peer does with a model's floating-point buffers by default; undefined: nothing is said. */
+  /**
+   * What the peer does with a model's floating-point buffers by default; undefined for a schedule of Shadowkeep's own.
+   */
   readonly buffers: 'average' | 'copy' | undefined;
-  /** What it becomes. */
+  /** The average that the preset becomes, in words. */
   readonly rule: string;
   readonly options: readonly PresetOption[];
 }
 
-/** Everything that `preset` and `parseAverage` know, peers first, then our own schedules. */
+/** All names that `preset` and `parseAverage` know: first the peers', then Shadowkeep's own schedules. */
 export function listPresets(): PresetInfo[] {
   return [...PRESETS.values()].map(({ name, peer, buffers, rule, options }) => ({
     name,
@@ -34,7 +36,7 @@ export function listPresets(): PresetInfo[] {
   }));
 }
 
-/** The options that every preset has besides its own. */
+/** The options that every preset has in addition to its own. */
 export function commonPresetOptions(): PresetOption[] {
   return listed(COMMON_OPTIONS);
 }

@@ -2,12 +2,13 @@ import { averageAnnealedMomentum, averageEma, averageMean } from '../averages/in
 import { averagesBuffers, count, fraction, noEffect, positive, word } from './option.js';
 import { definePreset } from './preset.js';
 
-/** The options that each averaged model has besides the common ones. */
+/** The options that each type of averaged model has in addition to the common ones. */
 const OWN_OPTIONS = { ema: ['momentum'], annealing: ['momentum', 'gamma'], swa: [] } as const;
 
 /**
- * EMAHook updates from iteration begin_iter on, counted from 1, and copies before. The model's own steps begin there: it
- * copies at 0, folds at multiples of interval, and anneals by all steps, folded or not.
+ * mmengine's EMAHook copies the weights before iteration begin_iter, counted from 1, and updates its averaged model
+ * from then on. The averaged model's own steps begin there: it copies at step 0, folds at multiples of interval, and
+ * anneals by the number of all steps, folded or not.
  */
 export const mmengine = definePreset({
   name: 'mmengine',

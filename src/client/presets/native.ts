@@ -11,7 +11,7 @@ import { averageOf } from '../averages/average-of.js';
 import { type Option, optional, REQUIRED, truth, within, word } from './option.js';
 import type { Preset } from './preset.js';
 
-/** What every schedule takes, by the table's names. */
+/** The options that every schedule takes, by their names in the table of averages. */
 const FIELDS = {
   start: word(AVERAGE_WORDS.start, AVERAGE_DEFAULTS.start),
   delayUpdates: count('delayUpdates'),
@@ -25,7 +25,7 @@ const FIELDS = {
 
 type Options = Readonly<Record<string, Option<unknown>>>;
 
-/** The schedules of the table, with the proto's names for their options. */
+/** The schedules of the table of averages as presets. Their options have the proto's names. */
 export const SCHEDULES: readonly Preset[] = SCHEDULE_KINDS.map((kind) => {
   const { rule, isCorrectable } = scheduleRow(kind);
   const options: Options = {

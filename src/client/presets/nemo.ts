@@ -2,7 +2,10 @@ import { averageEma } from '../averages/index.js';
 import { count, fraction, noEffect, REQUIRED } from './option.js';
 import { definePreset } from './preset.js';
 
-/** EMAOptimizer clones before the first step and tests current_step % every_n_steps before it counts: k − 1. */
+/**
+ * NeMo's EMAOptimizer clones the weights before the first step. It tests current_step % every_n_steps before it counts,
+ * so at the k-th update current_step is k − 1.
+ */
 export const nemo = definePreset({
   name: 'nemo',
   peer: 'nemo.collections.common.callbacks.EMA',

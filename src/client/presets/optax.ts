@@ -3,7 +3,7 @@ import { fraction, REQUIRED, truth } from './option.js';
 import { definePreset } from './preset.js';
 import { precisionOf, shadowDType } from './shadow-dtype.js';
 
-/** optax.ema fed with parameters: zeros at first, divided by 1 − decay^k when it debiases. */
+/** optax.ema fed with parameters. It begins with zeros, and divides by 1 − decay^k when it debiases. */
 export const optax = definePreset({
   name: 'optax',
   peer: 'optax.ema',

@@ -1,16 +1,16 @@
 import { type Bound, isWithin, PRECISIONS } from '../../common/index.js';
 
-/** What stands for "no default": the option must be given. */
+/** Stands for the default of an option that must be given. */
 export const REQUIRED = Symbol('required');
 
-/** One option of a preset: what it may be, and how it reads as text. */
+/** One option of a preset: its default, which values it takes, and how they are read from text. */
 export interface Option<Value> {
   readonly fallback: Value | typeof REQUIRED;
-  /** Completes "must be": `a number from 0 to 1`. */
+  /** The end of an error that says "must be", such as `a number from 0 to 1`. */
   readonly bound: string;
-  /** Said of options that change no number, or that have only one honest value. */
+  /** Says of an option why it changes no number, or why it takes only one value. */
   readonly note?: string;
-  /** The value that a text means; undefined when it means none. */
+  /** The value that a text means; undefined for a text that means no value. */
   readonly read: (text: string) => unknown;
   readonly holds: (value: unknown) => value is Value;
 }
@@ -18,21 +18,21 @@ export interface Option<Value> {
 /** The value of each option of a table. */
 export type ValuesOf<Options> = { [Key in keyof Options]: Options[Key] extends Option<infer Value> ? Value : never };
 
-/** As a fallback: the option is required. */
+/** The default of an option, or REQUIRED. */
 type Fallback<Value> = Value | typeof REQUIRED;
 
-/** A number of the table of averages. */
+/** An option that is a number within a bound of the table of averages. */
 export function within(bound: Bound, fallback: Fallback<number>): Option<number> {
   const holds = (value: unknown): value is number => isWithin(bound, value);
   return { fallback, bound: bound.text, read: readNumber, holds };
 }
 
-/** Decays, weights, shares. */
+/** An option that is a number from 0 to 1, as decays, weights and shares are. */
 export function fraction(fallback: Fallback<number>): Option<number> {
   return { fallback, bound: 'a number from 0 to 1', read: readNumber, holds: isNumber((value) => value <= 1) };
 }
 
-/** Above 0, up to `max`; infinity only where that is the bound. */
+/** An option that is a number above 0 and up to `max`. Infinity is taken only if `max` is infinity. */
 export function positive(fallback: Fallback<number>, max = Number.MAX_VALUE): Option<number> {
   const bound = max === Number.MAX_VALUE ? 'a number above 0' : `a number above 0, at most ${showValue(max)}`;
   return { fallback, bound, read: readNumber, holds: isNumber((value) => value > 0 && value <= max) };
@@ -48,7 +48,7 @@ export function truth(fallback: Fallback<boolean>): Option<boolean> {
   return { fallback, bound: 'true or false', read, holds: (value) => typeof value === 'boolean' };
 }
 
-/** One of a few words; text may have them in any case. */
+/** An option that is one of a few words, which text may write in any case. */
 export function word<const Word extends string>(words: readonly Word[], fallback: Fallback<Word>): Option<Word> {
   return {
     fallback,
@@ -58,13 +58,13 @@ export function word<const Word extends string>(words: readonly Word[], fallback
   };
 }
 
-/** Text of a form of its own, as `1000ba`. */
+/** An option that is text of a certain form, such as `1000ba`. */
 export function textLike(pattern: RegExp, bound: string, fallback: Fallback<string>): Option<string> {
   const holds = (value: unknown): value is string => typeof value === 'string' && pattern.test(value);
   return { fallback, bound, read: (text) => text, holds };
 }
 
-/** At least one, joined by `+` in text. */
+/** An option that is a list with at least one item. Text joins the items by `+`. */
 export function listOf<Value>(item: Option<Value>, fallback: Fallback<readonly Value[]>): Option<readonly Value[]> {
   return {
     fallback,
@@ -77,7 +77,7 @@ export function listOf<Value>(item: Option<Value>, fallback: Fallback<readonly V
   };
 }
 
-/** May be none, which is also what is taken when it is left out. */
+/** An option that may be none, which is its default. */
 export function optional<Value>(option: Option<Value>): Option<Value | null> {
   return {
     fallback: null,
@@ -87,13 +87,13 @@ export function optional<Value>(option: Option<Value>): Option<Value | null> {
   };
 }
 
-/** Places or speeds up the peer's copy in the trainer's process: any value is taken, none changes a number. */
+/** An option about where the peer keeps its copy or how fast it is. Any value is taken, and none changes a number. */
 export function noEffect(fallback: unknown): Option<unknown> {
   const note = 'no effect: the shadow is in the service, in its own precision';
   return { fallback, bound: 'anything', note, read: (text) => text, holds: (_value): _value is unknown => true };
 }
 
-/** Has one value that can be honoured; `why` says what to do instead of the others. */
+/** An option of which only one value can be honoured. `why` says what to do instead of giving another one. */
 export function only<Value extends boolean | number | null>(value: Value, why: string): Option<Value> {
   const shown = showValue(value);
   return {
@@ -106,17 +106,17 @@ export function only<Value extends boolean | number | null>(value: Value, why: s
 }
 
 /**
- * Says whether the peer averages buffers or copies them. The Python package's EMA does so where its `buffers` is left open;
- * the service is told by the tensors' policies.
+ * An option that says whether the peer averages a model's buffers or copies them. The Python package's EMA does as it
+ * says unless its own `buffers` is given; other clients say it by the policies of the tensors.
  */
 export function averagesBuffers(fallback: boolean): Option<boolean> {
   return { ...truth(fallback), note: "what EMA does with buffers; elsewhere the tensors' policies say it" };
 }
 
-/** For options about buffers: which tensors are averaged is the run's own. */
+/** Why an option about single buffers cannot be honoured: which tensors are averaged is a matter of the run. */
 export const BUFFERS = "which buffers are averaged or copied is the run's: give them policies";
 
-/** What every preset and schedule takes besides its own options. */
+/** The options that every preset and schedule takes in addition to its own. */
 export const COMMON_OPTIONS = {
   name: optional(textLike(/./, 'the name of the average', REQUIRED)),
   precision: optional(word(PRECISIONS, REQUIRED)),
@@ -124,7 +124,7 @@ export const COMMON_OPTIONS = {
   exclude: optional(listOf(textLike(/./, 'a name pattern', REQUIRED), REQUIRED)),
 };
 
-/** A value as text gives it. Numbers are as short as JSON has them. */
+/** The text of a value, which `read` reads back. Numbers are as short as in JSON. */
 export function showValue(value: unknown): string {
   if (value === null || value === undefined) return 'none';
   if (Array.isArray(value)) return value.map(showValue).join('+');
@@ -136,7 +136,7 @@ function readNumber(text: string): number | undefined {
   return /^[+-]?(\d+\.?\d*|\.\d+)(e[+-]?\d+)?$/i.test(text) ? Number(text) : undefined;
 }
 
-/** A test for numbers of at least 0 that pass another one. */
+/** Makes a test for numbers of at least 0 that also pass `isInside`. */
 function isNumber(isInside: (value: number) => boolean): (value: unknown) => value is number {
   return (value): value is number => typeof value === 'number' && value >= 0 && isInside(value);
 }

@@ -2,34 +2,37 @@ import { quote, ShadowkeepError } from '../../common/index.js';
 import type { AverageSpec } from '../types.js';
 import { type Option, showValue, type ValuesOf } from './option.js';
 
-/** Options as text has them, or as a program gives them; not checked yet. */
+/** The options that a text or a program gives, not checked yet. */
 export type GivenOptions = Readonly<Record<string, unknown>>;
 
-/** What an expansion gets. */
+/** The checked options that a preset makes its averages from. */
 export interface Expansion<Values> {
   readonly name: string;
   readonly options: Values;
   /** Names of the options that were given rather than left to their defaults. */
   readonly given: ReadonlySet<string>;
-  /** The error for a value that its own bound allows, but which goes with another one badly. */
+  /** Makes the error for a value that its own bound allows but another option's value does not. */
   readonly refuse: (option: keyof Values & string, bound: string) => ShadowkeepError;
 }
 
-/** One name of the table: a peer's implementation, or a schedule of our own. */
+/** A named recipe for averages: that of another implementation (a peer), or a schedule of Shadowkeep's own. */
 export interface Preset {
   readonly name: string;
-  /** Whose numbers it gives: module and class. Undefined: a schedule of our own. */
+  /** The peer's module and class, whose numbers the preset reproduces; undefined for a schedule of Shadowkeep's own. */
   readonly peer?: string;
-  /** What the peer does with a model's floating-point buffers unless an option says otherwise. Undefined: nothing is said. */
+  /**
+   * What the peer does with a model's floating-point buffers unless an option says otherwise; undefined for a schedule
+   * of Shadowkeep's own.
+   */
   readonly buffers?: 'average' | 'copy';
-  /** What it becomes, for people. */
+  /** The average that the preset becomes, in words for people. */
   readonly rule: string;
-  /** In the order of the peer's signature. */
+  /** The options, in the order of the peer's signature. */
   readonly options: Readonly<Record<string, Option<unknown>>>;
   readonly expand: (expansion: Expansion<Record<string, unknown>>) => AverageSpec[];
 }
 
-/** Writes down a preset whose expansion sees its options with their types. */
+/** Defines a preset whose `expand` sees the values of its options with their types. */
 export function definePreset<Options extends Readonly<Record<string, Option<unknown>>>>(definition: {
   name: string;
   peer?: string;
@@ -40,12 +43,12 @@ export function definePreset<Options extends Readonly<Record<string, Option<unkn
 }): Preset {
   return {
     ...definition,
-    // The options were checked one by one against the table that the type comes from.
+    // The assertion holds because `expand.ts` has checked each value against the options that the type comes from.
     expand: (expansion) => [definition.expand(expansion as unknown as Expansion<ValuesOf<Options>>)].flat(),
   };
 }
 
-/** Names the preset, the option, the value and the bound. */
+/** The error for a bad value of an option, which names the preset, the option, the value and the bound. */
 export function optionError(preset: string, option: string, value: unknown, bound: string): ShadowkeepError {
   const shown = typeof value === 'string' ? quote(value) : showValue(value);
   return new ShadowkeepError('INVALID_AVERAGE', `${preset}: ${option} must be ${bound}, got ${shown}`, {

@@ -5,7 +5,7 @@ const PRECISION_OF = { float32: 'F32', float64: 'F64' } as const satisfies Recor
 
 type ShadowDType = keyof typeof PRECISION_OF;
 
-/** The peer's dtype of its accumulator. Shadows are never narrower than float32. */
+/** An option that is the dtype of the peer's accumulator. No narrower dtype is taken: a shadow has at least float32. */
 export function shadowDType(): Option<ShadowDType | null> {
   return optional(word(Object.keys(PRECISION_OF) as ShadowDType[], REQUIRED));
 }

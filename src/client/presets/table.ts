@@ -19,7 +19,7 @@ import { torchEma, torchSwa } from './torch.js';
 import { torchtitan } from './torchtitan.js';
 import { ultralytics } from './ultralytics.js';
 
-/** Every name that an average can be made from: peers first, then our own schedules. */
+/** All presets by their names: first those of peers, then Shadowkeep's own schedules. */
 export const PRESETS: ReadonlyMap<string, Preset> = new Map(
   [
     textbook,

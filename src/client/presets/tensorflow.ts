@@ -2,7 +2,7 @@ import { averageEma, averageRatioWarmup } from '../averages/index.js';
 import { count, fraction, optional, REQUIRED, truth } from './option.js';
 import { definePreset } from './preset.js';
 
-/** apply() of variables starts from their initial values; zero_debias is for tensors, which start from zeros. */
+/** TensorFlow's apply() starts from the initial values of variables, and from zeros for tensors, with zero_debias. */
 export const tensorflow = definePreset({
   name: 'tensorflow',
   peer: 'tf.train.ExponentialMovingAverage; num_updates is its value at the first apply()',

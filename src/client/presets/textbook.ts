@@ -2,7 +2,9 @@ import { averageEma } from '../averages/index.js';
 import { fraction, REQUIRED } from './option.js';
 import { definePreset } from './preset.js';
 
-/** The class with register, update, apply_shadow and restore: registered weights blended with the first update. */
+/**
+ * The class with register, update, apply_shadow and restore, which blends the first update into the registered weights.
+ */
 export const textbook = definePreset({
   name: 'textbook',
   peer: 'the EMA class with register() and update()',

@@ -3,7 +3,7 @@ import { averagesBuffers, count, fraction, noEffect, positive, truth } from './o
 import { definePreset } from './preset.js';
 import { precisionOf, shadowDType } from './shadow-dtype.js';
 
-/** ModelEmaV2 blends from the first update on. */
+/** timm's ModelEmaV2 blends the first update into the initial weights. */
 export const timmV2 = definePreset({
   name: 'timm-v2',
   peer: 'timm.utils.ModelEmaV2',
@@ -14,8 +14,8 @@ export const timmV2 = definePreset({
 });
 
 /**
- * ModelEmaV3.get_decay(): the k-th update has n = k − update_after_step − 1; n ≤ 0 copies, whatever min_decay is. Without
- * warm-up the other bounds have no part.
+ * timm's ModelEmaV3.get_decay(): at the k-th update n = k − update_after_step − 1, and n ≤ 0 copies, whatever min_decay
+ * is. Without warm-up the decay is constant, and min_decay does nothing.
  */
 export const timmV3 = definePreset({
   name: 'timm-v3',

@@ -2,7 +2,7 @@ import { averageEma, averageMean } from '../averages/index.js';
 import { averagesBuffers, fraction, noEffect } from './option.js';
 import { definePreset } from './preset.js';
 
-/** torch/optim/swa_utils.py: the first update_parameters() copies, whatever the averaging function. */
+/** The first update_parameters() of torch/optim/swa_utils.py copies, whatever the averaging function. */
 export const torchEma = definePreset({
   name: 'torch-ema',
   peer: 'torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn(decay)',

@@ -2,7 +2,10 @@ import { averageEma, averageHalfLifeFraction } from '../averages/index.js';
 import { count, fraction, noEffect, only, optional, positive, REQUIRED } from './option.js';
 import { definePreset } from './preset.js';
 
-/** Fires at start_step + N, start_step + 2N …; the j-th time with n = j + step_bias. Holds the initial weights until then. */
+/**
+ * torchtitan's EMA holds the initial weights until start_step. It folds at start_step + N, start_step + 2N …, the j-th
+ * time with n = j + step_bias.
+ */
 export const torchtitan = definePreset({
   name: 'torchtitan',
   peer: 'torchtitan.components.ema',

@@ -2,7 +2,7 @@ import { averageExponentialRamp } from '../averages/index.js';
 import { count, fraction, positive } from './option.js';
 import { definePreset } from './preset.js';
 
-/** ModelEMA.update() counts first: n = updates + 1 at the first update. */
+/** ultralytics' ModelEMA.update() counts before it computes the decay, so n = updates + 1 at the first update. */
 export const ultralytics = definePreset({
   name: 'ultralytics',
   peer: 'ultralytics.utils.torch_utils.ModelEMA',
