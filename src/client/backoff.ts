@@ -1,25 +1,25 @@
 import type { Failure } from './errors.js';
 import type { ReconnectOptions } from './types.js';
 
-/** A service that is started again is there within it; a trainer that waits longer has better be told. */
+/** Default deadline. A restarted service is back within it, and a trainer that waits longer should be told. */
 const DEADLINE_MS = 60_000;
 
-/** Longest wait before the first attempt: a broken connection is often whole again at once. */
+/** Longest wait before the first attempt. It is short because a broken connection can often be opened again at once. */
 const FIRST_DELAY_MS = 100;
 
-/** Longest wait before any: a service that is back is found soon. */
+/** Longest wait before any attempt, so that a service that is back is found soon. */
 const DELAY_MS_MAX = 5_000;
 
 /**
- * Waits between attempts to come back: random ones, so that the writers that a service has lost together do not return
- * together, from a range that doubles each time. All time without a connection counts towards the deadline, until
- * something was achieved.
+ * Waits between attempts to reconnect. The waits are random, from a range that doubles each time, so that writers that
+ * lost the service together do not all come back at the same moment. All time without a connection counts towards the
+ * deadline, until `reset` says that something was achieved.
  */
 export class Backoff {
   readonly #deadlineMs: number;
-  /** Attempts since something was achieved. */
+  /** Number of attempts since something was achieved. */
   #attempts = 0;
-  /** Time without a connection before the present outage, since something was achieved. */
+  /** Time without a connection since something was achieved, without the present outage. */
   #spentMs = 0;
   #downSinceMs: number | undefined;
 
@@ -33,7 +33,10 @@ export class Backoff {
     return this.#deadlineMs - this.#spentMs - downMs;
   }
 
-  /** Waits before the next attempt. Rejects with the failure of the last one when the time is up, or with the signal's. */
+  /**
+   * Waits before the next attempt. Rejects with `failure`, the last attempt's, when the time is up, or with the
+   * signal's reason.
+   */
   async wait(failure: Failure, signal: AbortSignal | undefined): Promise<void> {
     this.#downSinceMs ??= performance.now();
     const leftMs = this.leftMs;
@@ -43,20 +46,22 @@ export class Backoff {
     await sleep(Math.min(Math.random() * rangeMs, leftMs), signal);
   }
 
-  /** The connection is there again; whether it achieves something is yet to be seen. */
+  /** Says that the connection is there again. The deadline does not start anew until `reset` is called. */
   connected(): void {
     this.#spentMs = this.#deadlineMs - this.leftMs;
     this.#downSinceMs = undefined;
   }
 
-  /** Something was achieved: the next outage begins anew. */
+  /** Says that something was achieved, so that the next outage has the whole deadline. */
   reset(): void {
     this.#attempts = 0;
     this.#spentMs = 0;
   }
 }
 
-/** Not that of node:timers/promises: it rejects with an AbortError, not with the signal's reason. */
+/**
+ * Waits `ms` or until the signal aborts, and rejects with its reason; node:timers/promises rejects with an AbortError.
+ */
 async function sleep(ms: number, signal: AbortSignal | undefined): Promise<void> {
   signal?.throwIfAborted();
   await new Promise<void>((resolve) => {

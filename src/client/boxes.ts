@@ -7,13 +7,16 @@ export interface PlacedBox<Tensor> {
   readonly tensor: Tensor;
   /** The index of the box's tensor in the layout. */
   readonly tensorIndex: number;
-  /** One per dimension, also where the box is the whole tensor. */
+  /** One offset per dimension, also when the box is the whole tensor. */
   readonly offset: readonly number[];
   readonly extent: readonly number[];
   readonly replicaGroup: number;
 }
 
-/** Finds the boxes' tensors in a layout. Refuses an unknown name, another rank, and what does not lie in the tensor. */
+/**
+ * Finds the tensor of each box in a layout. Throws INVALID_FIELD for an unknown tensor, a wrong rank, and a box that
+ * does not lie in its tensor.
+ */
 export function placeBoxes<Tensor extends { readonly name: string; readonly shape: readonly number[] }>(
   boxes: readonly BoxSpec[],
   tensors: readonly Tensor[],
@@ -39,7 +42,7 @@ export function boxMessage({ tensorIndex, offset, extent, replicaGroup }: Placed
   return { tensor: tensorIndex, offset: [...offset], extent: [...extent], replica_group: replicaGroup };
 }
 
-/** What is wrong with a box: names it, its tensor and the values. */
+/** The error for a bad box, which names the box and its tensor. */
 export function invalidBox(box: BoxSpec, index: number, problem: string): ShadowkeepError {
   return new ShadowkeepError('INVALID_FIELD', `boxes[${index}] of tensor ${quote(box.tensor)} ${problem}`, {
     metadata: { field: `boxes[${index}]`, tensor: box.tensor },

@@ -19,17 +19,19 @@ import {
 } from '../protocol/index.js';
 import { inWords, isLoopback } from './target.js';
 
-/** Node's default of 64 KiB a stream starves a read at any distance; 8 MiB carries 1 GB/s at 8 ms. */
+/** Receive window of a stream. Node's default of 64 KiB starves reads over a network; 8 MiB carry 1 GB/s at 8 ms. */
 const WINDOW_BYTES = 8 << 20;
 
-/** A description of a run with TENSOR_COUNT_MAX long names comes in one message. */
+/**
+ * Largest answer that the client takes. Long answers come in parts of about 1 MiB; the rest is room for other services.
+ */
 const RECEIVE_BYTES_MAX = 4 * MESSAGE_BYTES_MAX;
 
-/** A peer that vanished without a word is noticed after at most the two together. */
+/** A service that vanished without a word is noticed after at most the sum of these two. */
 const KEEPALIVE_INTERVAL_MS = 60_000;
 const KEEPALIVE_TIMEOUT_MS = 20_000;
 
-/** How often a lost service is looked for, at most; the calls that need it have waits of their own. */
+/** Bounds of gRPC's waits before it connects again. The calls that need the service have waits of their own. */
 const CONNECT_DELAY_MS_FIRST = 100;
 const CONNECT_DELAY_MS_MAX = 5_000;
 
@@ -41,22 +43,23 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   'grpc.keepalive_timeout_ms': KEEPALIVE_TIMEOUT_MS,
   'grpc.initial_reconnect_backoff_ms': CONNECT_DELAY_MS_FIRST,
   'grpc.max_reconnect_backoff_ms': CONNECT_DELAY_MS_MAX,
-  // A retry buffer would hold a copy of what was streamed, and a step is sent again by its owner or not at all.
+  // gRPC's retries would keep a copy of all that was streamed, and this client sends a step again by itself.
   'grpc.enable_retries': 0,
-  // Two clients of one process share no connection, so that a trainer's uploads never wait behind a reader.
+  // Channels of one process share no connection, so that a trainer's uploads never wait behind a reader.
   'grpc.use_local_subchannel_pool': 1,
 };
 
 const ShadowWeights = makeClientConstructor(shadowWeightsDefinition, SERVICE_NAME);
 
-/** For programs whose standard error belongs to them: gRPC says there what the errors of the calls say again. */
+/** Keeps gRPC from writing to standard error what the errors of its calls say again. For command-line programs. */
 export function silenceTransportLog(): void {
   setLogVerbosity(logVerbosity.NONE);
 }
 
 /**
- * A plaintext stub of the service at HOST:PORT. Connects with the first call. A request that would not arrive as it is throws
- * INVALID_FIELD; who writes to a stream checks what it writes.
+ * A plaintext stub of the service at HOST:PORT, which connects with its first call. A method with a single request
+ * throws INVALID_FIELD for a request that would not arrive as it is. Whoever writes to a stream
+ * checks its messages.
  */
 export function createStub(target: string): ShadowWeightsClient {
   const options = { ...CHANNEL_OPTIONS, ...wayOptions(target, () => stub) };
@@ -73,7 +76,10 @@ export function createStub(target: string): ShadowWeightsClient {
   return stub as unknown as ShadowWeightsClient;
 }
 
-/** Options of every channel to `target`: no proxy for this machine's own services, failures that say where it was looked for. */
+/**
+ * The options of every channel to `target`: services on this machine are reached without a proxy, and a failure to
+ * reach a service says where it was looked for.
+ */
 export function wayOptions(target: string, client: () => Client) {
   return {
     ...(isLoopback(target) && { 'grpc.enable_http_proxy': 0 }),

@@ -24,27 +24,28 @@ import type { ReadCalls } from './shadow-stream.js';
 import type { AverageSpec, OpenRunOptions, ReconnectOptions } from './types.js';
 
 export interface ConnectOptions {
-  /** CRC-32C in every chunk, both ways. Default true. */
+  /** Whether every chunk carries a CRC-32C, in both directions. Default true. */
   checksums?: boolean | undefined;
-  /** Longest time for one call that is no stream, milliseconds. Default 60,000. */
+  /** Longest time for one unary call, milliseconds. Default 60,000. */
   deadlineMs?: number | undefined;
   /**
-   * How long what begins something (a call that is no stream, a read before its header) waits for a service that is not up
-   * yet, or away, milliseconds; 0: not at all. A host without an address is not waited for, unless it had one before.
-   * Default 60,000.
+   * How long a unary call, or a read that has no header yet, waits for a service that is not up, milliseconds; 0 does
+   * not wait. A host name that cannot be resolved is not waited for, unless the service has answered before. Default
+   * 60,000.
    */
   serviceWaitMs?: number | undefined;
 }
 
-/** Opening a run of hundreds of GiB takes seconds; what takes a minute has hung. */
+/** Default deadline of a unary call. Opening a run of hundreds of GiB takes seconds, so a call of a minute has hung. */
 const DEADLINE_MS = 60_000;
 
-/** A service that is started together with its trainers is there within it. */
+/** Default wait for a service. A service that is started together with its trainers is up within it. */
 const SERVICE_WAIT_MS = 60_000;
 
 /**
- * A client of the service at `target`, HOST:PORT. Connects with its first call; reads have a connection of their own, so that
- * one that is not consumed fills its own window and no trainer's. Throws INVALID_FIELD for a target without a port.
+ * A client of the service at `target`, HOST:PORT. It connects with its first call. Reads have a connection of their
+ * own, so that a read that nobody consumes does not slow a trainer down. Throws INVALID_FIELD for a target without a
+ * port.
  */
 export function connect(target: string, options: ConnectOptions = {}): ShadowkeepClient {
   if (!isTarget(target)) {
@@ -55,19 +56,19 @@ export function connect(target: string, options: ConnectOptions = {}): Shadowkee
 }
 
 /**
- * The service as functions. Every failure is a `ShadowkeepError` with the service's reason, or a `ClientError` when
- * there is none: no server, a broken connection, a deadline.
+ * The service's methods as functions. Every failure is a `ShadowkeepError` with the service's reason, or a
+ * `ClientError` when there is no such reason: no server, a broken connection, a deadline.
  */
 export class ShadowkeepClient {
   readonly #stub: ShadowWeightsClient;
-  /** For GetShadow. */
+  /** The stub for GetShadow, which has a connection of its own. */
   readonly #reads: ShadowWeightsClient;
   readonly #checksums: boolean;
   readonly #deadlineMs: number;
   readonly #serviceWait: ServiceWait;
   #isClosed = false;
 
-  /** Made by `connect`. */
+  /** Use `connect` to make one. */
   constructor(stub: ShadowWeightsClient, reads: ShadowWeightsClient, options: ConnectOptions) {
     this.#stub = stub;
     this.#reads = reads;
@@ -77,12 +78,14 @@ export class ShadowkeepClient {
   }
 
   /**
-   * Creates a run or attaches to it, and opens this writer's stream of updates to it. Of several writers it resolves when
-   * all have opened theirs and their boxes tile every tensor: in one process, open them together with `Promise.all`.
+   * Creates a run or attaches to it, and opens this writer's stream of updates. With several writers it resolves when
+   * all of them have opened their streams and their boxes tile every tensor, so a process with several writers must
+   * open them together, with `Promise.all`.
    *
-   * Rejects with LAYOUT_MISMATCH or AVERAGES_MISMATCH when the run has others, WRITERS_MISMATCH, BOX_GAP or BOX_OVERLAP when
-   * the writers do not agree, WRITERS_MISSING when one does not come, WRITER_BUSY while another stream of it is open,
-   * TRAINER_BEHIND, VERSION_NOT_FOUND when there is nothing to rewind to, MEMORY_EXHAUSTED.
+   * Rejects with LAYOUT_MISMATCH or AVERAGES_MISMATCH when the run has another layout or other averages, with
+   * WRITERS_MISMATCH, BOX_GAP or BOX_OVERLAP when the writers do not agree, with WRITERS_MISSING when a writer does not
+   * come, with WRITER_BUSY while another stream of this writer is open, with TRAINER_BEHIND, with VERSION_NOT_FOUND
+   * when there is no version to rewind to, and with MEMORY_EXHAUSTED.
    */
   async openRun(options: OpenRunOptions): Promise<RunHandle> {
     const calls: OpenRunCalls = {
@@ -106,16 +109,16 @@ export class ShadowkeepClient {
   }
 
   /**
-   * The same as a stream, for files and for models larger than memory: what the loop has not asked for stays with the
-   * service, which ends a read that takes nothing for long (READER_STALLED).
+   * The averaged weights of one exact step as a stream, for files and for models larger than memory. What the loop has
+   * not asked for stays with the service. The service ends a read that takes nothing for long (READER_STALLED).
    */
   async readShadow(options: ReadOptions): Promise<ShadowRead> {
     return await readShadow(this.#readCalls(), options);
   }
 
   /**
-   * The run's present state, then each commit as it happens; with `every`, only those whose step is a multiple of it.
-   * A loop that is too slow gets the newest commit, not each one. Leaving the loop ends the watch.
+   * Yields the run's present state, then each commit as it happens. With `every`, only commits whose step is a multiple
+   * of it are yielded. A loop that is too slow misses commits and gets the newest one. Leaving the loop ends the watch.
    */
   async *watchRun(
     run: string,
@@ -135,7 +138,7 @@ export class ShadowkeepClient {
     }
   }
 
-  /** State, sizes and rates of a run. Rejects with RUN_NOT_FOUND. */
+  /** The state, sizes and rates of a run. Rejects with RUN_NOT_FOUND. */
   async getRun(run: string): Promise<RunInfo> {
     return toRunInfo(
       await wholeRun((first_tensor) =>
@@ -152,15 +155,16 @@ export class ShadowkeepClient {
     return runs.map(toRunInfo);
   }
 
-  /** Runs that lie in the service's data directory and could not be loaded, with what is wrong. */
+  /** The runs in the service's data directory that could not be loaded, with what is wrong with each. */
   async listDamagedRuns(): Promise<DamagedRun[]> {
     return (await this.#listRuns('')).damaged.map(({ run, problem }) => ({ run, problem }));
   }
 
   /**
-   * Adds an average to a run that is under way: it starts with the next step and knows nothing of `addedAtStep`, the step
-   * that was committed (undefined: none), and those before it. Rejects with RUN_NOT_FOUND, INVALID_AVERAGE (the second time
-   * too: the name is taken), FAILED_PRECONDITION for a start from INITIAL, MEMORY_EXHAUSTED.
+   * Adds an average to a run that is under way. The average starts with the next step. `addedAtStep` is the step that
+   * was committed then, undefined for none; the average knows nothing of it and of earlier steps. Rejects with
+   * RUN_NOT_FOUND, with INVALID_AVERAGE (also when the name is taken), with INITIAL_TOO_LATE for a start from INITIAL
+   * after the first commit, and with MEMORY_EXHAUSTED.
    */
   async addAverage(run: string, average: AverageSpec): Promise<{ addedAtStep: number | undefined }> {
     const message = toAverageMessage(average);
@@ -172,8 +176,8 @@ export class ShadowkeepClient {
   }
 
   /**
-   * Removes an average and its memory; reads under way end undisturbed. Rejects with RUN_NOT_FOUND, AVERAGE_NOT_FOUND, and
-   * FAILED_PRECONDITION for a run's last one.
+   * Removes an average and frees its memory. Reads under way end undisturbed. Rejects with RUN_NOT_FOUND,
+   * AVERAGE_NOT_FOUND, and with LAST_AVERAGE for the only average of a run.
    */
   async removeAverage(run: string, name: string): Promise<void> {
     await this.#unary(
@@ -182,7 +186,7 @@ export class ShadowkeepClient {
     );
   }
 
-  /** Deletes a run, its memory and its files; its streams end with RUN_DELETED. Rejects with RUN_NOT_FOUND. */
+  /** Deletes a run, its memory and its files. Its streams end with RUN_DELETED. Rejects with RUN_NOT_FOUND. */
   async deleteRun(run: string): Promise<{ freedBytes: number }> {
     const { freed_bytes: freedBytes } = await this.#unary<DeleteRunResponse__Output>(
       (callback) => this.#calls().DeleteRun({ run }, this.#callOptions(), callback),
@@ -191,7 +195,7 @@ export class ShadowkeepClient {
     return { freedBytes };
   }
 
-  /** Starts nothing more; its connections close when the streams that are open have ended. */
+  /** Closes the client: no more calls can begin, and its connections close when the open streams have ended. */
   close(): void {
     this.#isClosed = true;
     this.#stub.close();
@@ -223,7 +227,10 @@ export class ShadowkeepClient {
     return { deadline: Date.now() + this.#deadlineMs };
   }
 
-  /** `repeatable: false` for what, done twice, answers otherwise than done once: it is sent again only if it never left. */
+  /**
+   * Makes a unary call and waits for the service if it is away. `repeatable: false` is for calls whose second answer
+   * differs from the first: such a call is sent again only if it never left this process.
+   */
   #unary<Response>(
     start: (callback: requestCallback<Response>) => ClientUnaryCall,
     options?: BeginOptions,
@@ -240,7 +247,10 @@ export class ShadowkeepClient {
   }
 }
 
-/** Whoever says how long a break may last says so of the beginning, too; undefined: what the client says. */
+/**
+ * How long to wait for a service before anything began, by the option that says how long a break may last; undefined
+ * for the client's own `serviceWaitMs`.
+ */
 function waitMsOf(reconnect: ReconnectOptions | false | undefined): number | undefined {
   return reconnect === false ? 0 : reconnect?.deadlineMs;
 }

@@ -3,18 +3,18 @@ import { ERROR_DOMAIN, ERROR_TABLE, type ErrorReason, ShadowkeepError } from '..
 import { decodeErrorDetails } from '../protocol/index.js';
 import { isUnreached } from './target.js';
 
-/** gRPC's codes after which the same request may succeed. */
+/** The gRPC codes after which the same request may succeed later. */
 const TRANSIENT = new Set(['CANCELLED', 'DEADLINE_EXCEEDED', 'RESOURCE_EXHAUSTED', 'ABORTED', 'UNAVAILABLE']);
 
 /**
- * A failure that carries no reason of our table: no server at the target, a broken connection, a deadline, a peer that
- * broke the protocol, or a reason that only a newer server knows. Has the same fields as `ShadowkeepError`.
+ * A failure without a reason of ERROR_TABLE: no server at the target, a broken connection, a deadline, a peer that
+ * broke the protocol, or a reason that only a newer server knows. It has the same fields as `ShadowkeepError`.
  */
 export class ClientError extends Error {
   override readonly name = 'ClientError';
-  /** gRPC's name of the status code, as `UNAVAILABLE`. */
+  /** gRPC's name of the status code, such as `UNAVAILABLE`. */
   readonly code: string;
-  /** The server's reason when it gave one that this client does not know. */
+  /** The server's reason, if it gave one; this client does not know it. */
   readonly reason: string | undefined;
   readonly metadata: Readonly<Record<string, string>>;
 
@@ -35,10 +35,10 @@ export class ClientError extends Error {
   }
 }
 
-/** What every function of this client throws or rejects with. */
+/** The errors that functions of this client throw or reject with. */
 export type Failure = ShadowkeepError | ClientError;
 
-/** What grpc-js reported, as the error that the server meant: its reason, message and metadata. */
+/** Turns an error of grpc-js into the error that the server meant, with its reason, message and metadata. */
 export function toFailure(error: unknown): Failure {
   if (error instanceof ShadowkeepError || error instanceof ClientError) return error;
   if (!isServiceError(error)) return new ClientError('INTERNAL', String(error), { cause: error });
@@ -52,36 +52,37 @@ export function toFailure(error: unknown): Failure {
   return new ClientError(codeName(error.code), error.details, { cause: error });
 }
 
-/** The peer answered in a way that the protocol does not allow. */
+/** The error for a peer that answered in a way that the protocol does not allow. */
 export function protocolError(message: string): ClientError {
   return new ClientError('INTERNAL', `the server broke the protocol: ${message}`);
 }
 
-/** What the server ends a connection or a stream with that may go on when there is room for it. */
+/** The reasons with which a server ends a connection or a stream to make room: the client may come back later. */
 const MADE_ROOM: ReadonlySet<string | undefined> = new Set(['TRANSPORT_EXHAUSTED', 'TOO_MANY_CONNECTIONS']);
 
-/** What gRPC says, as INTERNAL or UNKNOWN, of a stream that the transport has reset. */
+/** Texts in gRPC's errors, of code INTERNAL or UNKNOWN, for a stream that the transport has reset. */
 const RESET_TEXTS = ['RST_STREAM', 'Stream removed', 'Connection reset'];
 
 /**
- * Whether the connection broke or was ended to make room, so that another one can go on where it was: neither a refusal
- * of the request nor a bug. The cases are test/common/reconnect.json, which Python's client runs, too.
+ * Whether the connection broke or was ended to make room, so that another connection can go on where it was. False for
+ * a refusal of the request and for a bug. test/common/reconnect.json has the cases, which Python's client is tested
+ * with too.
  */
 export function isDisconnect(failure: Failure): boolean {
   const { code, reason, message } = failure;
   if (code === 'UNAVAILABLE' || MADE_ROOM.has(reason)) return true;
-  // A reason is the service's word, of a newer one also where it is not known here.
+  // A failure with a reason is an answer of the service, even when only a newer client knows the reason.
   if (reason !== undefined) return false;
   const isReset = RESET_TEXTS.some((text) => message.includes(text));
   return code === 'CANCELLED' || ((code === 'INTERNAL' || code === 'UNKNOWN') && isReset);
 }
 
-/** Whether the request never left this process: a channel has said so, not the service. */
+/** Whether the request never left this process, because the channel had no connection. */
 export function wasNotSent(failure: Failure): boolean {
   return failure.code === 'UNAVAILABLE' && failure.reason === undefined && isUnreached(failure.message);
 }
 
-/** Whether nobody knows an address of the target's host. */
+/** Whether the request was not sent because the name of the target's host could not be resolved. */
 export function isUnknownHost(failure: Failure): boolean {
   return wasNotSent(failure) && failure.message.includes('Name resolution failed');
 }

@@ -1,7 +1,7 @@
-/** Has steps that may not have arrived. */
+/** A run with steps that may not have arrived at the service. */
 export interface Unfinished {
   readonly run: string;
-  /** Those that are not acknowledged, rising. */
+  /** The steps that are not acknowledged, rising. */
   readonly pendingSteps: readonly number[];
 }
 
@@ -9,8 +9,8 @@ const unfinished = new Set<Unfinished>();
 let isListening = false;
 
 /**
- * A process that ends with `process.exit` or an error takes along what was not acknowledged yet: standard error is told
- * which steps, unless they are settled before. At the natural end of a script Node waits for every run that is open.
+ * Writes to standard error which steps may be lost when the process ends with `process.exit` or an error before they
+ * are settled. At the natural end of a script Node waits for every open run, so nothing is lost.
  */
 export function noteAtExit(one: Unfinished): void {
   unfinished.add(one);
@@ -21,7 +21,7 @@ export function noteAtExit(one: Unfinished): void {
   });
 }
 
-/** Its steps have arrived, or whoever pushed them knows that they have not. */
+/** Says that the steps of a run have arrived, or that whoever pushed them has been told that they have not. */
 export function settled(one: Unfinished): void {
   unfinished.delete(one);
 }

@@ -3,7 +3,7 @@ import { service } from 'grpc-health-check';
 import { wayOptions } from './channel.js';
 import { toFailure } from './errors.js';
 
-/** An answer of the standard service `grpc.health.v1.Health`. */
+/** An answer of the standard service `grpc.health.v1.Health` about the server. */
 export type ServingStatus = 'UNKNOWN' | 'SERVING' | 'NOT_SERVING' | 'SERVICE_UNKNOWN';
 
 interface HealthClient {

@@ -12,9 +12,9 @@ import {
 } from '../protocol/index.js';
 import { protocolError } from './errors.js';
 
-/** What carries a layout and may be too large for one message: it goes and comes in parts. */
+/** Calls whose request or answer has layouts, which may be too large for one message and travel in parts. */
 
-/** Sends a request to open a run: in one message, or with its tensors in several. */
+/** Sends a request to open a run, in one message or, when it is large, with its tensors in several messages. */
 export function sendOpenRun(
   stub: ShadowWeightsClient,
   request: OpenRunRequest,
@@ -30,7 +30,7 @@ export function sendOpenRun(
   if (more.length === 0) return stub.OpenRun(request, options, callback);
   checkMessage('OpenRunRequest', request);
   const call = stub.OpenRunInParts(options, callback);
-  // A refusal that comes before the last part is told by the callback.
+  // The callback reports a refusal that comes before the last part, so the stream's own error event is ignored.
   call.on('error', () => undefined);
   call.write({ ...request, tensors: first });
   for (const part of more) call.write({ tensors: part });
@@ -38,7 +38,7 @@ export function sendOpenRun(
   return call;
 }
 
-/** A run with all its tensors; one that is opened anew while they are asked for is asked for again. */
+/** Asks for a run until all its tensors have come. Begins again when the run is deleted and created anew meanwhile. */
 export async function wholeRun(ask: (firstTensor: number) => Promise<Run__Output>): Promise<Run__Output> {
   let run = await ask(0);
   while (run.tensors.length < run.tensor_count) {
@@ -50,6 +50,7 @@ export async function wholeRun(ask: (firstTensor: number) => Promise<Run__Output
   return run;
 }
 
+/** Asks for runs until all have come. */
 export async function allRuns(ask: (after: string) => Promise<ListRunsResponse__Output>): Promise<Run__Output[]> {
   const runs: Run__Output[] = [];
   for (;;) {

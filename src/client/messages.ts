@@ -67,7 +67,9 @@ export function toRunInfo(run: Run__Output): RunInfo {
   };
 }
 
-/** Checks that the header's offsets and length are those of its tensors, so that readers need not. */
+/**
+ * Reads a header, and checks that its offsets and its length fit its tensors, so that readers of the bytes need not.
+ */
 export function toShadowHeader(header: ShadowHeader__Output): ShadowHeader {
   const tensors = header.tensors.map((tensor): ShadowTensor => {
     const dtype = toDType(tensor.dtype);

@@ -15,15 +15,15 @@ import { StepSender } from './step-sender.js';
 import type { OpenRunOptions, SnapshotOptions, TensorSpec } from './types.js';
 import { UpdateStream } from './update-stream.js';
 
-/** What opening a run needs of the client. */
+/** The parts of the client that opening a run needs. */
 export interface OpenRunCalls {
   readonly checksums: boolean;
-  /** Throws when the client is closed. */
+  /** The service's stub. Throws when the client is closed. */
   stub(): ShadowWeightsClient;
   openRun(request: OpenRunRequest): Promise<OpenRunResponse__Output>;
 }
 
-/** Opens a run and this writer's stream of updates to it. */
+/** Opens a run and this writer's stream of updates, and checks that both sides have the same layout of a step. */
 export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Promise<RunHandle> {
   const declared = stepLayout(options);
   const opened = await calls.openRun(toRequest(options));

@@ -5,28 +5,28 @@ import { type PartSource, skipBytes } from './step-source.js';
 import type { Ack } from './types.js';
 import type { UpdateStream } from './update-stream.js';
 
-/** How steps are cut. */
+/** How steps are cut into chunks. */
 export interface ChunkOptions {
   readonly checksums: boolean;
-  /** What the service likes best. */
+  /** The chunk size that the service suggests, bytes. */
   readonly chunkBytes: number;
 }
 
-/** What is said of a step at its end. */
+/** The message that ends a step. */
 export type StepCommit = Commit & { readonly step: number; readonly bytes: number };
 
-/** A step that is not acknowledged yet: how to send it, from wherever, and who waits for it. */
+/** A step that is not acknowledged yet. It knows how to send its bytes from any offset on, and who waits for it. */
 export class OutgoingStep {
   readonly commit: StepCommit;
   readonly ack: Waiter<Ack> = createWaiter();
   readonly #sources: readonly PartSource[];
-  /** Made for the first who asks when the tensors may change. */
+  /** Resolves when the tensors may change; undefined while nobody has asked for `sent`. */
   #sent: Waiter<void> | undefined;
-  /** Bytes of its space that the service has, as far as is known. */
+  /** How many bytes of the step the service has, as far as is known. */
   #offset = 0;
   #state: 'waiting' | 'begun' | 'committed' | 'sent' = 'waiting';
 
-  /** Throws INVALID_FIELD for a step that is no step. */
+  /** Throws INVALID_FIELD for a commit that would not arrive as it is, such as one of a step that is no integer. */
   constructor(commit: StepCommit, sources: readonly PartSource[]) {
     checkMessage('Commit', commit);
     this.commit = commit;
@@ -37,21 +37,24 @@ export class OutgoingStep {
     return this.commit.step;
   }
 
-  /** Some of it may be at the service. */
+  /** Whether sending has begun, so that the service may have some of the step. */
   get hasBegun(): boolean {
     return this.#state !== 'waiting';
   }
 
-  /** Its ack may come. */
+  /** Whether the step's commit has been given to the stream, so that its ack may come. */
   get isCommitted(): boolean {
     return this.#state === 'committed' || this.#state === 'sent';
   }
 
-  /** All of it has been read, and is on its way or at the service. */
+  /** Whether the whole step has been read from its tensors and is on its way to the service or there. */
   get isSent(): boolean {
     return this.#state === 'sent';
   }
 
+  /**
+   * Resolves when the tensors may change. After somebody has asked for it, lost bytes of the step cannot be read again.
+   */
   get sent(): Promise<void> {
     if (this.#sent === undefined) {
       this.#sent = createWaiter();
@@ -61,7 +64,7 @@ export class OutgoingStep {
     return this.#sent.promise;
   }
 
-  /** Sends what the service does not have. */
+  /** Sends the bytes that the service does not have, then the commit. */
   async transmit(stream: UpdateStream, { checksums, chunkBytes }: ChunkOptions): Promise<void> {
     this.#state = 'begun';
     const cutter = new ChunkCutter(chunkBytes, this.#offset);
@@ -80,15 +83,15 @@ export class OutgoingStep {
     this.arrived();
   }
 
-  /** The service has all of it: its ack will come. */
+  /** Says that the whole step is on its way or at the service, so that its ack will come. */
   arrived(): void {
     this.#state = 'sent';
     this.#sent?.resolve();
   }
 
   /**
-   * The connection broke and the service has so many of its bytes. Throws when others are needed and the caller was told
-   * that it may change them.
+   * Sets where the step goes on after a break: the service has `receivedBytes` of it. Throws when more bytes are needed
+   * and somebody has been told, by `sent`, that the tensors may change.
    */
   goOnFrom(receivedBytes: number): void {
     const { step, bytes } = this.commit;

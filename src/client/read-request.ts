@@ -4,7 +4,7 @@ import { boxMessage, placeBoxes } from './boxes.js';
 import type { ReadOptions } from './read-types.js';
 import type { TensorSpec } from './types.js';
 
-/** The request of a read; `tensors` is the run's layout where the read has boxes. */
+/** The request of a read. `tensors` is the run's layout, which only a read with boxes needs. Throws INVALID_FIELD. */
 export function toReadRequest(
   options: ReadOptions,
   tensors: readonly TensorSpec[],
@@ -32,7 +32,7 @@ export function toReadRequest(
   };
 }
 
-/** The request that goes on with a read that broke, in the version that it had. */
+/** The request that goes on with a broken read of `version` from byte `offset` on. */
 export function toResumeRequest(request: GetShadowRequest, version: number, offset: number): GetShadowRequest {
   const { step: _, min_step: __, ...rest } = request;
   return { ...rest, resume: { version, offset } };

@@ -4,76 +4,84 @@ import type { BoxSpec, ReconnectOptions } from './types.js';
 
 export interface ReadOptions {
   run: string;
-  /** Required when the run has several averages. */
+  /** The name of the average to read. Required when the run has several averages. */
   average?: string | undefined;
   /**
-   * The weights that a power-function average of this relative width would have, or of this exponent `gamma`: the best
-   * combination of the run's snapshots and averages. Then `average` is left out, and `step` is that of a snapshot.
+   * Reads the weights that a power-function average of this relative width would have: the best combination of the
+   * run's snapshots and averages. `average` must be left out, and `step`, if given, must be the step of a snapshot.
    */
   sigmaRel?: number | undefined;
+  /** The same by the exponent of the power function. Not together with `sigmaRel`. */
   gamma?: number | undefined;
-  /** Exactly this step, while the service holds it. Not together with `minStep`. */
+  /** Reads exactly this step, if the service still holds it. Not together with `minStep`. */
   step?: number | undefined;
-  /** The newest version once it is at or past this step. */
+  /** Reads the newest version, once its step is this one or a later one. */
   minStep?: number | undefined;
-  /** How long the service waits for the run, and for the step or the first commit, milliseconds, at most one hour. Default 0. */
+  /**
+   * How long the service waits for the run and for the step or the first commit, milliseconds. Default 0, at most one
+   * hour.
+   */
   waitMs?: number | undefined;
-  /** Tensor names, in which `*` matches any run of characters. Default: all. */
+  /** Names of the tensors to read, in which `*` matches any run of characters. Default: all tensors. */
   names?: readonly string[] | undefined;
-  /** Parts of tensors, in this order and as often as they are named. Not together with `names`. Default: whole tensors. */
+  /**
+   * Parts of tensors to read, in this order; a part may come twice. Not together with `names`. Default: whole tensors.
+   */
   boxes?: readonly BoxSpec[] | undefined;
-  /** Averaged tensors are cast to it, rounded once. Default: the shadow's precision. */
+  /** The dtype that averaged tensors are cast to, with one rounding. Default: the shadow's precision. */
   dtype?: FloatDType | undefined;
   /**
-   * What is done when the connection breaks: a read that has its header goes on where it was, in the same version, and one
-   * that has none begins again. `false`: it fails. Default: come back, for a minute; before the header as the client says.
+   * What to do when the connection breaks. A read that has its header goes on where it was, in the same version; a read
+   * that has none begins again. `false` makes the read fail instead. Default: try for a minute, or, before the header,
+   * for the client's `serviceWaitMs`.
    */
   reconnect?: ReconnectOptions | false | undefined;
-  /** Ends the read early. */
+  /** Ends the read when it is aborted. */
   signal?: AbortSignal | undefined;
 }
 
-/** A tensor as it is served, or the part of it that was asked for. */
+/** A tensor of a read, or the part of a tensor that the read asked for. */
 export interface ShadowTensor {
   name: string;
   dtype: DType;
-  /** The shape of the part. */
+  /** The shape of the tensor or of the part. */
   shape: readonly number[];
-  /** Where the part begins in the tensor, and the tensor's shape; of a whole one, zeros and `shape`. */
+  /** Where the part begins in the tensor, per dimension; zeros for a whole tensor. */
   boxOffset: readonly number[];
+  /** The shape of the whole tensor. */
   globalShape: readonly number[];
-  /** False: copied as it was pushed. */
+  /** Whether the tensor is averaged; false when it is a copy of what was pushed. */
   averaged: boolean;
-  /** Where its bytes start in the byte space: a multiple of 64. */
+  /** Where the tensor's bytes start in the byte space of the read: a multiple of 64. */
   offset: number;
-  /** Its length, without the gap after it. */
+  /** Length of the tensor, bytes, without the gap after it. */
   bytes: number;
 }
 
-/** The one version that a read gives. */
+/** Describes what a read sends: one version of one average, or a combination of averages. */
 export interface ShadowHeader {
   run: string;
   average: string;
   step: number;
-  /** Updates folded into the average. */
+  /** Number of updates that were folded into the average. */
   numUpdates: number;
   generation: number;
-  /** w of the last folded update; 1: assigned. */
+  /** The weight w of the last folded update; 1 means that the update was assigned. */
   weight: number;
   version: number;
   durableStep: number | undefined;
-  /** How the last folded update moved the average; undefined before it. */
+  /** How the last folded update moved the average; undefined before the first one. */
   movement: Movement | undefined;
-  /** The parts of a combination; their weights sum to 1. Otherwise empty. */
+  /** What a combination is made of, with weights that sum to 1; empty for a read of one average. */
   contributions: readonly Contribution[];
-  /** Distance of a combination's profile from the one asked for, relative to that one's norm. */
+  /** Distance of a combination's profile from the requested one, relative to the norm of the requested one. */
   fitError: number | undefined;
-  /** Length of the byte space, gaps included. */
+  /** Length of the byte space of the read, with the gaps between tensors. */
   totalBytes: number;
   tensors: readonly ShadowTensor[];
 }
 
-/** One part of a combination: a snapshot, or an average as it is. */
+/** One part of a combination: a snapshot of an average, or an average as it is now. */
 export interface Contribution {
   average: string;
   step: number;
@@ -81,33 +89,33 @@ export interface Contribution {
   weight: number;
 }
 
-/** A piece of one tensor: `begin` counts bytes from the tensor's start. */
+/** A piece of one tensor. It begins at byte `begin` of the tensor. */
 export interface ShadowPiece {
   tensor: ShadowTensor;
   begin: number;
   data: Uint8Array;
 }
 
-/** A read under way. Exactly one of `chunks` and `pieces` is iterated, once; leaving the loop early ends the read. */
+/** A read under way. Iterate either `chunks` or `pieces`, and only once. Leaving the loop early ends the read. */
 export interface ShadowRead {
   header: ShadowHeader;
-  /** The byte space, in order and without gaps. */
+  /** The byte space of the read, in order; every byte comes, also the zeros between tensors. */
   chunks: AsyncIterable<{ offset: number; data: Uint8Array }>;
-  /** The bytes by tensor, in order, without the gaps between tensors: what a file holds. */
+  /** The bytes of the tensors, in order, without the zeros between tensors, as a file holds them. */
   pieces: AsyncIterable<ShadowPiece>;
-  /** Ends the read, iterated or not. */
+  /** Ends the read, whether it is being iterated or not. */
   cancel(): void;
 }
 
-/** One tensor in memory, or a part of it. */
+/** One tensor in memory, or a part of a tensor. */
 export interface ShadowPart extends Omit<ShadowTensor, 'offset' | 'bytes'> {
   data: Uint8Array;
 }
 
-/** Weights in memory. `data` are views of one buffer, each at a multiple of 64 bytes. */
+/** Weights in memory. The `data` of all tensors are views of one buffer, each at a multiple of 64 bytes. */
 export interface Shadow extends Omit<ShadowHeader, 'tensors'> {
-  /** By name. A tensor that was read in several boxes is not in it. */
+  /** The tensors by name. A tensor that was read in several boxes is only in `parts`. */
   tensors: Map<string, ShadowPart>;
-  /** All that was read: in the order of `boxes` where the read had some, otherwise in the order of the layout. */
+  /** All that was read: in the order of `boxes` if the read had boxes, otherwise in the order of the layout. */
   parts: readonly ShadowPart[];
 }

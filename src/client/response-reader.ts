@@ -2,8 +2,9 @@ import type { ClientReadableStream } from '@grpc/grpc-js';
 import { type Failure, toFailure } from './errors.js';
 
 /**
- * The messages of a server stream, one at a time: what is not asked for stays with the server, but for the few that the
- * stream and its window hold. Listens from the start, so that a failure between two reads is kept for the next one.
+ * The messages of a server stream, one at a time. What is not asked for stays with the server, except for the few
+ * messages that the stream and its window hold. The reader listens from the start, so that a failure between two calls
+ * of `next` is kept for the next one.
  */
 export class ResponseReader<Message> implements AsyncIterable<Message> {
   #failure: Failure | undefined;
@@ -30,7 +31,9 @@ export class ResponseReader<Message> implements AsyncIterable<Message> {
     else signal?.addEventListener('abort', this.#onAbort, { once: true });
   }
 
-  /** The next message, or undefined at the end of the stream. Rejects with the server's error or the signal's reason. */
+  /**
+   * The next message, or undefined at the end of the stream. Rejects with the server's error or the signal's reason.
+   */
   async next(): Promise<Message | undefined> {
     for (;;) {
       this.#signal?.throwIfAborted();
@@ -52,7 +55,7 @@ export class ResponseReader<Message> implements AsyncIterable<Message> {
     }
   }
 
-  /** Ends the call; without effect when it has ended. */
+  /** Ends the call. Does nothing when the call has ended. */
   cancel(): void {
     if (this.#cancelled) return;
     this.#cancelled = true;

@@ -4,15 +4,16 @@ import type { OutgoingStep } from './outgoing-step.js';
 import type { Ack } from './types.js';
 
 /**
- * What becomes of the steps that were under way when the connection broke, by what the service says of the writer. Gives
- * the acks of those that are committed and sets the others to where they go on. Throws when one of them is lost.
+ * Decides what becomes of the steps that were under way when the connection broke, by what the service says of the
+ * writer. Returns the acks of the steps that are committed, and sets where each other step goes on. Throws when a step
+ * is lost.
  */
 export function resumeSteps(steps: readonly OutgoingStep[], opened: UpdateOpened__Output): Ack[] {
   const { committed_step: committedStep, durable_step: durableStep } = opened;
   const acks: Ack[] = [];
   for (const [index, step] of steps.entries()) {
     if (!step.hasBegun) break;
-    // Acks come in the order of the commits: a step that falls waits for the one before it.
+    // Acks come in the order of the commits, so a committed step behind an undecided one waits for its own ack.
     const isNext = index === acks.length;
     if (isNext && committedStep !== undefined && step.step <= committedStep) {
       step.arrived();
@@ -26,7 +27,10 @@ export function resumeSteps(steps: readonly OutgoingStep[], opened: UpdateOpened
   return acks;
 }
 
-/** A service that was started again from a checkpoint has forgotten steps that it had acknowledged, or has another layout. */
+/**
+ * Throws when the service does not continue from where it was: one that was restarted from a checkpoint may have lost
+ * steps that it had acknowledged.
+ */
 export function checkResumed(
   before: UpdateOpened__Output,
   opened: UpdateOpened__Output,
@@ -44,7 +48,7 @@ export function checkResumed(
   );
 }
 
-/** Whether the service has got on since: coming back again and again is not in vain. */
+/** Whether the service has progressed between two openings, so that coming back again and again is not in vain. */
 export function isFurther(opened: UpdateOpened__Output, before: UpdateOpened__Output): boolean {
   const places = [opened, before].map(({ committed_step: committed = -1, step = -1, received_bytes: received }) => [
     committed,
@@ -56,7 +60,9 @@ export function isFurther(opened: UpdateOpened__Output, before: UpdateOpened__Ou
   return first >= 0 && now[first]! > then[first]!;
 }
 
-/** All of it has arrived, and its ack will come: the writer stands in a later step, or waits for the ack of this one. */
+/**
+ * Whether all of a step has arrived, by what the service says: the writer is in a later step, or this step is whole.
+ */
 function isHeld(step: number, opened: UpdateOpened__Output): boolean {
   if (opened.step === undefined) return false;
   return step < opened.step || (step === opened.step && opened.whole);

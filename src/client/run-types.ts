@@ -1,28 +1,28 @@
 import type { AverageSpec, NonFinitePolicy, RetainOptions, TensorSpec } from './types.js';
 
-/** Measured on a sample of the elements during a fold. */
+/** How a fold moved an average, measured on a sample of its elements. */
 export interface Movement {
-  /** ‖p − s‖ / ‖s‖ of the weights that came and the shadow before; undefined when that is no number. */
+  /** ‖p − s‖ / ‖s‖ of the pushed weights p and the shadow s before the fold; undefined when it is no finite number. */
   distanceRel: number | undefined;
-  /** The share of the elements that are not zero which changed: near 0 the average has stopped moving. */
+  /** The share of the nonzero elements that the fold changed. Near 0 the average has stopped moving. */
   changedShare: number;
 }
 
 export interface AverageState {
   name: string;
   numUpdates: number;
-  /** w of the last folded update; undefined before it, as is `movement`. */
+  /** The weight w of the last folded update. `weight` and `movement` are undefined before the first one. */
   weight: number | undefined;
   movement: Movement | undefined;
-  /** The committed step at which it was added to the run; undefined: the run was opened with it. */
+  /** The committed step at which the average was added; undefined when the run was opened with it. */
   addedAtStep: number | undefined;
 }
 
-/** A commit, or the state when the watch began. */
+/** A commit of a run, or the state of the run when the watch began. */
 export interface RunEvent {
   run: string;
   generation: number;
-  /** Undefined before the first commit. */
+  /** The newest committed step; undefined before the first commit. */
   committedStep: number | undefined;
   durableStep: number | undefined;
   averages: readonly AverageState[];
@@ -32,79 +32,84 @@ export interface RunEvent {
 export interface RunMemory {
   shadowBytes: number;
   stagingBytes: number;
-  /** Old pages that readers still hold, or that retained versions do. */
+  /** Pages of older versions that readers or retained versions still hold. */
   pinnedBytes: number;
   /** Free inside the run's arenas. */
   freeBytes: number;
   snapshotBytes: number;
-  /** The service's heap for the layout and the averages' patterns themselves. */
+  /** The service's memory for the layout itself and for the patterns of the averages. */
   layoutBytes: number;
-  /** The server's budget and what is left of it. */
+  /** The budget of the whole server. */
   budgetBytes: number;
+  /** What is left of the server's budget. */
   budgetFreeBytes: number;
 }
 
-/** State, sizes and rates of a run. */
+/** The state, sizes and rates of a run. */
 export interface RunInfo {
   run: string;
   generation: number;
-  /** The generation that created the run, which no other run has; undefined: the service did not keep it. */
+  /** The generation that created the run, which no other run has; undefined when the service does not know it. */
   firstGeneration: number | undefined;
   committedStep: number | undefined;
   durableStep: number | undefined;
-  /** Empty in a listing. */
+  /** The tensors of the run; empty in a listing. */
   tensors: readonly TensorSpec[];
   averages: readonly AverageSpec[];
   states: readonly AverageState[];
   tensorCount: number;
-  /** Elements of averaged tensors. */
+  /** Number of elements of all averaged tensors. */
   averagedElements: number;
   memory: RunMemory;
-  /** Processes that push in this generation. */
+  /** Number of writers that push in this generation. */
   writers: number;
-  /** Each of them by its number; empty in a listing. */
+  /** The state of each writer, in the order of their numbers; empty in a listing. */
   writerStates: readonly WriterState[];
   writersConnected: number;
   readersConnected: number;
-  /** The step being received and how much of it has arrived, bytes. */
+  /** The step that is being received. */
   stagingStep: number | undefined;
+  /** How much of `stagingStep` has arrived, bytes. */
   stagingBytes: number;
-  /** Since the server started. */
+  /** Commits since the server started, as are the two numbers of bytes. */
   commits: number;
   bytesReceived: number;
   bytesSent: number;
-  /** Over the last minute. */
+  /** Rates over the last minute. */
   commitsPerSecond: number;
   receivedBytesPerSecond: number;
   sinceCommitMs: number | undefined;
   nonFinite: NonFinitePolicy;
-  /** Steps in which a value was not finite, since the server started. */
+  /** Number of steps with a value that was not finite, since the server started. */
   nonFiniteSteps: number;
   snapshots: readonly { average: string; step: number; bytes: number }[];
-  /** Older versions that are kept (undefined: none are), and the steps of those that there are, rising. */
+  /** Which older versions are kept; undefined when none are. */
   retain: RetainOptions | undefined;
+  /** The steps of the older versions that are kept now, rising. */
   retainedSteps: readonly number[];
 }
 
-/** How far one writer is. */
+/** How far one writer of a run is. */
 export interface WriterState {
   writer: number;
   connected: boolean;
-  /** The newest step that it has sent whole; undefined: none in this generation. */
+  /** The newest step that the writer has sent whole; undefined when there is none in this generation. */
   step: number | undefined;
-  /** The step that it is sending, and how much of it has arrived, bytes. */
+  /** The step that the writer is sending. */
   receivingStep: number | undefined;
+  /** How much of `receivingStep` has arrived, bytes. */
   receivedBytes: number;
-  /** Length of its step. */
+  /** Length of the writer's part of a step, bytes. */
   stepBytes: number;
-  /** Steps that another writer has sent whole and this one has not, and for how long the first of them has waited for it. */
+  /** Number of steps that another writer has sent whole and this one has not. */
   lagSteps: number;
+  /** How long the oldest of these steps has waited for this writer, milliseconds. */
   lagMs: number;
 }
 
-/** A run that is on the service's disk and is not served. */
+/** A run on the service's disk that could not be loaded and is not served. */
 export interface DamagedRun {
   run: string;
-  /** What is wrong with it. */
+  /** What is wrong with the run's files. */
   problem: string;
 }

@@ -3,19 +3,19 @@ import { Backoff } from './backoff.js';
 import { ClientError, type Failure, isDisconnect, isUnknownHost, wasNotSent } from './errors.js';
 
 export interface BeginOptions {
-  /** In place of the client's own. */
+  /** How long to wait for the service, milliseconds; by default the client's own `serviceWaitMs`. */
   deadlineMs?: number | undefined;
   /** Whether a request that may have arrived can be sent again. Default true. */
   repeatable?: boolean | undefined;
   signal?: AbortSignal | undefined;
 }
 
-/** What begins something: it waits for a service that is not up yet, or away for a moment. */
+/** Makes calls that begin something, and waits for a service that is not up yet or away for a moment. */
 export class ServiceWait {
   readonly #deadlineMs: number;
   #isReached = false;
 
-  /** `deadlineMs`: for how long, 0: not at all. */
+  /** `deadlineMs`: how long a call waits for the service, milliseconds; 0 does not wait. */
   constructor(deadlineMs: number) {
     this.#deadlineMs = deadlineMs;
   }
@@ -38,7 +38,7 @@ export class ServiceWait {
 
   #canHelp(error: unknown, repeatable: boolean): error is Failure {
     if (!(error instanceof ShadowkeepError || error instanceof ClientError) || !isDisconnect(error)) return false;
-    // A name that nobody knows is a wrong one, unless it was right before.
+    // A host name that cannot be resolved is taken for a mistake, unless the service has answered before.
     if (!this.#isReached && isUnknownHost(error)) return false;
     return repeatable || wasNotSent(error);
   }

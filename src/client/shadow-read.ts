@@ -5,7 +5,7 @@ import { toReadRequest } from './read-request.js';
 import type { ReadOptions, Shadow, ShadowHeader, ShadowPart, ShadowPiece, ShadowRead } from './read-types.js';
 import { type Chunk, type ReadCalls, ShadowStream } from './shadow-stream.js';
 
-/** Starts a read and waits for its header; the bytes follow as they are asked for. */
+/** Starts a read and waits for its header. The bytes follow as the caller asks for them. */
 export async function readShadow(calls: ReadCalls, options: ReadOptions): Promise<ShadowRead> {
   const { run, boxes = [], signal } = options;
   signal?.throwIfAborted();
@@ -22,7 +22,7 @@ export async function readShadow(calls: ReadCalls, options: ReadOptions): Promis
   }
 }
 
-/** Reads a shadow into memory: each chunk is copied once, straight to its place. */
+/** Reads a shadow into memory. Each chunk is copied once, straight to its place. */
 export async function getShadow(calls: ReadCalls, options: ReadOptions): Promise<Shadow> {
   const read = await readShadow(calls, options);
   const { tensors, ...version } = read.header;
@@ -42,7 +42,7 @@ export async function getShadow(calls: ReadCalls, options: ReadOptions): Promise
   return { ...version, tensors: byName(parts), parts };
 }
 
-/** Those whose name comes once: of the others none is the tensor's own. */
+/** The parts by the name of their tensor, without tensors that have several parts. */
 function byName(parts: readonly ShadowPart[]): Map<string, ShadowPart> {
   const named = new Map(parts.map((part) => [part.name, part]));
   if (named.size === parts.length) return named;
@@ -54,7 +54,10 @@ function byName(parts: readonly ShadowPart[]): Map<string, ShadowPart> {
   return named;
 }
 
-/** A run that was deleted and made anew while its layout was looked up may have other tensors at the same indices. */
+/**
+ * Checks that a read has the tensors that its boxes named. Boxes name tensors by index, and a run that was deleted and
+ * created anew after its layout was looked up may have other tensors there.
+ */
 function checkBoxes({ tensors }: ShadowHeader, { boxes = [] }: ReadOptions): void {
   if (boxes.length === 0) return;
   const isSame = tensors.length === boxes.length && boxes.every((box, index) => tensors[index]!.name === box.tensor);

@@ -14,27 +14,27 @@ import type { ReadOptions, ShadowHeader } from './read-types.js';
 import { ResponseReader } from './response-reader.js';
 import type { TensorSpec } from './types.js';
 
-/** What a read needs of the client. */
+/** The parts of the client that a read needs. */
 export interface ReadCalls {
   readonly checksums: boolean;
-  /** Throws when the client is closed. */
+  /** The service's stub. Throws when the client is closed. */
   stub(): ShadowWeightsClient;
-  /** The layout of a run, in which boxes name their tensors by index. */
+  /** The tensors of a run, in the order by which boxes name them. */
   tensorsOf(run: string): Promise<readonly TensorSpec[]>;
-  /** Makes a call again and again while there is no service. */
+  /** Makes a call, again and again while the service is not there. */
   begin<Answer>(call: () => Promise<Answer>, options: Pick<ReadOptions, 'reconnect' | 'signal'>): Promise<Answer>;
 }
 
 export type Chunk = { readonly offset: number; readonly data: Uint8Array };
 
-/** One read, on as many calls as it takes: after a break it goes on in the same version, from the byte that it had. */
+/** One read, on as many calls as it takes. After a break it goes on in the same version, from the byte that was due. */
 export class ShadowStream {
   readonly #calls: ReadCalls;
   readonly #request: GetShadowRequest;
   readonly #reconnect: ReadOptions['reconnect'];
   readonly #backoff: Backoff | undefined;
   readonly #ending = new AbortController();
-  /** Aborted by `cancel` or by the caller's signal. */
+  /** Aborts when `cancel` is called or the caller's signal aborts. */
   readonly #signal: AbortSignal;
   #reader: ResponseReader<GetShadowResponse__Output> | undefined;
   #header: ShadowHeader | undefined;
@@ -48,14 +48,14 @@ export class ShadowStream {
     this.#backoff = reconnect === false ? undefined : new Backoff(reconnect ?? {});
   }
 
-  /** Starts the read and waits for its header; nothing is lost when it has to be started again. */
+  /** Starts the read and waits for its header. The read may be started several times until a header has come. */
   async open(): Promise<ShadowHeader> {
     const options = { reconnect: this.#reconnect, signal: this.#signal };
     this.#header = await this.#calls.begin(() => this.#start(this.#request), options);
     return this.#header;
   }
 
-  /** The chunks, proved to be the whole byte space: gapless from 0 to its end, and ended by the server. */
+  /** The chunks of the read. Throws unless they are the whole byte space without gaps and the server has ended it. */
   async *chunks(): AsyncGenerator<Chunk, void, undefined> {
     try {
       for (let chunk = await this.#next(); chunk !== undefined; chunk = await this.#next()) yield chunk;
@@ -64,19 +64,19 @@ export class ShadowStream {
     }
   }
 
-  /** Ends the read; without effect when it has ended. */
+  /** Ends the read. Does nothing when the read has ended. */
   cancel(): void {
     this.#ending.abort(new ClientError('CANCELLED', 'the read was cancelled by its client'));
   }
 
-  /** The next chunk, or undefined when all have come. */
+  /** The next chunk, or undefined when all chunks have come. */
   async #next(): Promise<Chunk | undefined> {
     for (;;) {
       try {
         return await this.#receive();
       } catch (error) {
         if (!this.#canGoOn(error)) throw error;
-        // Only the words that nothing follows were lost.
+        // All bytes have come, and the break lost only the message that says so.
         if (this.#receivedBytes === this.#header!.totalBytes) return undefined;
         await this.#reopen(error);
       }
@@ -100,7 +100,7 @@ export class ShadowStream {
     return undefined;
   }
 
-  /** Tries until the deadline to go on with the read. */
+  /** Tries to go on with the read after a break, until the deadline. */
   async #reopen(broken: Failure): Promise<void> {
     const { version, totalBytes } = this.#header!;
     let failure = broken;
@@ -138,7 +138,7 @@ export class ShadowStream {
   }
 }
 
-/** A header with the tensors that did not fit into it. */
+/** Adds to a header the tensors that did not fit into it and come in messages of their own. */
 async function withAllTensors(
   header: ShadowHeader__Output,
   reader: ResponseReader<GetShadowResponse__Output>,

@@ -4,19 +4,23 @@ import { boxMessage, invalidBox, placeBoxes } from './boxes.js';
 import { protocolError } from './errors.js';
 import type { OpenRunOptions, StepPart, TensorPolicy, TensorSpec } from './types.js';
 
-/** What of the request decides over the bytes of a step. */
+/** The options of a run that decide which bytes a step has. */
 export type LayoutOptions = Pick<OpenRunOptions, 'tensors' | 'policies' | 'wireDtype' | 'writers' | 'boxes'>;
 
 /** The parts that a writer sends, in the order of its byte space. */
 export interface StepLayout {
-  /** All that it has declared, sent or not, in the declared order; undefined where it has no boxes. */
+  /** All boxes that the writer has declared, in that order; undefined when it has declared none. */
   readonly declared: readonly StepPart[] | undefined;
+  /** The parts that travel in each step. */
   readonly eachStep: readonly StepPart[];
-  /** Tensors of policy COPY_ONCE, which are sent behind the others until a step is committed. */
+  /** The parts of policy COPY_ONCE, which follow the others in each step until a step is committed. */
   readonly once: readonly StepPart[];
 }
 
-/** What the server makes of the same request. Refuses boxes that are outside of their tensors or of ignored ones. */
+/**
+ * The layout of a step, as the server computes it from the same request. Throws INVALID_FIELD for a box that is outside
+ * of its tensor or in an ignored one.
+ */
 export function stepLayout(options: LayoutOptions): StepLayout {
   const tensors = resolveTensors(options);
   // A writer that declares no boxes sends nothing, unless it is the only one.
@@ -40,14 +44,15 @@ export function withoutLeftOut(layout: StepLayout, leftOut: readonly number[]): 
   );
 }
 
-/** Length of the byte space of these parts. */
+/** Length of the byte space of these parts, bytes. */
 export function spaceBytes(parts: readonly StepPart[]): number {
   return layOut(parts.map(({ bytes }) => bytes)).totalBytes;
 }
 
 /**
- * The boxes as the stream declares them. `order` is where in the run each of our tensors is, when that has them in another
- * order: then a writer of the whole layout declares each tensor as a box, and its steps stay as they are.
+ * The messages of the boxes that the stream declares. `order` has the index in the run of each tensor of the options,
+ * and is empty when both have the same order. With another order a writer of the whole layout declares each tensor as a
+ * box, so that its steps keep the order of the options.
  */
 export function openingBoxes(options: LayoutOptions, order: readonly number[]): BoxMessage[] {
   const { boxes, tensors, writers = 1 } = options;
@@ -63,7 +68,10 @@ export function openingBoxes(options: LayoutOptions, order: readonly number[]): 
 
 type ResolvedTensor = TensorSpec & { policy: TensorPolicy };
 
-/** The tensors with the dtype in which they travel and their policy: rules first, then the dtype's. */
+/**
+ * The tensors with the dtype in which they travel and with their policy: the tensor's own, else that of the last rule
+ * that matches, else the dtype's default.
+ */
 function resolveTensors({ tensors, policies = {}, wireDtype }: LayoutOptions): ResolvedTensor[] {
   const rules = Object.entries(policies).map(([pattern, policy]) => ({ matches: namePattern(pattern), policy }));
   return tensors.map((tensor) => {
@@ -75,7 +83,7 @@ function resolveTensors({ tensors, policies = {}, wireDtype }: LayoutOptions): R
 }
 
 function wholePart(tensor: ResolvedTensor): StepPart {
-  // The server has checked the shapes when the run was opened.
+  // A shape with too many elements gives NaN here; the server refuses it when the run is opened.
   const bytes = elementCount(tensor.shape)! * DTYPE_BYTES[tensor.dtype];
   const boxOffset = tensor.shape.map(() => 0);
   return { ...tensor, boxIndex: undefined, boxOffset, globalShape: tensor.shape, bytes };

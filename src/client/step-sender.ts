@@ -7,7 +7,7 @@ import { checkResumed, isFurther, resumeSteps } from './resume-steps.js';
 import type { Ack, ReconnectOptions } from './types.js';
 import type { StreamListener, UpdateStream } from './update-stream.js';
 
-/** Opens a stream of the writer; with `takeover` in the place of one that broke. */
+/** Opens a stream of the writer. With `takeover` it replaces a stream of the same writer that broke. */
 export type OpenStream = (
   listener: StreamListener,
   takeover: boolean,
@@ -15,17 +15,17 @@ export type OpenStream = (
 
 export interface SenderOptions extends ChunkOptions {
   readonly run: string;
-  /** False: the first break is the end. */
+  /** How long to try after a break; false makes the first break final. */
   readonly reconnect: ReconnectOptions | false;
 }
 
-/** The last attempt before the deadline still has so long to be answered. */
+/** Least time for the service to answer an attempt, also when the deadline is nearer than that. */
 const ANSWER_MS_MIN = 1_000;
 
 /**
- * Sends steps one after another and waits for their acks, on as many streams as it takes: when the connection breaks and
- * somebody waits for a step, it comes back and goes on from where the service stands. Any other failure is final: every
- * step rejects with it, and every later one.
+ * Sends steps one after another and waits for their acks, on as many streams as it takes. When the connection breaks
+ * and steps are not acknowledged, the sender opens another stream and goes on from where the service stands. Any other
+ * failure is final: every step that is pending or comes later rejects with it.
  */
 export class StepSender implements StreamListener, Unfinished {
   readonly run: string;
@@ -33,14 +33,14 @@ export class StepSender implements StreamListener, Unfinished {
   readonly #chunks: ChunkOptions;
   readonly #backoff: Backoff | undefined;
   readonly #ending = new AbortController();
-  /** Those that are not acknowledged, in the order of the calls. */
+  /** The steps that are not acknowledged, in the order of the calls. */
   readonly #steps: OutgoingStep[] = [];
-  /** Where steps can be sent; undefined before the first stream and after a break. */
+  /** The stream that steps can be sent on; undefined before the first stream is open and after a break. */
   #stream: UpdateStream | undefined;
   #opening: UpdateStream | undefined;
-  /** The answer to the newest stream. */
+  /** The service's answer to the newest stream. */
   #opened: UpdateOpened__Output | undefined;
-  /** How the last stream broke. */
+  /** How the last stream broke; undefined before the first break. */
   #broken: Failure | undefined;
   #failure: Failure | undefined;
   #isDriving = false;
@@ -67,7 +67,7 @@ export class StepSender implements StreamListener, Unfinished {
     return this.#steps.map(({ step }) => step);
   }
 
-  /** Opens the first stream. */
+  /** Opens the first stream and returns the service's answer. */
   async open(): Promise<UpdateOpened__Output> {
     await this.#connect();
     return this.#opened!;
@@ -92,7 +92,7 @@ export class StepSender implements StreamListener, Unfinished {
     try {
       await this.#stream?.close();
     } catch (error) {
-      // Nothing was left to be lost.
+      // All steps are acknowledged, so a connection that breaks now loses nothing.
       if (!isDisconnect(toFailure(error))) throw error;
     }
   }
@@ -140,7 +140,7 @@ export class StepSender implements StreamListener, Unfinished {
   }
 
   onFailure(stream: UpdateStream, failure: Failure): void {
-    // #connect hears by itself of a stream that was never opened.
+    // #connect itself handles the failure of a stream that was never opened.
     if (stream !== this.#stream) return;
     this.#stream = undefined;
     if (!this.#canComeBack(failure)) {
@@ -151,7 +151,7 @@ export class StepSender implements StreamListener, Unfinished {
     void this.#drive();
   }
 
-  /** Runs while there is a step to be sent, or one to come back for. */
+  /** Runs while there is a step to send, or a step without an ack and no stream. */
   async #drive(): Promise<void> {
     if (this.#isDriving) return;
     this.#isDriving = true;
@@ -173,12 +173,13 @@ export class StepSender implements StreamListener, Unfinished {
     try {
       await step.transmit(stream, this.#chunks);
     } catch (error) {
-      // onFailure has heard of a stream's failure; any other is that of whoever gives the bytes.
+      // onFailure has handled a failure of the stream. Any other failure comes from the source of the bytes and is
+      // final.
       if (stream.failure === undefined) throw error;
     }
   }
 
-  /** Opens a stream, after a break again and again until the deadline. */
+  /** Opens a stream. After a break it tries again and again until the deadline. */
   async #connect(): Promise<UpdateStream> {
     for (;;) {
       if (this.#broken !== undefined) await this.#backoff?.wait(this.#broken, this.#ending.signal);
@@ -197,7 +198,10 @@ export class StepSender implements StreamListener, Unfinished {
     }
   }
 
-  /** The first answer waits for all writers, as long as the service lets them; who comes back knows how long it may take. */
+  /**
+   * Waits for the service's answer to a stream. The answer to the first stream comes when all writers are there, which
+   * only the service bounds. The answer to a later stream must come before the deadline.
+   */
   async #answerInTime(stream: UpdateStream, answered: Promise<void>): Promise<void> {
     if (this.#opened === undefined || this.#backoff === undefined) return await answered;
     const ms = Math.max(ANSWER_MS_MIN, this.#backoff.leftMs);

@@ -2,19 +2,20 @@ import { quote, ShadowkeepError } from '../common/index.js';
 import type { StepLayout } from './step-layout.js';
 import type { BoxBytes, StepPart, TensorBytes, TensorReader } from './types.js';
 
-/** The bytes of one part, which can be read again as long as nobody has changed them. */
+/** The bytes of one part of a step, which can be read several times as long as nobody changes them. */
 export interface PartSource {
-  /** Without the gap after the part. */
+  /** Length of the part, bytes, without the gap after it. */
   readonly bytes: number;
   read(): Iterable<Uint8Array> | AsyncIterable<Uint8Array>;
 }
 
-/** What a trainer gives for a step. */
+/** The forms in which a trainer can give the bytes of a step. */
 export type StepData = TensorBytes | BoxBytes | TensorReader;
 
 /**
- * One source for each part of the step, in the order of its byte space. Refuses, before a byte is sent: what is missing, has
- * a wrong length or belongs to no part, and names where boxes were declared or the other way round.
+ * One source for each part of the step, in the order of its byte space. Throws before a byte is sent: INVALID_TENSOR
+ * when data is missing, has a wrong length or belongs to no part, and INVALID_FIELD when tensors are given by name
+ * although boxes were declared, or the other way round.
  */
 export function sourcesOf(data: StepData, layout: StepLayout, isFirst: boolean): PartSource[] {
   const sent = isFirst ? [...layout.eachStep, ...layout.once] : layout.eachStep;
@@ -23,7 +24,7 @@ export function sourcesOf(data: StepData, layout: StepLayout, isFirst: boolean):
   return views.map((view) => ({ bytes: view.length, read: () => [view] }));
 }
 
-/** What is left of a part's pieces after its first bytes. */
+/** The pieces of a part without its first `bytes` bytes. */
 export async function* skipBytes(pieces: ReturnType<PartSource['read']>, bytes: number): AsyncGenerator<Uint8Array> {
   let left = bytes;
   for await (const piece of pieces) {
@@ -84,7 +85,7 @@ function readerSource(part: StepPart, reader: TensorReader): PartSource {
   return { bytes: part.bytes, read: () => readPart(part, reader) };
 }
 
-/** One part's pieces from a reader, proved to be as long as the part. */
+/** The pieces of one part from a reader. Throws INVALID_TENSOR unless they are as long as the part. */
 async function* readPart(part: StepPart, reader: TensorReader): AsyncGenerator<Uint8Array> {
   let bytes = 0;
   for await (const piece of reader(part)) {

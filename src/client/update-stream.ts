@@ -13,18 +13,18 @@ import type { Ack } from './types.js';
 
 export type UpdateCall = ClientDuplexStream<UpdateRequest, UpdateResponse__Output>;
 
-/** Who hears of what comes on a stream, at once: an ack may follow on the heels of `opened`. */
+/** Hears of what comes on a stream as it comes: an ack may follow in the same turn as `opened`. */
 export interface StreamListener {
   onOpened(stream: UpdateStream, opened: UpdateOpened__Output): void;
-  /** An exception ends the stream. */
+  /** Takes an ack. An exception that it throws ends the stream. */
   onAck(ack: Ack): void;
-  /** Once; nothing comes afterwards. */
+  /** Hears of the stream's failure, once. Nothing comes afterwards. */
   onFailure(stream: UpdateStream, failure: Failure): void;
 }
 
 /**
- * One Update call: messages out with backpressure, answers in. The first failure is final: everything that waits is
- * rejected with it, and everything that is asked later.
+ * One Update call. It sends messages with backpressure and hands answers to its listener. The first failure is final:
+ * all that waits on the stream rejects with it, and so does every later call.
  */
 export class UpdateStream {
   readonly #call: UpdateCall;
@@ -41,16 +41,16 @@ export class UpdateStream {
     call.on('data', (response: UpdateResponse__Output) => this.#receive(response));
     call.on('drain', () => this.#drained?.resolve());
     call.on('error', (error) => this.cancel(toFailure(error)));
-    // A status that is an error is reported before the end of the messages.
+    // gRPC reports an error status before it ends the messages, so an 'end' without failure is a regular end.
     call.on('end', () => this.#end());
   }
 
-  /** Why nothing can be sent any more; undefined while it can. */
+  /** Why nothing can be sent any more; undefined while the stream works. */
   get failure(): Failure | undefined {
     return this.#failure;
   }
 
-  /** Sends the first message and waits until it is answered. */
+  /** Sends the opening message and waits until the service has answered it. */
   open(open: UpdateOpen): Promise<void> {
     checkMessage('UpdateOpen', open);
     this.#opened = this.#wait();
@@ -58,7 +58,7 @@ export class UpdateStream {
     return this.#opened.promise;
   }
 
-  /** Hands a message to the stream and waits until the stream has room for the next one. It may be serialized later. */
+  /** Hands a message to the stream and waits for room for the next one. The message may be serialized after that. */
   async send(message: UpdateRequest): Promise<void> {
     this.#throwIfFailed();
     if (this.#call.write(message)) return;
@@ -66,7 +66,7 @@ export class UpdateStream {
     await this.#drained.promise;
   }
 
-  /** Sends a message and waits until it, and so all before it, has been serialized. */
+  /** Sends a message and waits until it has been serialized, and with it all earlier ones. */
   async sendWhole(message: UpdateRequest): Promise<void> {
     this.#throwIfFailed();
     const waiter = this.#wait<void>();
@@ -76,14 +76,16 @@ export class UpdateStream {
     this.#written.delete(waiter);
   }
 
-  /** Half-closes and waits for the server to end the stream. */
+  /** Half-closes the stream and waits until the server ends it. */
   close(): Promise<void> {
     this.#ended ??= this.#wait();
     this.#call.end();
     return this.#ended.promise;
   }
 
-  /** Ends the stream at once, with a failure for whatever waits on it; without effect when it has failed. */
+  /**
+   * Ends the stream at once with a failure for all that waits on it. Does nothing when the stream has failed before.
+   */
   cancel(failure: Failure): void {
     if (this.#failure !== undefined) return;
     this.#failure = failure;

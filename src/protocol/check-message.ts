@@ -2,28 +2,28 @@ import { ShadowkeepError, shown } from '../common/index.js';
 import { packageDefinition, shadowWeightsDefinition } from './definition.js';
 
 /*
- * What the encoder would send as something else, without a word: it drops a field that the message does not have and a word
- * that its enum does not have, takes 1.5 for 1, and a count below 0 or NaN for 0.
+ * Finds values that the protobuf encoder would silently send as something else. The encoder drops a field that the message
+ * does not have and a word that its enum does not have; it sends 1.5 as 1, and a count below 0 or NaN as 0.
  */
 
-/** One field of a message, as the descriptor has it. */
+/** One field of a message, as its descriptor describes it. */
 interface Field {
   readonly name: string;
   readonly label: string;
   readonly type: string;
-  /** The name in the package of the field's message or enum. */
+  /** The name, within the package, of the message or enum that is the field's type. */
   readonly typeName: string;
 }
 
 interface MessageShape {
   readonly fields: ReadonlyMap<string, Field>;
-  /** Names under which a decoded message says which field of a oneof it has. */
+  /** Names of the message's oneofs. A decoded message has them as extra fields that say which member is set. */
   readonly oneofs: ReadonlySet<string>;
 }
 
 const PACKAGE = 'shadowkeep.v1';
 
-/** Methods whose request is one message, and its type. */
+/** The methods whose request is a single message, each with the type of that message. */
 export const SINGLE_REQUESTS: readonly (readonly [method: string, type: string])[] = Object.entries(
   shadowWeightsDefinition as unknown as Record<
     string,
@@ -36,8 +36,8 @@ export const SINGLE_REQUESTS: readonly (readonly [method: string, type: string])
 const shapes = new Map<string, MessageShape>();
 
 /**
- * Throws INVALID_FIELD unless a message of the package ("OpenRunRequest") arrives as it is. What lies inside of the bounds of
- * its types is left to the service.
+ * Throws INVALID_FIELD unless a message arrives as it is. `type` is its name in the package, such as "OpenRunRequest".
+ * Bounds that are narrower than those of the field's type are left to the service.
  */
 export function checkMessage(type: string, message: object, path = ''): void {
   const { fields, oneofs } = shapeOf(type);
@@ -90,7 +90,7 @@ function shapeOf(type: string): MessageShape {
   return shape;
 }
 
-/** The first says that nothing is said. */
+/** The words of an enum. The first one is the unspecified value. */
 function wordsOf(type: string): string[] {
   return descriptorOf<{ value: { name: string }[] }>(type).value.map(({ name }) => name);
 }

@@ -1,11 +1,11 @@
-// A byte space, and the chunks it travels in:
+// Lays tensors out in a byte space, and cuts that space into the chunks in which it travels:
 //
 //   offset  0            64·i          64·j          total (a multiple of 64)
 //           | tensor 0 ▒▒| tensor 1 ▒▒▒| tensor 2 … ▒|      ▒ = zeros up to the next multiple of 64
 //   chunks  |---- N ----|---- N ----|---- N ----|- rest -|  N a multiple of 16
 import { ALIGNMENT_BYTES, alignedBytes, assert, CHUNK_CUT_BYTES } from '../common/index.js';
 
-/** Where tensors lie in a byte space, in bytes. */
+/** Where tensors lie in a byte space. All numbers are bytes. */
 export interface ByteSpace {
   /** Where each tensor starts: a multiple of 64. */
   readonly offsets: readonly number[];
@@ -14,13 +14,13 @@ export interface ByteSpace {
   readonly totalBytes: number;
 }
 
-/** A part of a byte space, ready to be sent. */
+/** A part of a byte space that is ready to be sent. */
 export interface ByteChunk {
   readonly offset: number;
   readonly data: Uint8Array;
 }
 
-/** A part of one tensor that a chunk brought. */
+/** A part of one tensor, taken out of a chunk. */
 export interface TensorPiece {
   /** Index into the byte space's tensors. */
   readonly tensor: number;
@@ -41,18 +41,20 @@ export function layOut(lengths: readonly number[]): ByteSpace {
 }
 
 /**
- * Cuts a byte space into chunks while it is being read, tensor by tensor and in any pieces. A chunk that lies inside
- * one piece is a view of it; only chunks that span pieces are put together in a buffer of their own.
+ * Cuts a byte space into chunks while it is being read, tensor by tensor, in pieces of any length. A chunk that lies
+ * inside of one piece is a view of that piece. A chunk that spans several pieces is put together in a buffer of its
+ * own.
  */
 export class ChunkCutter {
   readonly #chunkBytes: number;
-  /** Bytes of the space given out so far, and those before the beginning. */
+  /** Where in the space the next chunk begins. */
   #offset: number;
-  /** The chunk in the making and how much of it is there, bytes. */
+  /** The buffer of a chunk that spans pieces. */
   #partial: Uint8Array | undefined;
+  /** How much of that chunk is there, bytes. */
   #filled = 0;
 
-  /** Begins at `offset` of the space, a legal cut: what comes before it is never added. */
+  /** Begins at `offset` of the space, which must be a legal cut. The bytes before it must not be added. */
   constructor(chunkBytes: number, offset = 0) {
     this.#chunkBytes = chunkBytes;
     this.#offset = offset;
@@ -60,7 +62,7 @@ export class ChunkCutter {
     assert(offset % CHUNK_CUT_BYTES === 0, 'a cut lies on a multiple of CHUNK_CUT_BYTES');
   }
 
-  /** Takes the next bytes of the current tensor and gives the chunks that they complete. */
+  /** Takes the next bytes of the current tensor and yields the chunks that they complete. */
   *add(bytes: Uint8Array): Generator<ByteChunk> {
     let at = 0;
     while (at < bytes.length) {
@@ -77,7 +79,7 @@ export class ChunkCutter {
     }
   }
 
-  /** Ends the current tensor: zeros up to the next multiple of 64. */
+  /** Ends the current tensor: adds zeros up to the next multiple of 64 and yields the chunks that they complete. */
   *endTensor(): Generator<ByteChunk> {
     let gap = alignedBytes(this.#offset + this.#filled) - (this.#offset + this.#filled);
     while (gap > 0) {
@@ -88,7 +90,7 @@ export class ChunkCutter {
     }
   }
 
-  /** The last chunk, shorter than the others, when there is one. */
+  /** Ends the space: yields the last chunk, which is shorter than the others, if bytes are left for one. */
   *end(): Generator<ByteChunk> {
     const filled = this.#filled;
     this.#filled = 0;
@@ -102,7 +104,7 @@ export class ChunkCutter {
     yield this.#advance(this.#takePartial());
   }
 
-  /** A chunk that was given away may wait in a queue, so its buffer is never used again. */
+  /** Takes the buffer of the finished chunk. A chunk may wait in a queue, so its buffer is never used again. */
   #takePartial(): Uint8Array {
     const partial = this.#partial;
     assert(partial !== undefined, 'a chunk in the making has a buffer');
@@ -117,7 +119,7 @@ export class ChunkCutter {
   }
 }
 
-/** Gives the bytes of chunks back to their tensors; the chunks come in order and without gaps, as the caller has checked. */
+/** Divides chunks among their tensors. The caller must have checked that they come in order and without gaps. */
 export class ChunkScatter {
   readonly #space: ByteSpace;
   #offset = 0;
@@ -127,7 +129,7 @@ export class ChunkScatter {
     this.#space = space;
   }
 
-  /** The tensors' parts of the next chunk, as views of it; the gaps between tensors are left out. */
+  /** Yields the parts of tensors in the next chunk, as views of the chunk. The zeros between tensors are left out. */
   *take(data: Uint8Array): Generator<TensorPiece> {
     const { offsets, lengths, totalBytes } = this.#space;
     const chunkBegin = this.#offset;

@@ -1,22 +1,22 @@
-/** Varints of an extent or an offset of 2^50 elements. */
+/** Most bytes of the varint of an extent or offset, up to 2^50 elements. */
 const NUMBER_BYTES_MAX = 8;
 
-/** Tags, lengths, enums and an offset of one entry. */
+/** Most bytes of one entry's tags, lengths, enums and byte offset together. */
 const ENTRY_BYTES_MAX = 32;
 
-/** About how many bytes a tensor takes in a message, and not fewer: its name, and `numbers` extents and offsets. */
+/** An upper bound of the bytes that a tensor takes in a message: with its name, and `numbers` extents and offsets. */
 export function tensorEntryBytes(name: string, numbers: number): number {
   return Buffer.byteLength(name) + numbers * NUMBER_BYTES_MAX + ENTRY_BYTES_MAX;
 }
 
-/** Entries from `begin` to the one before `end`, and about how many bytes they take in a message. */
+/** The entries from index `begin` to before `end`, and an upper bound of the bytes that they take in a message. */
 export interface EntryPart {
   readonly begin: number;
   readonly end: number;
   readonly bytes: number;
 }
 
-/** As many of `count` entries from `begin` on as fit into one part of so many bytes: at least one, where there is one. */
+/** The longest part of at most `partBytes` bytes that begins at entry `begin` of `count`. It has at least one entry. */
 export function partFrom(
   begin: number,
   count: number,
@@ -32,7 +32,7 @@ export function partFrom(
   return { begin, end: count, bytes };
 }
 
-/** All entries in such parts, in their order; one part where all fit, or where there are none. */
+/** Divides all entries into parts of at most `partBytes` bytes, in order. There is one part if there are no entries. */
 export function* partsOf(count: number, partBytes: number, bytesOf: (index: number) => number): Generator<EntryPart> {
   let part: EntryPart = { begin: 0, end: 0, bytes: 0 };
   do {

@@ -1,16 +1,16 @@
 /*
- * A message is a sequence of fields:
+ * Reads and writes the fields of protobuf messages by hand. A message is a sequence of fields:
  *
  *   tag    varint: field number << 3 | wire type
  *   value  by wire type: 0 a varint | 1 eight bytes | 2 a varint length and that many bytes | 5 four bytes
  */
 export const WIRE_TYPE = { varint: 0, eightBytes: 1, lengthDelimited: 2, fourBytes: 5 } as const;
 
-/** Tags and lengths have 32 bits, values 64. */
+/** Most bytes of a varint of 32 bits, as tags and lengths are, and of one of 64 bits, as values are. */
 const VARINT32_BYTES_MAX = 5;
 const VARINT64_BYTES_MAX = 10;
 
-/** Where the value of a field lies that has its tag before `at`. Throws RangeError, as all here do for no message. */
+/** Where the value lies of the field whose tag ends at `at`. Throws RangeError for bytes that are no message. */
 export function valueAt(bytes: Uint8Array, at: number, wireType: number): { start: number; end: number } {
   switch (wireType) {
     case WIRE_TYPE.varint:
@@ -28,6 +28,7 @@ export function valueAt(bytes: Uint8Array, at: number, wireType: number): { star
   }
 }
 
+/** Reads a varint of up to 32 bits. Throws RangeError for bytes that are no message. */
 export function readVarint32(bytes: Uint8Array, start: number): { value: number; end: number } {
   const end = varintEnd(bytes, start, VARINT32_BYTES_MAX);
   let value = 0;
@@ -35,7 +36,7 @@ export function readVarint32(bytes: Uint8Array, start: number): { value: number;
   return { value: value >>> 0, end };
 }
 
-/** An int32 or an enum: the low 32 bits with their sign; a negative one comes in ten bytes. */
+/** Reads an int32 or an enum: the low 32 bits with their sign. A negative number has ten bytes on the wire. */
 export function readInt32(bytes: Uint8Array, start: number): number {
   const end = Math.min(varintEnd(bytes, start, VARINT64_BYTES_MAX), start + VARINT32_BYTES_MAX);
   let value = 0;
@@ -43,7 +44,7 @@ export function readInt32(bytes: Uint8Array, start: number): number {
   return value;
 }
 
-/** A value over 2^53 is not exact. */
+/** Reads a varint of up to 64 bits. A value over 2^53 is rounded. Throws RangeError for bytes that are no message. */
 export function readVarint64(bytes: Uint8Array, start: number): { value: number; end: number } {
   const end = varintEnd(bytes, start, VARINT64_BYTES_MAX);
   let value = 0;
@@ -66,14 +67,14 @@ function varintEnd(bytes: Uint8Array, start: number, bytesMax: number): number {
   throw new RangeError(`the number at byte ${start} has more than ${bytesMax} bytes`);
 }
 
-/** Bytes of a protobuf varint; `value` is a safe integer. */
+/** Length of the varint of `value`, bytes. `value` must be a safe integer. */
 export function varintBytes(value: number): number {
   let bytes = 1;
   for (let rest = value; rest >= 128; rest = Math.floor(rest / 128)) bytes += 1;
   return bytes;
 }
 
-/** Returns where the number ends. */
+/** Writes the varint of `value` at `at`. Returns where it ends. */
 export function writeVarint(target: Uint8Array, at: number, value: number): number {
   let rest = value;
   let next = at;

@@ -1,6 +1,6 @@
-// What `grpc-status-details-bin` holds, protobuf:
-//
-//   google.rpc.Status { 1: code, 2: message, 3: [ Any { 1: type_url, 2: ErrorInfo { 1: reason, 2: domain, 3: metadata } } ] }
+// Encodes and decodes the details of an error in the trailer `grpc-status-details-bin`, in protobuf:
+// google.rpc.Status { 1: code, 2: message, 3: [ Any { 1: type_url, 2: ErrorInfo { 1: reason, 2: domain, 3: metadata } }
+// ] }
 import { loadSync, type MessageTypeDefinition } from '@grpc/proto-loader';
 import { ERROR_DOMAIN, type ShadowkeepError } from '../common/index.js';
 import { PROTO_OPTIONS, STATUS_PROTOS } from './definition.js';
@@ -17,7 +17,7 @@ interface ErrorInfo {
   metadata: Readonly<Record<string, string>>;
 }
 
-/** What a peer says about an error; `reason` is not checked against our table, a newer peer may know more. */
+/** What a peer says about an error. `reason` may be missing in ERROR_TABLE, because a newer peer may know more. */
 export interface ErrorDetails extends ErrorInfo {
   message: string;
 }
@@ -25,14 +25,17 @@ export interface ErrorDetails extends ErrorInfo {
 const ERROR_INFO_TYPE = 'google.rpc.ErrorInfo';
 const ERROR_INFO_URL = `type.googleapis.com/${ERROR_INFO_TYPE}`;
 
-/** Trailers travel in one header block; grpc-js peers take 16 KiB by default, base64 costs a third. */
+/**
+ * Longest message in the details. All trailers travel in one header block, of which grpc-js takes 16 KiB by default,
+ * and base64 adds a third to the details.
+ */
 const MESSAGE_CHARS_MAX = 2_048;
 
 const definitions = loadSync(STATUS_PROTOS, PROTO_OPTIONS);
 const statusType = definitions['google.rpc.Status'] as unknown as MessageTypeDefinition<Status, Status>;
 const errorInfoType = definitions[ERROR_INFO_TYPE] as unknown as MessageTypeDefinition<ErrorInfo, ErrorInfo>;
 
-/** The bytes of `grpc-status-details-bin` for an error. The cause stays here. */
+/** The bytes of `grpc-status-details-bin` for an error. The error's cause is not sent. */
 export function encodeErrorDetails(error: ShadowkeepError, grpcCode: number): Buffer {
   const { reason, metadata } = error;
   return statusType.serialize({
@@ -42,7 +45,9 @@ export function encodeErrorDetails(error: ShadowkeepError, grpcCode: number): Bu
   });
 }
 
-/** The first ErrorInfo in the bytes of `grpc-status-details-bin`, or undefined when there is none or they are no Status. */
+/**
+ * The first ErrorInfo in the bytes of `grpc-status-details-bin`; undefined when there is none or they are no Status.
+ */
 export function decodeErrorDetails(buffer: Uint8Array): ErrorDetails | undefined {
   try {
     const status = statusType.deserialize(Buffer.from(buffer));
