@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import TracebackType
 from typing import Self
 
 from . import wire
 from .allocator import keep_freed_blocks
-from .apart import Answer
 from .averages import Average
 from .averages.checks import not_negative, positive, step_number
 from .averages.table import EXPONENT, WIDTH, within
@@ -22,13 +21,12 @@ from .layout import PolicyName, TensorSpecs
 from .not_copied import NotCopied
 from .opening import RunOpener
 from .options import RECONNECT_SECONDS_DEFAULT, NonFiniteName, OpenRunOptions
-from .parts import all_runs, whole_run
-from .reads import Reception, read_shadow, watch_run
+from .reads import Reception, read_shadow
 from .retention import Retention
 from .run import Run
+from .run_calls import RunCalls, name_of
 from .shadow import Shadow
 from .snapshots import Snapshots
-from .stub import Stub
 from .target import checked_target
 
 WAIT_SECONDS_DEFAULT = 60.0
@@ -59,7 +57,7 @@ def connect(
     return Client(target, checksums=checksums, timeout=timeout, reconnect_timeout=reconnect_timeout)
 
 
-class Client(NotCopied):
+class Client(RunCalls, NotCopied):
     """A connection to the service; a context manager that closes it. Safe to use from several threads.
 
     A forked process that uses it gets connections of its own; runs that were opened before stay with the process that
@@ -78,9 +76,8 @@ class Client(NotCopied):
         keep_freed_blocks()
         self._checksum = find_checksum(checksums)
         positive("timeout", timeout)
-        self._reconnect_timeout = not_negative("reconnect_timeout", reconnect_timeout)
         # Steps and reads have channels of their own: a read holds up no trainer, and an interrupt costs it its channel.
-        self._calls = Connection(target, timeout)
+        super().__init__(Connection(target, timeout), not_negative("reconnect_timeout", reconnect_timeout))
         self._reads = Connection(target, timeout)
         self._streams = Connection(target, timeout)
         self._catalog = Catalog(self.get_run)
@@ -173,7 +170,7 @@ class Client(NotCopied):
             raise ValueError(f"average ({average}), sigma_rel ({sigma_rel}) and gamma ({gamma}) exclude each other")
         if boxes is not None and names is not None:
             raise ValueError("boxes and names exclude each other")
-        name = _name_of(run)
+        name = name_of(run)
         request = wire.GetShadowRequest(
             name,
             average or "",
@@ -199,53 +196,6 @@ class Client(NotCopied):
             self._catalog.compare(name, boxes, shadow)
         return shadow
 
-    def watch_run(self, name: str, *, every: int = 1) -> Generator[wire.RunEvent, None, None]:
-        """Yield the run's present state, then each commit whose step is a multiple of `every`.
-
-        A slow follower gets the newest commit, not each one. Closing the iterator ends the stream.
-        """
-        yield from watch_run(self._calls, wire.WatchRunRequest(name, every), self._reconnect_timeout)
-
-    def get_run(self, name: str) -> wire.RunInfo:
-        """Return a run's state, sizes and rates. Raises NotFoundError."""
-        return self._call(lambda stub: whole_run(name, stub.get_run))
-
-    def list_runs(self) -> list[wire.RunInfo]:
-        """Return all runs in the order of their names, without their tensors and the patterns of their averages."""
-        return self._call(lambda stub: all_runs(stub.list_runs))
-
-    def list_damaged_runs(self) -> list[wire.DamagedRun]:
-        """Return the runs that lie in the service's data directory and could not be loaded, with what is wrong."""
-        return self._call(lambda stub: stub.list_runs(wire.ListRunsRequest())).damaged
-
-    def add_average(self, run: str | Run, average: Average) -> int | None:
-        """Give a run another average, which starts with the next step.
-
-        Returns:
-            The committed step at which it came: it knows nothing of that one and those before it. None: there is none.
-
-        Raises:
-            InvalidArgumentError: the run has one of this name, or a field is out of range.
-            FailedPreconditionError: it starts from INITIAL, and the initial push is over.
-            ResourceExhaustedError: the service has no memory for it.
-        """
-        request = wire.AddAverageRequest(_name_of(run), average.to_message())
-        return self._call(lambda stub: stub.add_average(request), repeatable=False).added_at_step
-
-    def remove_average(self, run: str | Run, name: str) -> None:
-        """Take an average from a run and free its memory; reads of it that are under way go on.
-
-        Raises:
-            NotFoundError: there is no such run or average.
-            FailedPreconditionError: it is the run's last one.
-        """
-        request = wire.RemoveAverageRequest(_name_of(run), name)
-        self._call(lambda stub: stub.remove_average(request), repeatable=False)
-
-    def delete_run(self, name: str) -> int:
-        """Delete a run with its memory and files; return the freed bytes. Its streams end with RUN_DELETED."""
-        return self._call(lambda stub: stub.delete_run(wire.DeleteRunRequest(name)), repeatable=False).freed_bytes
-
     def close(self) -> None:
         """Close the connections at once; streams that are still open fail."""
         self._calls.close()
@@ -263,14 +213,7 @@ class Client(NotCopied):
     def __repr__(self) -> str:
         return f"<Client of {self.target}>"
 
-    def _call(self, invoke: Callable[[Stub], Answer], *, repeatable: bool = True) -> Answer:
-        return self._calls.call(invoke, self._reconnect_timeout, repeatable=repeatable)
-
     def _patience(self, reconnect_timeout: float | None) -> float:
         if reconnect_timeout is None:
             return self._reconnect_timeout
         return not_negative("reconnect_timeout", reconnect_timeout)
-
-
-def _name_of(run: str | Run) -> str:
-    return run if isinstance(run, str) else run.name
