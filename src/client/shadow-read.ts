@@ -70,7 +70,7 @@ async function* scatter(
 ): AsyncGenerator<ShadowPiece, void, undefined> {
   const cursor = new ChunkScatter(layOut(tensors.map((tensor) => tensor.bytes)));
   for await (const { data } of chunks) {
-    for (const piece of cursor.take(data)) {
+    for (const piece of cursor.place(data)) {
       yield { tensor: tensors[piece.tensor]!, begin: piece.begin, data: piece.data };
     }
   }

@@ -130,7 +130,7 @@ export class ChunkScatter {
   }
 
   /** Yields the parts of tensors in the next chunk, as views of the chunk. The zeros between tensors are left out. */
-  *take(data: Uint8Array): Generator<TensorPiece> {
+  *place(data: Uint8Array): Generator<TensorPiece> {
     const { offsets, lengths, totalBytes } = this.#space;
     const chunkBegin = this.#offset;
     const chunkEnd = chunkBegin + data.length;

@@ -76,7 +76,7 @@ describe.each(CASES.spaces)('the byte space of $what', ({ tensors, wireDtype, bo
     expect(coveredBytes).toBeGreaterThanOrEqual(sentBytes);
     if (boxes !== undefined) return;
     const placed = Array.from({ length: plan.boxes.count }, (_, index) => plan.boxes.at(index));
-    expect(placed.map(({ tensor, wireOffset, bytes }) => [layout.tensors.nameOf(tensor), wireOffset, bytes])).toEqual(
+    expect(placed.map(({ tensor, stepOffset, bytes }) => [layout.tensors.nameOf(tensor), stepOffset, bytes])).toEqual(
       space.places,
     );
   });

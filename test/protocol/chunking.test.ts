@@ -104,7 +104,7 @@ describe('ChunkScatter', () => {
         const received = sizes.map((length) => new Uint8Array(length));
         const filled = sizes.map(() => 0);
         for (const chunk of pieces(wholeSpace(tensors), size)) {
-          for (const piece of scatter.take(chunk)) {
+          for (const piece of scatter.place(chunk)) {
             expect(piece.begin).toBe(filled[piece.tensor]);
             received[piece.tensor]!.set(piece.data, piece.begin);
             filled[piece.tensor]! += piece.data.length;
@@ -119,6 +119,6 @@ describe('ChunkScatter', () => {
 
   test('a chunk past the end is our own mistake', () => {
     const scatter = new ChunkScatter(layOut([64]));
-    expect(() => [...scatter.take(new Uint8Array(80))]).toThrow('broken invariant');
+    expect(() => [...scatter.place(new Uint8Array(80))]).toThrow('broken invariant');
   });
 });

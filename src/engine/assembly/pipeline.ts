@@ -121,7 +121,7 @@ export class Pipeline {
     checkChunk(slot, step, partOffset, data.length);
     if (slot.receiving === undefined) this.#enter(slot, step);
     for (let done = 0; ; ) {
-      done += this.#take(slot, partOffset + done, done === 0 ? data : data.subarray(done));
+      done += this.#scatter(slot, partOffset + done, done === 0 ? data : data.subarray(done));
       slot.advance(partOffset + done);
       if (done === data.length) return;
       yield;
@@ -129,11 +129,11 @@ export class Pipeline {
   }
 
   /** Returns how many of the bytes it has taken. */
-  #take(slot: WriterSlot, partOffset: number, data: Uint8Array): number {
+  #scatter(slot: WriterSlot, partOffset: number, data: Uint8Array): number {
     const { staged } = slot;
     if (staged !== undefined) {
-      return slot.cursor.take(partOffset, data.length, (stepOffset, at, length) => {
-        staged.take(stepOffset, data.subarray(at, at + length), slot);
+      return slot.cursor.visit(partOffset, data.length, (stepOffset, at, length) => {
+        staged.write(stepOffset, data.subarray(at, at + length), slot);
       });
     }
     return slot.receiving?.kind === 'REPLAYING' ? this.#examine(slot, partOffset, data) : data.length;
@@ -337,11 +337,11 @@ export class Pipeline {
   #examine(slot: WriterSlot, partOffset: number, data: Uint8Array): number {
     const page = (this.#spare[0] ?? this.oldest?.pages)?.[0];
     if (page === undefined) return data.length;
-    return slot.cursor.take(partOffset, data.length, (stepOffset, at, length) => {
+    return slot.cursor.visit(partOffset, data.length, (stepOffset, at, length) => {
       for (let done = 0; done < length; done += SCRATCH_BYTES) {
         const part = Math.min(SCRATCH_BYTES, length - done);
         page.arena.bytes(0, part).set(data.subarray(at + done, at + done + part));
-        examine(this.#plan.segments, { page, address: 0, offset: stepOffset + done, length: part }, slot.findings);
+        examine(this.#plan.segments, { page, address: 0, stepOffset: stepOffset + done, length: part }, slot.findings);
       }
     });
   }

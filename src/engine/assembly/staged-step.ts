@@ -75,22 +75,22 @@ export class StagedStep<Writer extends Contributor = Contributor> {
   clearGaps(): void {
     const { boxes } = this.plan;
     for (let index = 0; index < boxes.count; index++) {
-      const { wireOffset, bytes } = boxes.at(index);
+      const { stepOffset, bytes } = boxes.at(index);
       const gapBytes = alignedBytes(bytes) - bytes;
       if (gapBytes === 0) continue;
-      this.#forEachPiece(wireOffset + bytes, gapBytes, ({ page, address, length }) => {
+      this.#forEachPiece(stepOffset + bytes, gapBytes, ({ page, address, length }) => {
         page.arena.bytes(address, length).fill(0);
       });
     }
   }
 
   /** Takes bytes of a writer. Those of COPY_ONCE tensors that the run has already lie behind the pages and are dropped. */
-  take(stepOffset: number, data: Uint8Array, writer: Writer): void {
+  write(stepOffset: number, data: Uint8Array, writer: Writer): void {
     this.#forEachPiece(stepOffset, data.length, (piece, at) => {
       const { page, address, length } = piece;
       page.arena.bytes(address, length).set(data.subarray(at, at + length));
       examine(this.plan.segments, piece, writer.findings);
-      this.ahead?.fold(page, address, piece.offset, length);
+      this.ahead?.fold(page, address, piece.stepOffset, length);
     });
   }
 
@@ -99,11 +99,11 @@ export class StagedStep<Writer extends Contributor = Contributor> {
     this.ahead = ahead;
     for (const writer of this.parts) this.#arrived.set(writer, writer.arrivedOf(this.step));
     for (const [writer, bytes] of this.#arrived) {
-      for (const { target, length } of writer.part.runs(bytes)) {
+      for (const { stepOffset, length } of writer.part.runs(bytes)) {
         for (let done = 0; done < length; done += this.#pageBytes) {
           if (!this.#arrived.has(writer)) break;
-          this.#forEachPiece(target + done, Math.min(this.#pageBytes, length - done), (piece) => {
-            ahead.fold(piece.page, piece.address, piece.offset, piece.length);
+          this.#forEachPiece(stepOffset + done, Math.min(this.#pageBytes, length - done), (piece) => {
+            ahead.fold(piece.page, piece.address, piece.stepOffset, piece.length);
           });
           yield;
         }
@@ -147,7 +147,7 @@ export class StagedStep<Writer extends Contributor = Contributor> {
       const page = this.#pages[Math.floor(offset / pageBytes)]!;
       const within = offset % pageBytes;
       const part = Math.min(staged - done, pageBytes - within);
-      visit({ page, address: page.address + within, offset, length: part }, done);
+      visit({ page, address: page.address + within, stepOffset: offset, length: part }, done);
       done += part;
     }
   }
@@ -155,18 +155,23 @@ export class StagedStep<Writer extends Contributor = Contributor> {
 
 /** Looks at a piece while it is in the cache, segment by segment. */
 export function examine(segments: Segments, piece: Piece, findings: Findings): void {
-  const end = piece.offset + piece.length;
+  const end = piece.stepOffset + piece.length;
   for (
-    let index = lastFrom(segments.length, (at) => segments.wireOffsetAt(at), piece.offset);
+    let index = lastFrom(segments.length, (at) => segments.stepOffsetAt(at), piece.stepOffset);
     index < segments.length;
     index++
   ) {
-    const { wireOffset, count, dtype } = segments.at(index);
-    if (wireOffset >= end) return;
-    const from = Math.max(wireOffset, piece.offset);
-    const to = Math.min(wireOffset + count * (dtype === undefined ? 1 : DTYPE_BYTES[dtype]), end);
+    const { stepOffset, count, dtype } = segments.at(index);
+    if (stepOffset >= end) return;
+    const from = Math.max(stepOffset, piece.stepOffset);
+    const to = Math.min(stepOffset + count * (dtype === undefined ? 1 : DTYPE_BYTES[dtype]), end);
     if (to <= from) continue;
-    const part = { page: piece.page, address: piece.address + from - piece.offset, offset: from, length: to - from };
+    const part = {
+      page: piece.page,
+      address: piece.address + from - piece.stepOffset,
+      stepOffset: from,
+      length: to - from,
+    };
     if (dtype !== undefined) findings.nonFinite.scan(part, dtype);
     const unitBytes = dtype === undefined ? 1 : unitBytesOf(dtype);
     const units = part.length / unitBytes;

@@ -21,12 +21,12 @@ function stagingHomes(plan: WirePlan, stagedBytes: number, pageBytes: number, pl
   if (plane === undefined) return homes;
   let next = 0;
   for (const segment of plan.segments) {
-    const from = Math.floor(segment.wireOffset / pageBytes);
+    const from = Math.floor(segment.stepOffset / pageBytes);
     if (segment.dtype === undefined) continue;
     const size = DTYPE_BYTES[segment.dtype];
-    const to = Math.ceil((segment.wireOffset + segment.count * size) / pageBytes);
+    const to = Math.ceil((segment.stepOffset + segment.count * size) / pageBytes);
     for (let page = Math.max(from, next); page < to; page++) {
-      const element = segment.flat + Math.max(0, page * pageBytes - segment.wireOffset) / size;
+      const element = segment.flat + Math.max(0, page * pageBytes - segment.stepOffset) / size;
       homes[page] = homeOf(plane, element);
     }
     next = Math.max(next, to);

@@ -37,10 +37,10 @@ export class FoldAhead {
     return advance.weight > 0 && advance.weight < 1 ? new FoldAhead(shadow, advance) : undefined;
   }
 
-  /** Folds `length` bytes of the byte space from `offset`, in place at `address` of their staging page. */
-  fold(page: Page, address: number, offset: number, length: number): void {
+  /** Folds `length` bytes of the byte space from `stepOffset`, in place at `address` of their staging page. */
+  fold(page: Page, address: number, stepOffset: number, length: number): void {
     const { plane, table } = this.shadow;
-    const flat = offset / plane.elementBytes;
+    const flat = stepOffset / plane.elementBytes;
     const base = pageAt(table, plane, flat);
     const from = base.address + (flat % plane.pageElements) * plane.elementBytes;
     const { arena } = page;
@@ -67,7 +67,7 @@ export class FoldAhead {
 function liesAsTheWire({ spec, plane, table }: Shadow, plan: WirePlan, pageCount: number): boolean {
   if (plan.segments.length !== 1 || plan.firstStepBytes !== plan.stepBytes) return false;
   const segment = plan.segments.at(0);
-  assert(segment.wireOffset === 0 && segment.flat === 0, 'a space begins with its first segment');
+  assert(segment.stepOffset === 0 && segment.flat === 0, 'a space begins with its first segment');
   const isWhole = spec.include.length === 0 && spec.exclude.length === 0;
   return isWhole && segment.dtype === plane.dtype && table.length === pageCount;
 }

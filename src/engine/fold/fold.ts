@@ -47,7 +47,7 @@ export function* foldStep(
     const tileMax = segment.dtype === undefined ? SCRATCH_BYTES : TILE_ELEMENTS;
     const folded = targetsOf(segment, targets);
     for (let done = 0; done < segment.count; ) {
-      const wireAt = segment.wireOffset + done * size;
+      const wireAt = segment.stepOffset + done * size;
       const page = staging[Math.floor(wireAt / stagingPageBytes)];
       assert(page !== undefined, 'the byte space is staged whole');
       const within = wireAt % stagingPageBytes;

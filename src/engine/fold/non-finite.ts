@@ -7,11 +7,11 @@ import { lastFrom } from './last-from.js';
 /** What is done with a step that has infinities or NaN in averaged tensors. */
 export type NonFinitePolicy = 'ACCEPT' | 'REJECT_STEP' | 'SKIP_TENSOR';
 
-/** A piece of the byte space from `offset`, that lies on `page` at `address`. No element is cut. */
+/** A piece of the byte space from `stepOffset`, that lies on `page` at `address`. No element is cut. */
 export interface Piece {
   readonly page: Page;
   readonly address: number;
-  readonly offset: number;
+  readonly stepOffset: number;
   readonly length: number;
 }
 
@@ -46,18 +46,22 @@ export class NonFiniteScan {
   /** Scans a piece of a segment of this dtype: tensors that lie close together at once, one by one only where it hits. */
   scan(piece: Piece, dtype: FloatDType): void {
     if (this.#firstOnly && this.#found.size > 0) return;
-    if (!isFinitePart(piece, piece.offset, piece.offset + piece.length, dtype)) this.#findTensors(piece);
+    if (!isFinitePart(piece, piece.stepOffset, piece.stepOffset + piece.length, dtype)) this.#findTensors(piece);
   }
 
   #findTensors(piece: Piece): void {
     const { boxes, layout, wireDType } = this.#plan;
-    for (let at = lastFrom(boxes.count, (index) => boxes.offsetAt(index), piece.offset); at < boxes.count; at++) {
+    for (
+      let at = lastFrom(boxes.count, (index) => boxes.stepOffsetAt(index), piece.stepOffset);
+      at < boxes.count;
+      at++
+    ) {
       const box = boxes.at(at);
-      if (box.wireOffset >= piece.offset + piece.length) return;
+      if (box.stepOffset >= piece.stepOffset + piece.length) return;
       const dtype = wireDTypeOf(layout, box.tensor, wireDType);
       if (layout.tensors.policyOf(box.tensor) !== 'AVERAGE' || !isFloatDType(dtype)) continue;
-      const boxEnd = box.wireOffset + box.bytes;
-      if (isFinitePart(piece, box.wireOffset, boxEnd, dtype)) continue;
+      const boxEnd = box.stepOffset + box.bytes;
+      if (isFinitePart(piece, box.stepOffset, boxEnd, dtype)) continue;
       this.#found.add(box.tensor);
       if (this.#detail !== '') continue;
       const element = firstNonFinite(piece, box, boxEnd, dtype);
@@ -68,18 +72,18 @@ export class NonFiniteScan {
 
 /** Whether the part of `piece` from `begin` to `end` has no infinity and no NaN. */
 function isFinitePart(piece: Piece, begin: number, end: number, dtype: FloatDType): boolean {
-  const from = Math.max(begin, piece.offset);
-  const to = Math.min(end, piece.offset + piece.length);
+  const from = Math.max(begin, piece.stepOffset);
+  const to = Math.min(end, piece.stepOffset + piece.length);
   if (to <= from) return true;
-  const address = piece.address + from - piece.offset;
+  const address = piece.address + from - piece.stepOffset;
   return piece.page.arena.kernels.finite[dtype](address, (to - from) / DTYPE_BYTES[dtype]) !== 0;
 }
 
 /** The first element of a box in `piece` that is not finite: its half has one, or the other half. */
 function firstNonFinite(piece: Piece, box: WireBox, boxEnd: number, dtype: FloatDType): number {
   const size = DTYPE_BYTES[dtype];
-  let from = Math.max(box.wireOffset, piece.offset);
-  let count = (Math.min(boxEnd, piece.offset + piece.length) - from) / size;
+  let from = Math.max(box.stepOffset, piece.stepOffset);
+  let count = (Math.min(boxEnd, piece.stepOffset + piece.length) - from) / size;
   while (count > 1) {
     const half = count >>> 1;
     if (isFinitePart(piece, from, from + half * size, dtype)) {
@@ -89,5 +93,5 @@ function firstNonFinite(piece: Piece, box: WireBox, boxEnd: number, dtype: Float
       count = half;
     }
   }
-  return (from - box.wireOffset) / size;
+  return (from - box.stepOffset) / size;
 }

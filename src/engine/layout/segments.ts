@@ -2,7 +2,7 @@ import { DTYPE_BYTES, FLOAT_DTYPES, type FloatDType } from '../../common/index.j
 
 /** A contiguous piece of a byte space and of a flat space. */
 export interface Segment {
-  readonly wireOffset: number;
+  readonly stepOffset: number;
   readonly flat: number;
   /** Elements of the averaged space, or bytes of the copied one. */
   readonly count: number;
@@ -23,7 +23,7 @@ export const SEGMENT_COLUMN_BYTES = 8 + 8 + 8 + 1 + 4;
 
 /** Segments in the order of a byte space, in columns: where each tensor is a segment, a run keeps as many as it has tensors. */
 export class Segments {
-  #wireOffset = new Float64Array(FIRST_CAPACITY);
+  #stepOffset = new Float64Array(FIRST_CAPACITY);
   #flat = new Float64Array(FIRST_CAPACITY);
   #count = new Float64Array(FIRST_CAPACITY);
   #dtype = new Uint8Array(FIRST_CAPACITY);
@@ -34,14 +34,14 @@ export class Segments {
     return this.#length;
   }
 
-  wireOffsetAt(index: number): number {
-    return this.#wireOffset[index]!;
+  stepOffsetAt(index: number): number {
+    return this.#stepOffset[index]!;
   }
 
   /** A segment as an object, made anew at each call. */
   at(index: number): Segment {
     return {
-      wireOffset: this.#wireOffset[index]!,
+      stepOffset: this.#stepOffset[index]!,
       flat: this.#flat[index]!,
       count: this.#count[index]!,
       dtype: FLOAT_DTYPES[this.#dtype[index]!],
@@ -60,13 +60,13 @@ export class Segments {
     if (last >= 0 && this.#dtype[last] === dtype && this.#averages[last] === next.averages) {
       const size = next.dtype === undefined ? 1 : DTYPE_BYTES[next.dtype];
       const advance = next.flat - this.#flat[last]!;
-      if (advance >= this.#count[last]! && next.wireOffset - this.#wireOffset[last]! === advance * size) {
+      if (advance >= this.#count[last]! && next.stepOffset - this.#stepOffset[last]! === advance * size) {
         this.#count[last] = advance + next.count;
         return;
       }
     }
-    if (this.#length === this.#wireOffset.length) this.#grow();
-    this.#wireOffset[this.#length] = next.wireOffset;
+    if (this.#length === this.#stepOffset.length) this.#grow();
+    this.#stepOffset[this.#length] = next.stepOffset;
     this.#flat[this.#length] = next.flat;
     this.#count[this.#length] = next.count;
     this.#dtype[this.#length] = dtype;
@@ -76,7 +76,7 @@ export class Segments {
 
   #grow(): void {
     const capacity = 2 * this.#length;
-    this.#wireOffset = grown(this.#wireOffset, new Float64Array(capacity));
+    this.#stepOffset = grown(this.#stepOffset, new Float64Array(capacity));
     this.#flat = grown(this.#flat, new Float64Array(capacity));
     this.#count = grown(this.#count, new Float64Array(capacity));
     this.#dtype = grown(this.#dtype, new Uint8Array(capacity));

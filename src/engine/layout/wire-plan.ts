@@ -6,7 +6,7 @@ import { Segments } from './segments.js';
 export interface WireBox {
   /** Its index in the layout. */
   readonly tensor: number;
-  readonly wireOffset: number;
+  readonly stepOffset: number;
   readonly bytes: number;
 }
 
@@ -14,15 +14,15 @@ export interface WireBox {
 export class WireBoxes {
   readonly #layout: Layout;
   readonly #wireDType: FloatDType | undefined;
-  readonly #offsets: Float64Array;
+  readonly #stepOffsets: Float64Array;
   readonly #tensor: Uint32Array;
   #count = 0;
 
-  /** `offsets` says where each tensor of the layout starts. */
-  constructor(layout: Layout, wireDType: FloatDType | undefined, offsets: Float64Array) {
+  /** `stepOffsets` says where each tensor of the layout starts. */
+  constructor(layout: Layout, wireDType: FloatDType | undefined, stepOffsets: Float64Array) {
     this.#layout = layout;
     this.#wireDType = wireDType;
-    this.#offsets = offsets;
+    this.#stepOffsets = stepOffsets;
     this.#tensor = new Uint32Array(layout.tensors.length);
   }
 
@@ -30,8 +30,8 @@ export class WireBoxes {
     return this.#count;
   }
 
-  offsetAt(index: number): number {
-    return this.#offsets[this.#tensor[index]!]!;
+  stepOffsetAt(index: number): number {
+    return this.#stepOffsets[this.#tensor[index]!]!;
   }
 
   /** A box as an object, made anew at each call. */
@@ -39,7 +39,7 @@ export class WireBoxes {
     const tensor = this.#tensor[index]!;
     const dtype = wireDTypeOf(this.#layout, tensor, this.#wireDType);
     const bytes = this.#layout.tensors.countOf(tensor) * DTYPE_BYTES[dtype];
-    return { tensor, wireOffset: this.#offsets[tensor]!, bytes };
+    return { tensor, stepOffset: this.#stepOffsets[tensor]!, bytes };
   }
 
   append(tensor: number): void {
@@ -55,7 +55,7 @@ export interface WirePlan {
   readonly onceSegments: Segments;
   readonly boxes: WireBoxes;
   /** Where each tensor of the layout starts; one that is not sent, or has no bytes: anywhere. */
-  readonly offsets: Float64Array;
+  readonly stepOffsets: Float64Array;
   /** Length of the byte space without the tensors of policy COPY_ONCE, and with them: multiples of 64. */
   readonly stepBytes: number;
   readonly firstStepBytes: number;
@@ -83,9 +83,9 @@ export function* planningWire(
   averagesOf: AveragesOf = () => ALL_AVERAGES,
 ): Generator<void, WirePlan> {
   const { tensors } = layout;
-  const offsets = new Float64Array(tensors.length);
-  const boxes = new WireBoxes(layout, wireDType, offsets);
-  let wireOffset = 0;
+  const stepOffsets = new Float64Array(tensors.length);
+  const boxes = new WireBoxes(layout, wireDType, stepOffsets);
+  let stepOffset = 0;
   const place = function* (isOnce: boolean): Generator<void, Segments> {
     const segments = new Segments();
     for (let tensor = 0; tensor < tensors.length; tensor++) {
@@ -96,22 +96,22 @@ export function* planningWire(
       const bytes = elements * DTYPE_BYTES[dtype];
       const isAveraged = policy === 'AVERAGE' && isFloatDType(dtype);
       segments.append({
-        wireOffset,
+        stepOffset,
         flat: tensors.flatOf(tensor),
         count: isAveraged ? elements : bytes,
         dtype: isAveraged ? dtype : undefined,
         averages: isAveraged ? averagesOf(tensor) : ALL_AVERAGES,
       });
       boxes.append(tensor);
-      offsets[tensor] = wireOffset;
-      wireOffset += alignedBytes(bytes);
+      stepOffsets[tensor] = stepOffset;
+      stepOffset += alignedBytes(bytes);
     }
     return segments;
   };
   const segments = yield* place(false);
-  const stepBytes = wireOffset;
+  const stepBytes = stepOffset;
   const onceSegments = yield* place(true);
-  return { layout, wireDType, segments, onceSegments, boxes, offsets, stepBytes, firstStepBytes: wireOffset };
+  return { layout, wireDType, segments, onceSegments, boxes, stepOffsets, stepBytes, firstStepBytes: stepOffset };
 }
 
 /** Lengths of a step in the layout's own dtypes: those of its plan, without the plan. */

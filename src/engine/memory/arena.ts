@@ -78,12 +78,12 @@ export class Arena {
   }
 
   /** Address of a page in a free slot, or undefined when there is none. */
-  take(skew: number): number | undefined {
+  allocate(skew: number): number | undefined {
     const slot = this.#freeSlots.pop();
     return slot === undefined ? undefined : SLOTS_ADDRESS + slot * this.slotBytes + skew;
   }
 
-  give(address: number): void {
+  free(address: number): void {
     const slot = this.#slotOf(address);
     this.#freeSlots.push(slot);
     this.#usedSlots.add(slot);

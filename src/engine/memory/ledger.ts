@@ -86,26 +86,26 @@ export class Lease {
   }
 
   /** Takes bytes for objects. Throws MEMORY_EXHAUSTED and takes nothing when so many more do not fit. */
-  take(bytes: number): void {
+  reserve(bytes: number): void {
     this.#ledger.reserveHeap(bytes, this.#what);
     this.#heapBytes += bytes;
   }
 
   /** The same for columns. */
-  takeColumns(bytes: number): void {
+  reserveColumns(bytes: number): void {
     this.#ledger.reserve(bytes, this.#what);
     this.#columnBytes += bytes;
   }
 
   /** Gives bytes for objects back. */
-  give(bytes: number): void {
+  giveBack(bytes: number): void {
     this.#ledger.releaseHeap(bytes);
     this.#heapBytes -= bytes;
   }
 
   /** Idempotent. */
   release(): void {
-    this.give(this.#heapBytes);
+    this.giveBack(this.#heapBytes);
     this.#ledger.release(this.#columnBytes);
     this.#columnBytes = 0;
   }

@@ -64,7 +64,7 @@ export class PagePool {
    */
   allocate(wants: readonly PageWant[], what: string): Page[] {
     this.makeFree(wants, what);
-    const pages = wants.map((want) => this.#take(want));
+    const pages = wants.map((want) => this.#allocatePage(want));
     this.#usedPages += pages.length;
     return pages;
   }
@@ -105,7 +105,7 @@ export class PagePool {
 
   free(page: Page): void {
     assert(page.refs === 0, 'a page that is freed is in no table');
-    page.arena.give(page.address);
+    page.arena.free(page.address);
     this.#usedPages -= 1;
   }
 
@@ -147,10 +147,10 @@ export class PagePool {
     }
   }
 
-  #take({ home, skew }: PageWant): Page {
+  #allocatePage({ home, skew }: PageWant): Page {
     const candidates = [this.#arena(home), ...this.#arenas];
     for (const arena of candidates) {
-      const address = arena.take(skew);
+      const address = arena.allocate(skew);
       if (address !== undefined) return { arena, address, skew, refs: 0 };
     }
     throw new Error('broken invariant: a reserved page is free somewhere');

@@ -20,7 +20,7 @@ export const READ_TENSOR_BYTES = READ_BOX_BYTES + Uint32Array.BYTES_PER_ELEMENT;
 export interface ReadTensor {
   readonly tensor: PlacedTensor;
   readonly dtype: DType;
-  readonly offset: number;
+  readonly readOffset: number;
   readonly bytes: number;
   /** The rows of a box; undefined: the tensor is read whole. */
   readonly rows: Rows | undefined;
@@ -37,7 +37,7 @@ export class ReadTensors {
   readonly #boxes: BoxList | undefined;
   /** By entry: the tensor's index in the layout, and where it starts in the byte space. */
   readonly #tensor: Uint32Array;
-  readonly #offset: Float64Array;
+  readonly #readOffset: Float64Array;
   #totalBytes = 0;
 
   private constructor({ tensors }: Layout, dtype: FloatDType, tensor: Uint32Array, boxes?: BoxList) {
@@ -45,7 +45,7 @@ export class ReadTensors {
     this.#dtype = dtype;
     this.#boxes = boxes;
     this.#tensor = tensor;
-    this.#offset = new Float64Array(tensor.length);
+    this.#readOffset = new Float64Array(tensor.length);
   }
 
   /** Yields between slices. Throws INVALID_FIELD for a box of a tensor that the average does not serve. */
@@ -61,7 +61,7 @@ export class ReadTensors {
         : new ReadTensors(layout, dtype, yield* servedTensors(layout, average, selection));
     for (let index = 0; index < list.count; index++) {
       if (index % SLICE_TENSORS === SLICE_TENSORS - 1) yield;
-      list.#offset[index] = list.#totalBytes;
+      list.#readOffset[index] = list.#totalBytes;
       list.#totalBytes += alignedBytes(list.at(index).bytes);
     }
     return list;
@@ -81,15 +81,15 @@ export class ReadTensors {
     const dtype = tensor.policy === 'AVERAGE' ? this.#dtype : tensor.dtype;
     const rows = this.#boxes && rowsOf(tensor.shape, this.#boxes, index);
     const count = rows === undefined ? tensor.count : rows.rowLength * rows.rowCount;
-    return { tensor, dtype, offset: this.offsetAt(index), bytes: count * DTYPE_BYTES[dtype], rows };
+    return { tensor, dtype, readOffset: this.readOffsetAt(index), bytes: count * DTYPE_BYTES[dtype], rows };
   }
 
   tensorAt(index: number): PlacedTensor {
     return this.#tensors.at(this.#tensor[index]!)!;
   }
 
-  offsetAt(index: number): number {
-    return this.#offset[index]!;
+  readOffsetAt(index: number): number {
+    return this.#readOffset[index]!;
   }
 
   get isOfBoxes(): boolean {

@@ -15,8 +15,8 @@ const SLICE_RUNS = 2_048;
 /** As many elements as are copied or cast in the time of one run. */
 const RUN_ELEMENTS = 4_096;
 
-/** Where elements of a flat space come from: fills `target` with those from `flat`, as many as fit. */
-export type ElementSource = (flat: number, target: Uint8Array) => void;
+/** Where elements of a flat space come from: fills `out` with those from `flat`, as many as fit. */
+export type ElementSource = (flat: number, out: Uint8Array) => void;
 
 /** What a reader gets: which tensors, in which dtype, from where. The version must be pinned while it is used. */
 export interface ReadPlan {
@@ -58,27 +58,31 @@ export function* planFrom(
 }
 
 /**
- * Fills `target` with the bytes from `offset` of the byte space of a plan, gaps with zeros. `offset` and the length are
+ * Fills `out` with the bytes from `readOffset` of the byte space of a plan, gaps with zeros. `readOffset` and the length are
  * multiples of 16 (the last piece ends with the space), so no element is cut. Yields between slices: it counts only if the
  * version is held after the last one.
  */
-export function* readBytes(plan: ReadPlan, offset: number, target: Uint8Array): Generator<void> {
-  const end = offset + target.length;
-  let filled = offset;
+export function* readBytes(plan: ReadPlan, readOffset: number, out: Uint8Array): Generator<void> {
+  const end = readOffset + out.length;
+  let filled = readOffset;
   let runs = 0;
   const { tensors } = plan;
   // A read asks for each chunk.
-  for (let index = lastFrom(tensors.count, (at) => tensors.offsetAt(at), offset); index < tensors.count; index++) {
-    if (tensors.offsetAt(index) >= end) break;
+  for (
+    let index = lastFrom(tensors.count, (at) => tensors.readOffsetAt(at), readOffset);
+    index < tensors.count;
+    index++
+  ) {
+    if (tensors.readOffsetAt(index) >= end) break;
     const entry = tensors.at(index);
-    const from = Math.max(entry.offset, offset);
-    const to = Math.min(entry.offset + entry.bytes, end);
+    const from = Math.max(entry.readOffset, readOffset);
+    const to = Math.min(entry.readOffset + entry.bytes, end);
     if (to <= from) continue;
-    target.fill(0, filled - offset, from - offset);
+    out.fill(0, filled - readOffset, from - readOffset);
     const runBytes = runBytesOf(plan, entry);
     for (filled = from; filled < to; ) {
       const part = Math.min(to - filled, Math.max(1, SLICE_RUNS - runs) * runBytes);
-      readTensor(plan, entry, filled - entry.offset, target.subarray(filled - offset, filled - offset + part));
+      readTensor(plan, entry, filled - entry.readOffset, out.subarray(filled - readOffset, filled - readOffset + part));
       filled += part;
       runs += Math.ceil(part / runBytes);
       if (runs < SLICE_RUNS) continue;
@@ -86,7 +90,7 @@ export function* readBytes(plan: ReadPlan, offset: number, target: Uint8Array): 
       if (filled < end) yield;
     }
   }
-  target.fill(0, filled - offset);
+  out.fill(0, filled - readOffset);
 }
 
 /** Bytes of a tensor's plan that are one piece of work: a row of its box, or what its source takes in one go. */
@@ -95,8 +99,8 @@ function runBytesOf({ runElements }: ReadPlan, { tensor, dtype, rows }: ReadTens
   return Math.min(elements, rows?.rowLength ?? elements) * DTYPE_BYTES[dtype];
 }
 
-/** Fills `target` with the bytes from `offset` of one tensor, or of the box of it: row by row. */
-function readTensor(plan: ReadPlan, { tensor, dtype, rows }: ReadTensor, offset: number, target: Uint8Array): void {
+/** Fills `out` with the bytes from `within` of one tensor, or of the box of it: row by row. */
+function readTensor(plan: ReadPlan, { tensor, dtype, rows }: ReadTensor, within: number, out: Uint8Array): void {
   const size = DTYPE_BYTES[dtype];
   const isAveraged = tensor.policy === 'AVERAGE';
   const read = (element: number, part: Uint8Array): void => {
@@ -104,36 +108,36 @@ function readTensor(plan: ReadPlan, { tensor, dtype, rows }: ReadTensor, offset:
     else plan.copied(tensor.flat + element * size, part);
   };
   if (rows === undefined) {
-    read(offset / size, target);
+    read(within / size, out);
     return;
   }
-  visitRows(rows, rows.rowLength, offset / size, target.length / size, (element, at, count) => {
-    read(rows.start + element, target.subarray(at * size, (at + count) * size));
+  visitRows(rows, rows.rowLength, within / size, out.length / size, (element, at, count) => {
+    read(rows.start + element, out.subarray(at * size, (at + count) * size));
   });
 }
 
-/** Fills `target` with the elements of a plane from `flat`, cast to `dtype` where that is another one. */
+/** Fills `out` with the elements of a plane from `flat`, cast to `dtype` where that is another one. */
 export function readElements(
   table: PageTable,
   plane: Plane,
   flat: number,
   dtype: FloatDType | undefined,
-  target: Uint8Array,
+  out: Uint8Array,
 ): void {
   const outBytes = dtype === undefined ? 1 : DTYPE_BYTES[dtype];
   const isCast = plane.dtype !== dtype;
   const room = isCast ? SCRATCH_BYTES / DTYPE_BYTES.F64 : plane.pageElements;
   let element = flat;
-  for (let done = 0; done < target.length; ) {
+  for (let done = 0; done < out.length; ) {
     const page = pageAt(table, plane, element);
     const within = element % plane.pageElements;
-    const count = Math.min((target.length - done) / outBytes, plane.pageElements - within, room);
+    const count = Math.min((out.length - done) / outBytes, plane.pageElements - within, room);
     const address = page.address + within * plane.elementBytes;
     if (isCast) {
       assert(isFloatDType(plane.dtype) && dtype !== undefined, 'only floats are cast');
       page.arena.kernels.cast[plane.dtype][dtype](0, address, count);
     }
-    target.set(page.arena.bytes(isCast ? 0 : address, count * outBytes), done);
+    out.set(page.arena.bytes(isCast ? 0 : address, count * outBytes), done);
     element += count;
     done += count * outBytes;
   }

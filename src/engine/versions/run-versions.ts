@@ -42,8 +42,8 @@ export class RunVersions {
     this.#yieldElements = options.yieldElements;
     const averages = options.averages ?? spec.averages;
     this.#lease = options.lease;
-    this.#lease?.takeColumns(layoutBytes(spec.tensors));
-    this.#lease?.take(averages.reduce((sum, average) => sum + averageHeapBytes(average, spec.tensors.length), 0));
+    this.#lease?.reserveColumns(layoutBytes(spec.tensors));
+    this.#lease?.reserve(averages.reduce((sum, average) => sum + averageHeapBytes(average, spec.tensors.length), 0));
     this.layout = options.layout ?? placeTensors(spec.tensors);
     // One list of tensors, not two.
     this.spec = { ...spec, tensors: this.layout.tensors };
@@ -160,11 +160,11 @@ export class RunVersions {
     const staging = hasWriter ? 0 : Math.ceil(this.stepBytes / this.pool.pageBytes);
     this.pool.check(added + staging, `average ${quote(spec.name)} of ${this.#owner} with one step in flight`);
     const heapBytes = averageHeapBytes(spec, this.layout.tensors.length);
-    this.#lease?.take(heapBytes);
+    this.#lease?.reserve(heapBytes);
     try {
       this.history.replace({ shadows: [...shadows, openShadow(this.pool, this.#shape, this.layout, spec, step)] });
     } catch (error) {
-      this.#lease?.give(heapBytes);
+      this.#lease?.giveBack(heapBytes);
       throw error;
     }
   }
@@ -175,7 +175,7 @@ export class RunVersions {
     assert(removed !== undefined && shadows.length > 0, 'a run keeps an average');
     const snapshots = this.head.snapshots.filter((snapshot) => snapshot.average !== name);
     this.history.replace({ shadows, snapshots });
-    this.#lease?.give(averageHeapBytes(removed.spec, this.layout.tensors.length));
+    this.#lease?.giveBack(averageHeapBytes(removed.spec, this.layout.tensors.length));
   }
 
   /** Ends every reader and gives the memory back. */

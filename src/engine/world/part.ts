@@ -11,8 +11,8 @@ const SLICE_RUNS = 2_048;
 /** Boxes that become spans between two yields: under a millisecond. */
 const SLICE_BOXES = 1_024;
 
-/** Takes `length` bytes that begin `at` in a chunk and belong at `target` of the whole step's byte space. */
-export type VisitRun = (target: number, at: number, length: number) => void;
+/** Takes `length` bytes that begin at `chunkOffset` of a chunk and belong at `stepOffset` of the whole step's byte space. */
+export type VisitRun = (stepOffset: number, chunkOffset: number, length: number) => void;
 
 /**
  * What one writer sends of a step: its byte space, and where each byte belongs in that of the whole step. A span is a box,
@@ -39,8 +39,8 @@ export class Part {
     let stepBytes = 0;
     for (let index = 0; index < boxes.count; index++) {
       if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
-      const { tensor, wireOffset, bytes } = boxes.at(index);
-      spans.add(wireOffset, bytes, undefined, WHOLE);
+      const { tensor, stepOffset, bytes } = boxes.at(index);
+      spans.add(stepOffset, bytes, undefined, WHOLE);
       if (layout.tensors.policyOf(tensor) !== 'COPY_ONCE') stepBytes = spans.wireBytes;
     }
     return new Part(spans, stepBytes);
@@ -52,7 +52,7 @@ export class Part {
    */
   static *of(
     boxes: BoxList,
-    { layout, wireDType, offsets }: WirePlan,
+    { layout, wireDType, stepOffsets }: WirePlan,
     sends: (index: number) => boolean,
   ): Generator<void, Part> {
     const { tensors } = layout;
@@ -63,7 +63,7 @@ export class Part {
       const rows = rowsOf(tensors.shapeOf(tensor), boxes, index);
       if (rows.rowLength * rows.rowCount === 0) return;
       const elementBytes = DTYPE_BYTES[wireDTypeOf(layout, tensor, wireDType)];
-      addBox(spans, offsets[tensor]!, elementBytes, tensors.countOf(tensor), rows);
+      addBox(spans, stepOffsets[tensor]!, elementBytes, tensors.countOf(tensor), rows);
     };
     for (let index = 0; index < boxes.count; index++) {
       if (index % SLICE_BOXES === SLICE_BOXES - 1) yield;
@@ -99,7 +99,7 @@ export class Part {
   }
 
   /** The runs of the first `bytes` of the writer's space. */
-  *runs(bytes: number): Generator<{ readonly target: number; readonly length: number }> {
+  *runs(bytes: number): Generator<{ readonly stepOffset: number; readonly length: number }> {
     let start = 0;
     for (let span = 0; span < this.spanCount && start < bytes; span++) {
       const spanBytes = Math.min(this.lengthOf(span), bytes - start);
@@ -107,22 +107,24 @@ export class Part {
       const rowBytes = rows?.rowBytes ?? spanBytes;
       for (let done = 0; done < spanBytes; done += rowBytes) {
         const length = Math.min(rowBytes, spanBytes - done);
-        const offset = rows === undefined ? 0 : rowOffset(rows, done / rowBytes);
-        yield { target: this.#spans.targetOf(span) + offset, length };
+        const within = rows === undefined ? 0 : rowOffset(rows, done / rowBytes);
+        yield { stepOffset: this.#spans.stepOffsetOf(span) + within, length };
       }
       start = alignedBytes(start + this.lengthOf(span));
     }
   }
 
-  /** Says of `length` bytes from `within` of a span, which lie `at` in a chunk, where each run of them belongs. */
-  visitSpan(span: number, within: number, length: number, at: number, visit: VisitRun): void {
-    const target = this.#spans.targetOf(span);
+  /** Says of `length` bytes from `within` of a span, which lie at `chunkOffset` of a chunk, where each run of them belongs. */
+  visitSpan(span: number, within: number, length: number, chunkOffset: number, visit: VisitRun): void {
+    const stepOffset = this.#spans.stepOffsetOf(span);
     const rows = this.#spans.rowsOf(span);
     if (rows === undefined) {
-      visit(target + within, at, length);
+      visit(stepOffset + within, chunkOffset, length);
       return;
     }
-    visitRows(rows, rows.rowBytes, within, length, (offset, done, count) => visit(target + offset, at + done, count));
+    visitRows(rows, rows.rowBytes, within, length, (rowWithin, done, count) => {
+      visit(stepOffset + rowWithin, chunkOffset + done, count);
+    });
   }
 }
 
@@ -143,26 +145,26 @@ export class PartCursor {
   }
 
   /**
-   * Visits the runs of the next `length` bytes, which begin at `offset` of the writer's space; gaps belong nowhere. It stops
+   * Visits the runs of the next `length` bytes, which begin at `partOffset` of the writer's space; gaps belong nowhere. It stops
    * after SLICE_RUNS of them, at a place where chunks may be cut too: returns how many bytes it has taken.
    */
-  take(offset: number, length: number, visit: VisitRun): number {
-    const end = offset + length;
+  visit(partOffset: number, length: number, visit: VisitRun): number {
+    const end = partOffset + length;
     const part = this.#part;
     let runs = SLICE_RUNS;
     while (this.#span < part.spanCount) {
       const spanEnd = this.#start + part.lengthOf(this.#span);
-      const from = Math.max(offset, this.#start);
+      const from = Math.max(partOffset, this.#start);
       const rowBytes = part.rowBytesOf(this.#span);
       const last = Math.min(end, spanEnd);
       const to = Math.min(last, from + Math.floor((runs * rowBytes) / CHUNK_CUT_BYTES) * CHUNK_CUT_BYTES);
-      if (to > from) part.visitSpan(this.#span, from - this.#start, to - from, from - offset, visit);
-      if (to < last) return to - offset;
+      if (to > from) part.visitSpan(this.#span, from - this.#start, to - from, from - partOffset, visit);
+      if (to < last) return to - partOffset;
       if (spanEnd > end) break;
       runs -= Math.max(1, Math.ceil((to - from) / rowBytes));
       this.#span += 1;
       this.#start = alignedBytes(spanEnd);
-      if (runs <= 0) return Math.min(end, this.#start) - offset;
+      if (runs <= 0) return Math.min(end, this.#start) - partOffset;
     }
     return length;
   }
@@ -178,15 +180,15 @@ function addBox(
   tensorCount: number,
   { start, rowLength, rowCount, extents, strides }: ReturnType<typeof rowsOf>,
 ): void {
-  const target = tensorOffset + start * elementBytes;
+  const stepOffset = tensorOffset + start * elementBytes;
   const rowBytes = rowLength * elementBytes;
   if (rowCount === 1) {
-    spans.add(target, rowBytes, undefined, {
+    spans.add(stepOffset, rowBytes, undefined, {
       startsTensor: start === 0,
       endsTensor: start + rowLength === tensorCount,
     });
     return;
   }
   const rows = { rowBytes, extents, strides: strides.map((stride) => stride * elementBytes) };
-  spans.add(target, rowBytes * rowCount, rows, INSIDE);
+  spans.add(stepOffset, rowBytes * rowCount, rows, INSIDE);
 }

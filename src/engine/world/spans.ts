@@ -17,20 +17,20 @@ export interface Ends {
 /**
  * The spans of a writer's byte space, in columns: a thousand writers with ten thousand boxes each have ten million.
  *
- *   targets, lengths   by span: where it begins in the step, and its bytes
- *   rowBytes           by span: length of its rows; 0: its bytes lie together
- *   dimsEnd            by span: where its dimensions end in `dims`: first all their extents, then all their strides
+ *   stepOffsets, lengths   by span: where it begins in the step, and its bytes
+ *   rowBytes               by span: length of its rows; 0: its bytes lie together
+ *   dimsEnd                by span: where its dimensions end in `dims`: first all their extents, then all their strides
  */
 export class Spans {
-  readonly #targets: Float64Array;
+  readonly #stepOffsets: Float64Array;
   readonly #lengths: Float64Array;
   /** Undefined: the bytes of every span lie together. */
   readonly #rows:
     | { readonly bytes: Float64Array; readonly dimsEnd: Uint32Array; readonly dims: Float64Array }
     | undefined;
 
-  constructor({ count, targets, lengths, rowBytes, dimsEnd, dims }: SpansBuilder) {
-    this.#targets = targets.slice(0, count);
+  constructor({ count, stepOffsets, lengths, rowBytes, dimsEnd, dims }: SpansBuilder) {
+    this.#stepOffsets = stepOffsets.slice(0, count);
     this.#lengths = lengths.slice(0, count);
     if (dims.length > 0) {
       this.#rows = {
@@ -42,19 +42,19 @@ export class Spans {
   }
 
   get count(): number {
-    return this.#targets.length;
+    return this.#stepOffsets.length;
   }
 
   /** Memory that they take. */
   get bytes(): number {
     const rows = this.#rows;
     const rowsBytes = rows === undefined ? 0 : rows.bytes.byteLength + rows.dimsEnd.byteLength + rows.dims.byteLength;
-    return this.#targets.byteLength + this.#lengths.byteLength + rowsBytes;
+    return this.#stepOffsets.byteLength + this.#lengths.byteLength + rowsBytes;
   }
 
   /** Where a span begins in the step. */
-  targetOf(span: number): number {
-    return this.#targets[span]!;
+  stepOffsetOf(span: number): number {
+    return this.#stepOffsets[span]!;
   }
 
   /** Length of a span in the writer's space, without the gap after it. */
@@ -81,7 +81,7 @@ export class Spans {
 
 /** Spans that are appended one by one. */
 export class SpansBuilder {
-  readonly targets: Float64Array<ArrayBuffer>;
+  readonly stepOffsets: Float64Array<ArrayBuffer>;
   readonly lengths: Float64Array<ArrayBuffer>;
   readonly rowBytes: Float64Array<ArrayBuffer>;
   readonly dimsEnd: Uint32Array<ArrayBuffer>;
@@ -96,23 +96,23 @@ export class SpansBuilder {
   #endsTensor = false;
 
   constructor(countMax: number) {
-    this.targets = new Float64Array(countMax);
+    this.stepOffsets = new Float64Array(countMax);
     this.lengths = new Float64Array(countMax);
     this.rowBytes = new Float64Array(countMax);
     this.dimsEnd = new Uint32Array(countMax);
   }
 
   /** Appends a span, or lengthens the last one, over a gap that both spaces have too, when they run in step. */
-  add(target: number, bytes: number, rows: SpanRows | undefined, { startsTensor, endsTensor }: Ends): void {
+  add(stepOffset: number, bytes: number, rows: SpanRows | undefined, { startsTensor, endsTensor }: Ends): void {
     const last = this.count - 1;
     const isNext = (this.#endsTensor && startsTensor) || this.lengths[last] === this.wireBytes - this.#last;
     const canJoin = last >= 0 && rows === undefined && this.rowBytes[last] === 0 && isNext;
-    if (canJoin && target - this.targets[last]! === this.wireBytes - this.#last) {
+    if (canJoin && stepOffset - this.stepOffsets[last]! === this.wireBytes - this.#last) {
       this.lengths[last] = this.wireBytes - this.#last + bytes;
     } else {
       if (rows !== undefined) this.dims.push(...Array.from(rows.extents), ...Array.from(rows.strides));
       this.#last = this.wireBytes;
-      this.targets[this.count] = target;
+      this.stepOffsets[this.count] = stepOffset;
       this.lengths[this.count] = bytes;
       this.rowBytes[this.count] = rows?.rowBytes ?? 0;
       this.dimsEnd[this.count] = this.dims.length;

@@ -76,7 +76,7 @@ export function shadowTensorMessages({ tensors }: ReadPlan, { begin, end }: Entr
 }
 
 function shadowTensorMessage(tensors: ReadPlan['tensors'], index: number): ShadowTensor {
-  const { tensor, dtype, offset } = tensors.at(index);
+  const { tensor, dtype, readOffset: offset } = tensors.at(index);
   const box = tensors.boxAt(index);
   return {
     name: tensor.name,

@@ -27,8 +27,8 @@ export class ReadLease {
   }
 
   /** Reserves what the request needs. Call it once. Throws MEMORY_EXHAUSTED. */
-  take({ boxes, names }: GetShadow, { tensors }: Layout): void {
-    this.#heap.take(names.reduce((sum, name) => sum + patternHeapBytes(name), 0));
+  reserve({ boxes, names }: GetShadow, { tensors }: Layout): void {
+    this.#heap.reserve(names.reduce((sum, name) => sum + patternHeapBytes(name), 0));
     // A read by names also keeps one byte for each tensor of the run: whether a name matches it.
     const ofNames = names.length === 0 ? 0 : tensors.length * (READ_TENSOR_BYTES + 1);
     const listBytes = boxes === undefined ? ofNames : boxes.bytes + boxes.count * READ_BOX_BYTES;

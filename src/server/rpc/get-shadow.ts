@@ -44,7 +44,7 @@ export async function getShadow(service: Service, call: GetShadowCall): Promise<
     const request = takeRequest(call);
     const wait = new Wait(request.waitMs);
     const run = await findRun(service.table, request.run, wait, signal);
-    lease.take(request, run.layout);
+    lease.reserve(request, run.layout);
     service.transport.meterOf(call)?.requestTaken();
     await readRun({ service, call, run, request, signal }, wait);
   } finally {

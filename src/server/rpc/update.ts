@@ -46,7 +46,7 @@ export async function update(service: Service, call: UpdateCall): Promise<void> 
       if (request instanceof ShadowkeepError) throw request;
       const message = validateUpdate(request instanceof OpeningBytes ? await soon(request.decode()) : request);
       if (session !== undefined) {
-        await session.take(message);
+        await session.handle(message);
       } else if (message.kind === 'open') {
         opening = message;
         session = await UpdateSession.open(service, call, input, message);
@@ -153,7 +153,7 @@ class UpdateSession {
     for (const { step, outcome } of this.#stream.awaited) this.#answer(step, outcome);
   }
 
-  async take(message: UpdateMessage): Promise<void> {
+  async handle(message: UpdateMessage): Promise<void> {
     switch (message.kind) {
       case 'open':
         throw new ShadowkeepError('OUT_OF_ORDER', 'open is the first message of a stream and no other');

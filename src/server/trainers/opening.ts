@@ -31,7 +31,7 @@ export class Openings {
     if (last?.digest === digest && !last.run.isDeleted) return (await open(last.opening, last.order)).answer;
     const heap = new Lease(this.#ledger, 'a request to open a run');
     try {
-      const request = await inTurns(decodeOpenRun(parts, (bytes) => heap.take(bytes)));
+      const request = await inTurns(decodeOpenRun(parts, (bytes) => heap.reserve(bytes)));
       const opening = await inTurns(validatingOpenRun(request));
       const { run, answer, order } = await open(opening, undefined);
       // What is kept refers to the run's own list of tensors, whose memory is reserved, so that the request's list is

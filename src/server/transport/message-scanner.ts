@@ -22,7 +22,7 @@ export class MessageScanner {
   }
 
   /** Takes the next bytes of the stream. */
-  take(data: Uint8Array): void {
+  scan(data: Uint8Array): void {
     let at = 0;
     while (at < data.length) {
       if (this.#prefixFilled < PREFIX_BYTES) {

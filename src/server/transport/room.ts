@@ -42,7 +42,7 @@ export class Room {
   claim(owner: Claimant, bytes: number, patienceMs: number): Claim {
     const claim = new Claim(this, owner, bytes, patienceMs);
     if (this.#fits(claim)) {
-      this.#take(claim);
+      this.#grant(claim);
     } else {
       this.#waiting.add(claim);
       this.#timer ??= setInterval(() => this.#look(), LOOK_MS).unref();
@@ -59,7 +59,7 @@ export class Room {
       this.#add(claim.owner.connection, -claim.bytes);
     }
     // Small claims pass a large one that does not fit yet, so that trainers go on with the room that they give back.
-    for (const waiting of this.#waiting) if (this.#fits(waiting)) this.#take(waiting);
+    for (const waiting of this.#waiting) if (this.#fits(waiting)) this.#grant(waiting);
     if (this.#waiting.size === 0) {
       clearInterval(this.#timer);
       this.#timer = undefined;
@@ -88,7 +88,7 @@ export class Room {
     return this.#held.has(owner);
   }
 
-  #take(claim: Claim): void {
+  #grant(claim: Claim): void {
     this.#waiting.delete(claim);
     this.#granted.add(claim);
     this.#usedBytes += claim.bytes;

@@ -218,7 +218,7 @@ export class StreamMeter implements Claimant {
   /** Counts data that leaves the stream's buffer to gRPC. */
   #leave(data: Buffer): void {
     this.#wait(-Math.min(this.waitingBytes, data.length + PIECE_COST_BYTES));
-    if (!this.#stream.closed) this.#scanner.take(data);
+    if (!this.#stream.closed) this.#scanner.scan(data);
   }
 
   #wait(bytes: number): void {

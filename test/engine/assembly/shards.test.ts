@@ -25,8 +25,8 @@ describe(`a step of several writers, seed ${SEED}`, () => {
     const plan = planWire(run.layout, wireDType);
     const { stepBytes, firstStepBytes } = plan;
     const whole = Buffer.alloc(isFirst ? firstStepBytes : stepBytes);
-    for (const { wireOffset, bytes } of boxesOf(plan)) {
-      for (let at = wireOffset; at < Math.min(wireOffset + bytes, whole.length); at++) {
+    for (const { stepOffset, bytes } of boxesOf(plan)) {
+      for (let at = stepOffset; at < Math.min(stepOffset + bytes, whole.length); at++) {
         whole[at] = at % 2 === 0 ? random() : random() & 0x3f;
       }
     }

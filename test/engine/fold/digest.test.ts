@@ -21,7 +21,7 @@ const WIDTHS: readonly UnitBytes[] = [1, 2, 4];
 
 const arena = new Arena(PAGE_BYTES, MODE);
 arena.grow(1);
-const page = arena.take(SKEW.staging)!;
+const page = arena.allocate(SKEW.staging)!;
 const random = randomBits(SEED);
 
 function write(unitBytes: UnitBytes, units: readonly number[]): void {

@@ -89,7 +89,7 @@ describe.each(homes)(`a fold with $where, ${MODE}, seed ${SEED}`, ({ source, bas
       const [shadows, sources] = [sampleElements(random, precision, COUNT), sampleElements(random, dtype, COUNT)];
       store(basePages, precision, shadows);
       store(staging, dtype, sources);
-      const segments = segmentsOf({ wireOffset: 0, flat: 0, count: COUNT, dtype, averages: -1 });
+      const segments = segmentsOf({ stepOffset: 0, flat: 0, count: COUNT, dtype, averages: -1 });
       const targets: FoldTarget[] = [{ plane, base: basePages, target: targetPages, weight, meter: undefined }];
       for (const _ of foldStep(segments, staging, PAGE_BYTES, targets));
       const expected = shadows.map((s, i) => {
@@ -114,7 +114,7 @@ describe.each(homes)(`a fold with $where, ${MODE}, seed ${SEED}`, ({ source, bas
         bytes[i] = p * 31 + i;
       });
     });
-    const segments = segmentsOf({ wireOffset: 64, flat: 3, count: 6_000, dtype: undefined, averages: -1 });
+    const segments = segmentsOf({ stepOffset: 64, flat: 3, count: 6_000, dtype: undefined, averages: -1 });
     for (const _ of foldStep(segments, staging, PAGE_BYTES, [
       { plane, base: basePages, target: targetPages, weight: 1, meter: undefined },
     ]));
@@ -132,7 +132,7 @@ test('a fold yields as often as it is told', () => {
   const pages = take(pool, plane.pageCount, 0, SKEW.shadow);
   const segments = segmentsOf(
     ...Array.from({ length: 10 }, (_, i) => {
-      return { wireOffset: i * 256, flat: i * 32, count: 32, dtype: 'F32', averages: -1 } as const;
+      return { stepOffset: i * 256, flat: i * 32, count: 32, dtype: 'F32', averages: -1 } as const;
     }),
   );
   const targets: FoldTarget[] = [{ plane, base: pages, target: pages, weight: 0.5, meter: undefined }];

@@ -44,10 +44,10 @@ describe('the wire plan', () => {
         const layout = placeTensors(tensors);
         const plan = planWire(layout, wireDType);
         const placeOf = new Map<string, string>();
-        for (const { wireOffset, flat, count, dtype } of [...plan.segments, ...plan.onceSegments]) {
+        for (const { stepOffset, flat, count, dtype } of [...plan.segments, ...plan.onceSegments]) {
           const size = dtype === undefined ? 1 : DTYPE_BYTES[dtype];
-          for (let i = 0; i < count; i++) placeOf.set(`${wireOffset + i * size}`, `${dtype ?? 'copied'} ${flat + i}`);
-          expect(wireOffset + count * size).toBeLessThanOrEqual(plan.firstStepBytes);
+          for (let i = 0; i < count; i++) placeOf.set(`${stepOffset + i * size}`, `${dtype ?? 'copied'} ${flat + i}`);
+          expect(stepOffset + count * size).toBeLessThanOrEqual(plan.firstStepBytes);
         }
         let offset = 0;
         const misplaced: string[] = [];
@@ -86,7 +86,7 @@ describe('the wire plan', () => {
       tensor('g', [0, 9]),
     ];
     const { segments, stepBytes } = planWire(placeTensors(tensors));
-    expect([...segments].map(({ dtype, wireOffset, count }) => [dtype, wireOffset, count])).toEqual([
+    expect([...segments].map(({ dtype, stepOffset, count }) => [dtype, stepOffset, count])).toEqual([
       ['F32', 0, 3],
       ['F16', 64, 3],
       [undefined, 128, 24],

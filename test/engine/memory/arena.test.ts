@@ -7,10 +7,10 @@ const PAGE_BYTES = 4_096;
 describe('an arena', () => {
   test('gives the slots it was grown by, in rising addresses, then none', () => {
     const arena = new Arena(PAGE_BYTES, MODE);
-    expect(arena.take(SKEW.shadow)).toBeUndefined();
+    expect(arena.allocate(SKEW.shadow)).toBeUndefined();
     arena.grow(2);
     expect(arena.freeSlotCount).toBe(2);
-    expect([arena.take(SKEW.shadow), arena.take(SKEW.staging), arena.take(SKEW.shadow)]).toEqual([
+    expect([arena.allocate(SKEW.shadow), arena.allocate(SKEW.staging), arena.allocate(SKEW.shadow)]).toEqual([
       SLOTS_ADDRESS,
       SLOTS_ADDRESS + arena.slotBytes + SKEW.staging,
       undefined,
@@ -20,19 +20,19 @@ describe('an arena', () => {
   test('takes a page back with any skew and gives it with another', () => {
     const arena = new Arena(PAGE_BYTES, MODE);
     arena.grow(1);
-    arena.give(arena.take(SKEW.staging)!);
-    expect(arena.take(SKEW.shadowCopy)).toBe(SLOTS_ADDRESS + SKEW.shadowCopy);
+    arena.free(arena.allocate(SKEW.staging)!);
+    expect(arena.allocate(SKEW.shadowCopy)).toBe(SLOTS_ADDRESS + SKEW.shadowCopy);
   });
 
   test('keeps its contents when it grows, and new pages are zero', () => {
     const arena = new Arena(PAGE_BYTES, MODE);
     arena.grow(1);
-    const first = arena.take(SKEW.shadow)!;
+    const first = arena.allocate(SKEW.shadow)!;
     arena.bytes(first, PAGE_BYTES).fill(7);
     arena.grow(100);
     expect(arena.slotCount).toBe(101);
     expect(arena.bytes(first, PAGE_BYTES).every((byte) => byte === 7)).toBe(true);
-    for (let address = arena.take(SKEW.staging); address !== undefined; address = arena.take(SKEW.staging)) {
+    for (let address = arena.allocate(SKEW.staging); address !== undefined; address = arena.allocate(SKEW.staging)) {
       expect(arena.bytes(address, PAGE_BYTES).every((byte) => byte === 0)).toBe(true);
     }
   });
@@ -40,7 +40,7 @@ describe('an arena', () => {
   test('pages of every skew lie apart and off the scratch', () => {
     const arena = new Arena(PAGE_BYTES, MODE);
     arena.grow(3);
-    const pages = Object.values(SKEW).map((skew) => arena.take(skew)!);
+    const pages = Object.values(SKEW).map((skew) => arena.allocate(skew)!);
     pages.forEach((address, index) => {
       arena.bytes(address, PAGE_BYTES).fill(index + 1);
     });
@@ -61,7 +61,7 @@ describe('an arena', () => {
   test('copies inside itself', () => {
     const arena = new Arena(PAGE_BYTES, MODE);
     arena.grow(2);
-    const [from, to] = [arena.take(SKEW.staging)!, arena.take(SKEW.shadow)!];
+    const [from, to] = [arena.allocate(SKEW.staging)!, arena.allocate(SKEW.shadow)!];
     arena.bytes(from, 5).set([1, 2, 3, 4, 5]);
     arena.copyWithin(to + 1, from, 4);
     expect([...arena.bytes(to, 6)]).toEqual([0, 1, 2, 3, 4, 0]);

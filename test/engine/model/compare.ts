@@ -36,9 +36,11 @@ export function checkRead(plan: ReadPlan, expected: Buffer, pieceBytes: number, 
 /** Any NaN is the same NaN; everything else is told with its place, gaps too. */
 function explain(plan: ReadPlan, found: Buffer, expected: Buffer, step: number | undefined): void {
   const gaps = Uint8Array.from(found);
-  for (const { tensor, dtype, offset, bytes } of entriesOf(plan)) {
-    gaps.fill(0, offset, offset + bytes);
-    const [a, b] = [found, expected].map((space) => Uint8Array.from(space.subarray(offset, offset + bytes)).buffer);
+  for (const { tensor, dtype, readOffset, bytes } of entriesOf(plan)) {
+    gaps.fill(0, readOffset, readOffset + bytes);
+    const [a, b] = [found, expected].map(
+      (space) => Uint8Array.from(space.subarray(readOffset, readOffset + bytes)).buffer,
+    );
     const as = tensor.policy === 'AVERAGE' ? dtype : 'U8';
     sameAll(numbersOf(a!, as), numbersOf(b!, as), `tensor ${tensor.name} of step ${step}`);
   }

@@ -101,7 +101,7 @@ test('a selection has its own byte space, in the order of the layout', async () 
   const run = await makeRead('F32');
   expect(readAll(run, 0, { names: ['m', 'c'] })).toEqual(space(f32(-0), m));
   const plan = planOf(run, run.head, 0, (name) => name === 'm' || name === 'b');
-  expect(entriesOf(plan).map(({ tensor: { name }, offset, bytes }) => [name, offset, bytes])).toEqual([
+  expect(entriesOf(plan).map(({ tensor: { name }, readOffset, bytes }) => [name, readOffset, bytes])).toEqual([
     ['b', 0, 0],
     ['m', 0, 5_000],
   ]);
@@ -128,12 +128,12 @@ describe('a read of boxes', () => {
         return box([], [], { tensor: index, ...(random() % 3 === 0 ? {} : randomBox(TENSORS[index]!.shape, random)) });
       });
       const expected = boxes.map((one) => {
-        const { dtype: read, offset } = entriesOf(whole).find(
+        const { dtype: read, readOffset } = entriesOf(whole).find(
           ({ tensor: { name } }) => name === TENSORS[one.tensor]!.name,
         )!;
         const size = DTYPE_BYTES[read];
         const elements = elementsOf(TENSORS[one.tensor]!.shape, one);
-        return Buffer.concat(elements.map((at) => all.subarray(offset + at * size, offset + (at + 1) * size)));
+        return Buffer.concat(elements.map((at) => all.subarray(readOffset + at * size, readOffset + (at + 1) * size)));
       });
       const plan = boxesOf(run, boxes, as);
       expect(entriesOf(plan).map(({ bytes }) => bytes)).toEqual(expected.map(({ length }) => length));

@@ -69,7 +69,7 @@ export function targetsOf(
       const tensor = plan.layout.tensors.at(one.tensor)!;
       if ((tensor.policy === 'COPY_ONCE') !== isOnce) continue;
       const size = DTYPE_BYTES[wireDTypeOf(plan.layout, one.tensor, plan.wireDType)];
-      const start = plan.offsets[one.tensor]!;
+      const start = plan.stepOffsets[one.tensor]!;
       for (const element of elementsOf(tensor.shape, one)) {
         for (let byte = 0; byte < size; byte++) targets.push(start + element * size + byte);
       }

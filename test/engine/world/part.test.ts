@@ -42,12 +42,12 @@ function randomBoxes(): Box[] {
 }
 
 /** Byte by byte, where runs belong. */
-const flat = (runs: Iterable<{ readonly target: number; readonly length: number }>): number[] =>
-  [...runs].flatMap(({ target, length }) => Array.from({ length }, (_, byte) => target + byte));
+const flat = (runs: Iterable<{ readonly stepOffset: number; readonly length: number }>): number[] =>
+  [...runs].flatMap(({ stepOffset, length }) => Array.from({ length }, (_, byte) => stepOffset + byte));
 
 function taken(part: PartType, bytes: number): number[] {
-  const runs: { target: number; length: number }[] = [];
-  new PartCursor(part).take(0, bytes, (target, _, length) => runs.push({ target, length }));
+  const runs: { stepOffset: number; length: number }[] = [];
+  new PartCursor(part).visit(0, bytes, (stepOffset, _, length) => runs.push({ stepOffset, length }));
   return flat(runs);
 }
 
@@ -67,15 +67,15 @@ describe(`a part, seed ${SEED}`, () => {
       const cursor = new PartCursor(part);
       for (let at = 0; at < sent.length; ) {
         const chunk = sent.subarray(at, at + 16 * (1 + (random() % 20)));
-        cursor.take(at, chunk.length, (target, from, length) => {
+        cursor.visit(at, chunk.length, (target, from, length) => {
           expect(length).toBeGreaterThan(0);
           expect(from + length).toBeLessThanOrEqual(chunk.length);
           found.set(chunk.subarray(from, from + length), target);
         });
         at += chunk.length;
       }
-      const isRight = boxesOf(plan).every(({ wireOffset, bytes }) => {
-        return found.compare(expected, wireOffset, wireOffset + bytes, wireOffset, wireOffset + bytes) === 0;
+      const isRight = boxesOf(plan).every(({ stepOffset, bytes }) => {
+        return found.compare(expected, stepOffset, stepOffset + bytes, stepOffset, stepOffset + bytes) === 0;
       });
       expect({ boxes, isRight }).toEqual({ boxes, isRight: true });
     }
@@ -87,7 +87,7 @@ describe(`a part, seed ${SEED}`, () => {
     const boxes = [0, 1, 2].map((row) => box([row, 7], [1, 41]));
     const part = makePart(BoxList.of(boxes), planWire(matrix), all);
     const runs = [...part.runs(part.stepBytes)];
-    expect(runs).toEqual([0, 1, 2].map((row) => ({ target: 192 * row + 28, length: 164 })));
+    expect(runs).toEqual([0, 1, 2].map((row) => ({ stepOffset: 192 * row + 28, length: 164 })));
   });
 
   test('what is left to others takes no bytes', () => {
@@ -113,7 +113,7 @@ describe(`a part, seed ${SEED}`, () => {
     const cursor = new PartCursor(part);
     const targets: number[] = [];
     for (let round = 0; round < 2; round++) {
-      cursor.take(0, 16, (target) => targets.push(target));
+      cursor.visit(0, 16, (target) => targets.push(target));
       cursor.reset();
     }
     // Rows of 2 elements at [1, 1, 1] and [1, 2, 1] of the cube, which begins at 64.

@@ -43,10 +43,10 @@ export function checkReplay(
     const plan = toEnd(planRead(run.layout, run.head, shadow, 'ALL'));
     const found = Buffer.alloc(plan.tensors.totalBytes);
     toEnd(readBytes(plan, 0, found));
-    for (const { tensor, dtype, offset, bytes } of entriesOf(plan)) {
+    for (const { tensor, dtype, readOffset, bytes } of entriesOf(plan)) {
       const expected = replayed.get(tensor.name);
       if (expected === undefined || (dtype !== 'F32' && dtype !== 'F64')) continue;
-      const part = Uint8Array.from(found.subarray(offset, offset + bytes)).buffer;
+      const part = Uint8Array.from(found.subarray(readOffset, readOffset + bytes)).buffer;
       const values = dtype === 'F32' ? new Float32Array(part) : new Float64Array(part);
       for (let i = 0; i < values.length; i++) {
         const largest = expected.largest[i]!;

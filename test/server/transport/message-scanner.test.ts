@@ -8,7 +8,7 @@ function scan(pieces: Uint8Array[]): string[] {
     begins: (bytes, isCompressed) => seen.push(`${isCompressed ? 'compressed ' : ''}begins ${bytes}`),
     ends: (bytes) => seen.push(`ends ${bytes}`),
   });
-  for (const piece of pieces) scanner.take(piece);
+  for (const piece of pieces) scanner.scan(piece);
   return seen;
 }
 
