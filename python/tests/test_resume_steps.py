@@ -67,23 +67,11 @@ def test_what_becomes_of_the_steps_that_were_sent(case: dict[str, Any]) -> None:
     assert [step for step in case["sent"] if step not in waiting] == case.get("acknowledged", [])
 
 
-_PLACES: list[dict[str, Any]] = [
-    {},
-    {"step": 1, "received_bytes": 64},
-    {"step": 1, "received_bytes": 128},
-    {"step": 1, "whole": True},
-    {"step": 2, "received_bytes": 64},
-    {"committed_step": 1},
-    {"committed_step": 1, "step": 2, "received_bytes": 64},
-    {"committed_step": 2},
-]
-
-
-@pytest.mark.parametrize("index", range(len(_PLACES)))
+@pytest.mark.parametrize("index", range(len(_CASES["places"])))
 def test_which_place_is_further_than_another(index: int) -> None:
-    place = wire.UpdateOpened(**_PLACES[index])
-    found = [is_further(place, wire.UpdateOpened(**before)) for before in _PLACES]
-    assert found == [True] * index + [False] * (len(_PLACES) - index)
+    place = wire.UpdateOpened(**_CASES["places"][index])
+    found = [is_further(place, wire.UpdateOpened(**before)) for before in _CASES["places"]]
+    assert found == [True] * index + [False] * (len(_CASES["places"]) - index)
 
 
 def commits(*steps: int) -> list[wire.Commit]:

@@ -5,10 +5,10 @@ import type { ReconnectOptions } from './types.js';
 const DEADLINE_MS = 60_000;
 
 /** Longest wait before the first attempt. It is short because a broken connection can often be opened again at once. */
-const FIRST_DELAY_MS = 100;
+const PAUSE_MS_FIRST = 100;
 
 /** Longest wait before any attempt, so that a service that is back is found soon. */
-const DELAY_MS_MAX = 5_000;
+const PAUSE_MS_MAX = 5_000;
 
 /**
  * Waits between attempts to reconnect. The waits are random, from a range that doubles each time, so that writers that
@@ -41,7 +41,7 @@ export class Backoff {
     this.#downSinceMs ??= performance.now();
     const leftMs = this.leftMs;
     if (leftMs <= 0) throw failure;
-    const rangeMs = Math.min(DELAY_MS_MAX, FIRST_DELAY_MS * 2 ** this.#attempts);
+    const rangeMs = Math.min(PAUSE_MS_MAX, PAUSE_MS_FIRST * 2 ** this.#attempts);
     this.#attempts += 1;
     await sleep(Math.min(Math.random() * rangeMs, leftMs), signal);
   }

@@ -50,14 +50,14 @@ export function checkResumed(
 
 /** Whether the service has progressed between two openings, so that coming back again and again is not in vain. */
 export function isFurther(opened: UpdateOpened__Output, before: UpdateOpened__Output): boolean {
-  const places = [opened, before].map(({ committed_step: committed = -1, step = -1, received_bytes: received }) => [
-    committed,
-    step,
-    received,
-  ]);
-  const [now, then] = places as [number[], number[]];
+  const [now, then] = [placeOf(opened), placeOf(before)];
   const first = now.findIndex((value, index) => value !== then[index]);
   return first >= 0 && now[first]! > then[first]!;
+}
+
+/** How far a writer is, the weightiest first: no bytes are counted of a step that is whole. */
+function placeOf({ committed_step: committed = -1, step = -1, whole, received_bytes: received }: UpdateOpened__Output) {
+  return [committed, step, Number(whole), received];
 }
 
 /**

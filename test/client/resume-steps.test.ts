@@ -1,13 +1,15 @@
 import { expect, test } from 'vitest';
 import { ClientError, isDisconnect } from '../../src/client/errors.js';
 import { OutgoingStep } from '../../src/client/outgoing-step.js';
-import { resumeSteps } from '../../src/client/resume-steps.js';
+import { isFurther, resumeSteps } from '../../src/client/resume-steps.js';
 import type { UpdateStream } from '../../src/client/update-stream.js';
 import type { UpdateOpened__Output, UpdateRequest } from '../../src/protocol/index.js';
 import { readSource } from '../support/source-files.js';
 
 /** Python's tests run the same cases: both clients come back alike. A step has 256 bytes. */
-const { failures, standings } = JSON.parse(readSource('test/common/reconnect.json')) as {
+const { places, failures, standings } = JSON.parse(readSource('test/common/reconnect.json')) as {
+  /** Each is further than those before it. */
+  places: Partial<UpdateOpened__Output>[];
   failures: { code: 'UNAVAILABLE'; reason?: string; message: string; again: boolean }[];
   standings: Standing[];
 };
@@ -45,6 +47,18 @@ class Recorder {
   }
 }
 
+/** An opening that says no more of the place than this. */
+const openedAt = (place: Partial<UpdateOpened__Output>) =>
+  ({ received_bytes: 0, whole: false, ...place }) as UpdateOpened__Output;
+
+test.each(places.map((place, index) => ({ place, index })))(
+  'place $index is further than those before it',
+  ({ place, index }) => {
+    const found = places.map((before) => isFurther(openedAt(place), openedAt(before)));
+    expect(found).toEqual(places.map((_, at) => at < index));
+  },
+);
+
 test.each(failures)(
   'after $code $reason "$message" a stream is opened again: $again',
   ({ code, reason, message, again }) => {
@@ -59,7 +73,7 @@ test.each(standings)('$name', async ({ opened, sent, gone = [], acknowledged = [
     await step.transmit(new Recorder().stream, CHUNKS);
     if (gone.includes(step.step)) await step.sent;
   }
-  const answer = { received_bytes: 0, whole: false, ...opened } as UpdateOpened__Output;
+  const answer = openedAt(opened);
   if (lost !== undefined) {
     expect(() => resumeSteps(steps, answer)).toThrow(`step ${lost} is lost`);
     return;
