@@ -10,13 +10,8 @@ import {
   status,
 } from '@grpc/grpc-js';
 import { MESSAGE_BYTES_MAX } from '../common/index.js';
-import {
-  checkMessage,
-  SERVICE_NAME,
-  type ShadowWeightsClient,
-  SINGLE_REQUESTS,
-  shadowWeightsDefinition,
-} from '../protocol/index.js';
+import { checkMessage, SERVICE_NAME, type ShadowWeightsClient, SINGLE_REQUESTS } from '../protocol/index.js';
+import { chunkPassingDefinition, passChunks } from './outgoing-chunk.js';
 import { inWords, isLoopback } from './target.js';
 
 /** Receive window of a stream. Node's default of 64 KiB starves reads over a network; 8 MiB carry 1 GB/s at 8 ms. */
@@ -45,11 +40,13 @@ const CHANNEL_OPTIONS: ChannelOptions = {
   'grpc.max_reconnect_backoff_ms': CONNECT_DELAY_MS_MAX,
   // gRPC's retries would keep a copy of all that was streamed, and this client sends a step again by itself.
   'grpc.enable_retries': 0,
+  // Otherwise gRPC reports the first MiB of a call as written before it is, and a chunk's memory would be used again too soon.
+  'grpc.per_rpc_retry_buffer_size': 0,
   // Channels of one process share no connection, so that a trainer's uploads never wait behind a reader.
   'grpc.use_local_subchannel_pool': 1,
 };
 
-const ShadowWeights = makeClientConstructor(shadowWeightsDefinition, SERVICE_NAME);
+const ShadowWeights = makeClientConstructor(chunkPassingDefinition, SERVICE_NAME);
 
 /** Keeps gRPC from writing to standard error what the errors of its calls say again. For command-line programs. */
 export function silenceTransportLog(): void {
@@ -64,6 +61,7 @@ export function silenceTransportLog(): void {
 export function createStub(target: string): ShadowWeightsClient {
   const options = { ...CHANNEL_OPTIONS, ...wayOptions(target, () => stub) };
   const stub: Client = new ShadowWeights(target, credentials.createInsecure(), options);
+  passChunks(stub);
   const calls = stub as unknown as Record<string, (request: object, ...rest: unknown[]) => unknown>;
   for (const [method, requestType] of SINGLE_REQUESTS) {
     const send = calls[method]?.bind(stub);

@@ -13,7 +13,7 @@ import { RunHandle } from './run-handle.js';
 import { openingBoxes, spaceBytes, stepLayout, withoutLeftOut } from './step-layout.js';
 import { StepSender } from './step-sender.js';
 import type { OpenRunOptions, SnapshotOptions, TensorSpec } from './types.js';
-import { UpdateStream } from './update-stream.js';
+import { type UpdateCall, UpdateStream } from './update-stream.js';
 
 /** The parts of the client that opening a run needs. */
 export interface OpenRunCalls {
@@ -40,7 +40,7 @@ export async function openRun(calls: OpenRunCalls, options: OpenRunOptions): Pro
   } as const;
   const sender = new StepSender(
     (listener, takeover) => {
-      const stream = new UpdateStream(calls.stub().Update(), listener);
+      const stream = new UpdateStream(calls.stub().Update() as unknown as UpdateCall, listener);
       return { stream, answered: stream.open({ ...open, takeover }) };
     },
     {

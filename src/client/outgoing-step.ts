@@ -114,7 +114,7 @@ export class OutgoingStep {
     const { step } = this.commit;
     for (const { offset, data } of chunks) {
       const chunk = { step, offset, data };
-      await stream.send({ chunk: checksums ? { ...chunk, crc32c: crc32c(data) } : chunk });
+      await stream.sendChunk(checksums ? { ...chunk, crc32c: crc32c(data) } : chunk);
     }
   }
 }

@@ -9,9 +9,11 @@ import {
 } from '../protocol/index.js';
 import { ClientError, type Failure, protocolError, toFailure } from './errors.js';
 import { toAck } from './messages.js';
+import { ChunkMemory, OutgoingChunk, type StepChunk } from './outgoing-chunk.js';
 import type { Ack } from './types.js';
 
-export type UpdateCall = ClientDuplexStream<UpdateRequest, UpdateResponse__Output>;
+/** An Update call. Its stub must take chunks: see `passChunks`. */
+export type UpdateCall = ClientDuplexStream<UpdateRequest | OutgoingChunk, UpdateResponse__Output>;
 
 /** Hears of what comes on a stream as it comes: an ack may follow in the same turn as `opened`. */
 export interface StreamListener {
@@ -28,6 +30,7 @@ export interface StreamListener {
  */
 export class UpdateStream {
   readonly #call: UpdateCall;
+  readonly #memory = new ChunkMemory();
   readonly #listener: StreamListener;
   #failure: Failure | undefined;
   #opened: Waiter<void> | undefined;
@@ -58,10 +61,11 @@ export class UpdateStream {
     return this.#opened.promise;
   }
 
-  /** Hands a message to the stream and waits for room for the next one. The message may be serialized after that. */
-  async send(message: UpdateRequest): Promise<void> {
+  /** Hands a chunk to the stream and waits for room for the next one. Its data may be read after that. */
+  async sendChunk(chunk: StepChunk): Promise<void> {
     this.#throwIfFailed();
-    if (this.#call.write(message)) return;
+    const message = new OutgoingChunk(chunk, this.#memory);
+    if (this.#call.write(message, (error?: Error | null) => !error && message.written())) return;
     this.#drained = this.#wait();
     await this.#drained.promise;
   }

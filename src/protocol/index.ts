@@ -1,4 +1,5 @@
 export { checkMessage, SINGLE_REQUESTS } from './check-message.js';
+export { frameShadowChunk, frameUpdateChunk } from './chunk-frames.js';
 export { type ByteChunk, ChunkCutter, ChunkScatter, layOut } from './chunking.js';
 export {
   completeOpenRun,

@@ -1,5 +1,6 @@
 import { expect, test } from 'vitest';
 import { ClientError, isDisconnect } from '../../src/client/errors.js';
+import type { StepChunk } from '../../src/client/outgoing-chunk.js';
 import { OutgoingStep } from '../../src/client/outgoing-step.js';
 import { isFurther, resumeSteps } from '../../src/client/resume-steps.js';
 import type { UpdateStream } from '../../src/client/update-stream.js';
@@ -36,7 +37,7 @@ const CHUNKS = { checksums: false, chunkBytes: 64 };
 class Recorder {
   readonly requests: UpdateRequest[] = [];
   readonly stream = {
-    send: async (request: UpdateRequest) => void this.requests.push(request),
+    sendChunk: async (chunk: StepChunk) => void this.requests.push({ chunk }),
     sendWhole: async (request: UpdateRequest) => void this.requests.push(request),
   } as unknown as UpdateStream;
 

@@ -1,4 +1,4 @@
-import { Server, ServerCredentials, type UntypedServiceImplementation } from '@grpc/grpc-js';
+import { Server, ServerCredentials, type ServiceDefinition, type UntypedServiceImplementation } from '@grpc/grpc-js';
 import { afterEach, expect } from 'vitest';
 import { type ClientError, connect, type ShadowkeepClient, type ShadowkeepError } from '../../src/client/index.js';
 import { shadowWeightsDefinition } from '../../src/protocol/index.js';
@@ -37,9 +37,10 @@ export function connectTo(target: string, options?: Parameters<typeof connect>[1
 /** A peer that speaks gRPC but not our rules, with a client of it. */
 export async function startPeer(
   handlers: UntypedServiceImplementation,
+  definition: ServiceDefinition = shadowWeightsDefinition,
 ): Promise<{ client: ShadowkeepClient; target: string }> {
   const server = new Server();
-  server.addService(shadowWeightsDefinition, handlers);
+  server.addService(definition, handlers);
   const port = await new Promise<number>((resolve, reject) => {
     server.bindAsync('127.0.0.1:0', ServerCredentials.createInsecure(), (error, bound) =>
       error ? reject(error) : resolve(bound),

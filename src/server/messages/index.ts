@@ -2,7 +2,6 @@ export { averageMessage } from './average-message.js';
 export { checkLayoutBytes, decodeOpenRun } from './decode-open-run.js';
 export { OpeningBytes, requestDecoder } from './decode-request.js';
 export { reflectedDefinition } from './descriptors.js';
-export { frameShadowChunk } from './frames.js';
 export {
   averageStateMessages,
   movementMessage,

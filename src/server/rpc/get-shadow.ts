@@ -1,12 +1,16 @@
 import type { ServerWritableStream } from '@grpc/grpc-js';
 import { crc32c, quote, ShadowkeepError } from '../../common/index.js';
 import { type Reader, type ReadPlan, type Run, readBytes } from '../../engine/index.js';
-import { type EntryPart, type GetShadowResponse, shadowWeightsDefinition } from '../../protocol/index.js';
+import {
+  type EntryPart,
+  frameShadowChunk,
+  type GetShadowResponse,
+  shadowWeightsDefinition,
+} from '../../protocol/index.js';
 import { callSignal } from '../calls/call-signal.js';
 import { inTurns, nextTurn, soon } from '../loop/in-slices.js';
 import {
   type DecodedGetShadow,
-  frameShadowChunk,
   type GetShadow,
   requestDecoder,
   shadowTensorMessages,
@@ -141,7 +145,7 @@ async function sendVersion(read: Read, reader: Reader, shadow: PlannedShadow): P
     await reads.turn(bytes);
     const room = await meter?.answerRoom(bytes, signal);
     signal.throwIfAborted();
-    const frame = frameShadowChunk(offset, bytes, request.checksums);
+    const frame = frameShadowChunk({ offset, dataBytes: bytes, withCrc32c: request.checksums });
     await soon(readBytes(shadow.plan, offset, frame.data));
     checkHeld(run, reader);
     if (request.checksums) frame.setCrc32c(crc32c(frame.data));
