@@ -139,8 +139,14 @@ test('an average that the service describes opens the same run again, and what h
   expect(servedRules([told])).toEqual(spec.averages);
   for (const [wrong, problem] of [
     [{ name: 'a', constant: { decay: 0.9 } }, /^a: schedule\.kind must be one of constant, .*, got undefined$/],
-    [{ name: 'a', schedule: { kind: 'constant', deacy: 0.9 } }, /^a: deacy must be left out/],
-    [{ name: 'a', schedule: { kind: 'constant', decay: 0.9 }, delay_updates: 3 }, /^a: delay_updates must be left out/],
+    [
+      { name: 'a', schedule: { kind: 'constant', deacy: 0.9 } },
+      /^a: deacy is no field of an average with schedule constant$/,
+    ],
+    [
+      { name: 'a', schedule: { kind: 'constant', decay: 0.9 }, delay_updates: 3 },
+      /^a: delay_updates is no field of an average with schedule constant$/,
+    ],
     [{ name: 'a', schedule: { kind: 'constant', decay: 1.1 } }, /^a: decay must be a number from 0 to 1, got 1.1$/],
   ] as const) {
     expect(() => toAverageMessage(wrong as never)).toThrow(problem);

@@ -25,13 +25,17 @@ export function checkAverage({ name, schedule, ...fields }: AverageSpec): void {
     ...Object.keys(fields).filter((field) => !Object.hasOwn(AVERAGE_DEFAULTS, field)),
     ...Object.keys(given).filter((field) => !Object.hasOwn(parameters, field) && !Object.hasOwn(inPlaceOf, field)),
   ];
-  if (unknown[0] !== undefined) throw refusedError(name, { field: unknown[0], bound: 'left out', value: 'it' });
+  if (unknown[0] !== undefined) {
+    throw invalidAverage(name, unknown[0], `is no field of an average with schedule ${kind}`);
+  }
   const refusal = refusedParameter(kind, given) ?? refusedField(kind, { ...fields, ...given });
   if (refusal !== undefined) throw refusedError(name, refusal);
 }
 
 function refusedError(name: string, { field, bound, value }: Refusal): ShadowkeepError {
-  return new ShadowkeepError('INVALID_AVERAGE', `${name}: ${field} must be ${bound}, got ${shown(value)}`, {
-    metadata: { field },
-  });
+  return invalidAverage(name, field, `must be ${bound}, got ${shown(value)}`);
+}
+
+function invalidAverage(name: string, field: string, problem: string): ShadowkeepError {
+  return new ShadowkeepError('INVALID_AVERAGE', `${name}: ${field} ${problem}`, { metadata: { field } });
 }

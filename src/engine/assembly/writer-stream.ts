@@ -1,6 +1,4 @@
 import { assert, createWaiter, ShadowkeepError, toEnd } from '../../common/index.js';
-import type { FoldAhead } from '../fold/fold-ahead.js';
-import type { Page } from '../memory/page-pool.js';
 import type { CommitOutcome } from '../run-spec.js';
 import type { Drive, PartCommit, Pipeline } from './pipeline.js';
 import type { WriterSlot } from './writer-slot.js';
@@ -73,16 +71,6 @@ export class WriterStream {
   /** Steps of which its writer's part is whole and the outcome open, oldest first. */
   get awaited(): WriterSlot['awaited'] {
     return this.#slot.awaited;
-  }
-
-  /** Where the step being received is staged; undefined: nowhere. */
-  get pages(): readonly Page[] {
-    return this.#begun?.slot.staged?.pages ?? [];
-  }
-
-  /** Folds the step being received as it arrives, where that is possible. */
-  get ahead(): FoldAhead | undefined {
-    return this.#begun?.slot.staged?.ahead;
   }
 
   /** Whether it has still to wait for other writers before its last step is decided. */

@@ -97,6 +97,11 @@ export function readSavedRun(state: unknown, committedStep: number | undefined, 
         refuseUnless(entry.step <= (step ?? -1), `state.state.${name}[${index}].step`, entry.step, upTo(step));
       }
     }
+    // The oldest is forgotten first, by its place in the list.
+    for (const [index, digest] of digests.entries()) {
+      const before = digests[index - 1]?.step ?? -1;
+      refuseUnless(digest.step > before, `state.state.digests[${index}].step`, digest.step, `after ${before}`);
+    }
     return saved;
   });
 }

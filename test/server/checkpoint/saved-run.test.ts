@@ -153,6 +153,11 @@ test('a run whose state was changed is set aside with the field, and the others 
     ],
     [
       manifestFile,
+      (fields) => void (at(fields, 'state', 'state').digests as Json[]).reverse(),
+      /digests\[1\]\.step is 5, expected after 6/,
+    ],
+    [
+      manifestFile,
       (fields) => (at(fields, 'state', 'open').durability = 'STEP'),
       /newer version: it has state\.open\.durability/,
     ],
