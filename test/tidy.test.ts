@@ -41,6 +41,7 @@ const UNFINISHED = new RegExp(`\\b(${['TO', 'DO'].join('')}|${['FIX', 'ME'].join
 const FOCUSED = new RegExp(`\\b(test|it|describe)\\.${'only'}\\(`);
 
 const LINES_MAX = 400;
+const CLIENT_FILES_MAX = 64;
 
 /** src/engine/run.ts → engine; src/main.ts → main. */
 const folderOf = (path: string) => path.match(/^src\/([^/]+?)(\/|\.ts$)/)?.[1] ?? '';
@@ -122,13 +123,25 @@ describe('imports in src/', () => {
     const folders = new Set([...closureOf('src/client/index.ts')].map(folderOf));
     expect([...folders].sort()).toEqual(['client', 'common', 'protocol']);
   });
+
+  test(`of the client load at most ${CLIENT_FILES_MAX} files, each of which a program waits for when it starts`, () => {
+    const loaded = reachedBy(
+      imports.filter(({ typeOnly }) => !typeOnly),
+      ['src/client/index.ts'],
+    );
+    expect(loaded.size).toBeLessThanOrEqual(CLIENT_FILES_MAX);
+  });
 });
 
 /** These files and all that they import, types included, and what that imports. */
 function closureOf(...roots: string[]): ReadonlySet<string> {
+  return reachedBy(imports, roots);
+}
+
+function reachedBy(edges: typeof imports, roots: readonly string[]): ReadonlySet<string> {
   const reached = new Set(roots);
   for (const path of reached) {
-    for (const { from, file } of imports) if (from === path && file !== undefined) reached.add(file);
+    for (const { from, file } of edges) if (from === path && file !== undefined) reached.add(file);
   }
   return reached;
 }

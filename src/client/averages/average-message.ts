@@ -1,7 +1,7 @@
 import { AVERAGE_DEFAULTS, scheduleRow, snakeCase } from '../../common/index.js';
 import type { Average, Average__Output } from '../../protocol/index.js';
 import { protocolError } from '../errors.js';
-import { checkAverage } from './check-average.js';
+import { checkAverage } from './average-of.js';
 import type { AverageSchedule, AverageSpec } from './spec.js';
 
 /** The message of an average. Throws INVALID_AVERAGE. */

@@ -1,23 +1,25 @@
 export { fromAverageMessage, toAverageMessage } from './average-message.js';
-export { averageEma, averageHalfLife, averageMean, type EmaOptions, type HalfLifeOptions } from './constant.js';
-export {
-  averageHalfLifeRampUp,
-  averagePowerFunction,
-  type HalfLifeRampUpOptions,
-  type PowerFunctionOptions,
-} from './edm2.js';
-export type { AverageOptions, AverageSchedule, AverageSpec, AverageStart } from './spec.js';
 export {
   type AnnealedMomentumOptions,
   averageAnnealedMomentum,
   averageCosine,
+  averageEma,
   averageExponentialRamp,
+  averageHalfLife,
   averageHalfLifeFraction,
+  averageHalfLifeRampUp,
   averageInversePower,
+  averageMean,
+  averagePowerFunction,
   averageRatioWarmup,
   type CosineOptions,
+  type EmaOptions,
   type ExponentialRampOptions,
   type HalfLifeFractionOptions,
+  type HalfLifeOptions,
+  type HalfLifeRampUpOptions,
   type InversePowerOptions,
+  type PowerFunctionOptions,
   type RatioWarmupOptions,
-} from './warm-up.js';
+} from './schedules.js';
+export type { AverageOptions, AverageSchedule, AverageSpec, AverageStart } from './spec.js';

@@ -1,4 +1,4 @@
-import { type Bound, isWithin, PRECISIONS } from '../../common/index.js';
+import { type Bound, isWithin, PRECISIONS, type Precision } from '../../common/index.js';
 
 /** Stands for the default of an option that must be given. */
 export const REQUIRED = Symbol('required');
@@ -139,4 +139,17 @@ function readNumber(text: string): number | undefined {
 /** Makes a test for numbers of at least 0 that also pass `isInside`. */
 function isNumber(isInside: (value: number) => boolean): (value: unknown) => value is number {
   return (value): value is number => typeof value === 'number' && value >= 0 && isInside(value);
+}
+
+const PRECISION_OF = { float32: 'F32', float64: 'F64' } as const satisfies Record<string, Precision>;
+
+type ShadowDType = keyof typeof PRECISION_OF;
+
+/** An option that is the dtype of the peer's accumulator. No narrower dtype is taken: a shadow has at least float32. */
+export function shadowDType(): Option<ShadowDType | null> {
+  return optional(word(Object.keys(PRECISION_OF) as ShadowDType[], REQUIRED));
+}
+
+export function precisionOf(dtype: ShadowDType | null): { precision?: Precision } {
+  return dtype === null ? {} : { precision: PRECISION_OF[dtype] };
 }

@@ -1,6 +1,36 @@
 import { averageOf } from './average-of.js';
 import type { AverageOptions, AverageSpec } from './spec.js';
 
+export interface EmaOptions extends AverageOptions {
+  /** β of s ← β·s + (1 − β)·p, 0 to 1. */
+  decay: number;
+}
+
+/**
+ * An exponential moving average with a constant decay: w = 1 − decay. The textbook class blends the first update into
+ * the initial weights; for that start from INITIAL and call `pushInitial`. `name` must be unique in the run.
+ */
+export function averageEma(name: string, options: EmaOptions): AverageSpec {
+  return averageOf(name, 'constant', options);
+}
+
+export interface HalfLifeOptions extends AverageOptions {
+  /** Number of updates (of steps, with PER_STEP) after which an old weight counts half. Above 0. */
+  halfLife: number;
+}
+
+/**
+ * An average with a constant decay, given as its half-life: w = 1 − 2^(−1 / halfLife). Source: MosaicML Composer's EMA.
+ */
+export function averageHalfLife(name: string, options: HalfLifeOptions): AverageSpec {
+  return averageOf(name, 'half_life', { ...options, updates: options.halfLife });
+}
+
+/** The plain average of all updates: w_k = 1 / k. Source: stochastic weight averaging (Izmailov et al. 2018). */
+export function averageMean(name: string, options: AverageOptions = {}): AverageSpec {
+  return averageOf(name, 'mean', options);
+}
+
 export interface RatioWarmupOptions extends AverageOptions {
   /** Upper bound of the decay, 0 to 1. */
   decay: number;
@@ -96,4 +126,36 @@ export interface CosineOptions extends AverageOptions {
  */
 export function averageCosine(name: string, options: CosineOptions): AverageSpec {
   return averageOf(name, 'cosine', options);
+}
+
+/** The options of a power function. Its width is given as exactly one of `gamma` and `sigmaRel`. */
+export type PowerFunctionOptions = AverageOptions &
+  (
+    | { /** Exponent, at least 0. */ gamma: number; sigmaRel?: undefined }
+    | {
+        /** Standard deviation of the profile relative to its length, above 0, to 1 / √12. */ sigmaRel: number;
+        gamma?: undefined;
+      }
+  );
+
+/**
+ * EDM2's power function: w = 1 − (1 − Δ / t)^(γ + 1). With `decayUnit: 'PER_STEP'` the average does not depend on how
+ * often the trainer pushes.
+ *
+ * Source: Karras et al. 2023, "Analyzing and Improving the Training Dynamics of Diffusion Models", section 3.
+ */
+export function averagePowerFunction(name: string, options: PowerFunctionOptions): AverageSpec {
+  return averageOf(name, 'power_function', options);
+}
+
+export interface HalfLifeRampUpOptions extends AverageOptions {
+  /** Upper bound of the half-life, in updates (in steps, with PER_STEP). Default 0: no bound. */
+  halfLife?: number | undefined;
+  /** The half-life as a fraction of all updates so far. Above 0, default 0.09. */
+  ratio?: number | undefined;
+}
+
+/** EDM2's traditional EMA: w = 1 − 2^(−Δ / min(halfLife, ratio · t)). Source: NVlabs/edm2 `TraditionalEMA`. */
+export function averageHalfLifeRampUp(name: string, options: HalfLifeRampUpOptions = {}): AverageSpec {
+  return averageOf(name, 'half_life_ramp_up', options);
 }

@@ -1,6 +1,56 @@
-import { type AverageOptions, averageEma, averageInversePower } from '../averages/index.js';
-import { BUFFERS, count, fraction, noEffect, only, positive } from './option.js';
+import {
+  type AverageOptions,
+  averageEma,
+  averageInversePower,
+  averageMean,
+  averageRatioWarmup,
+} from '../averages/index.js';
+import { averagesBuffers, BUFFERS, count, fraction, noEffect, only, positive, REQUIRED, truth } from './option.js';
 import { definePreset } from './preset.js';
+
+/**
+ * The class with register, update, apply_shadow and restore, which blends the first update into the registered weights.
+ */
+export const textbook = definePreset({
+  name: 'textbook',
+  peer: 'the EMA class with register() and update()',
+  buffers: 'copy',
+  rule: 'constant decay, start INITIAL',
+  options: { decay: fraction(REQUIRED) },
+  expand: ({ name, options: { decay } }) => averageEma(name, { decay, start: 'INITIAL' }),
+});
+
+/** The first update_parameters() of torch/optim/swa_utils.py copies, whatever the averaging function. */
+export const torchEma = definePreset({
+  name: 'torch-ema',
+  peer: 'torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn(decay)',
+  buffers: 'copy',
+  rule: 'constant decay, start FIRST',
+  options: { decay: fraction(0.999), device: noEffect(null), use_buffers: averagesBuffers(false) },
+  expand: ({ name, options: { decay } }) => averageEma(name, { decay, start: 'FIRST' }),
+});
+
+export const torchSwa = definePreset({
+  name: 'torch-swa',
+  peer: 'torch.optim.swa_utils.AveragedModel',
+  buffers: 'copy',
+  rule: 'plain average, start FIRST',
+  options: { device: noEffect(null), use_buffers: averagesBuffers(false) },
+  expand: ({ name }) => averageMean(name),
+});
+
+/** torch_ema's ExponentialMovingAverage.update() counts before it computes the decay, so n = 1 at the first update. */
+export const fadelTorchEma = definePreset({
+  name: 'fadel-torch-ema',
+  peer: 'torch_ema.ExponentialMovingAverage',
+  buffers: 'copy',
+  rule: 'ratio warm-up from n = 1, or constant decay without use_num_updates; start INITIAL',
+  options: { decay: fraction(REQUIRED), use_num_updates: truth(true) },
+  expand: ({ name, options: { decay, use_num_updates: isWarmingUp } }) =>
+    isWarmingUp
+      ? averageRatioWarmup(name, { decay, start: 'INITIAL', firstIndex: 1 })
+      : averageEma(name, { decay, start: 'INITIAL' }),
+});
 
 const FILTER = 'name the tensors with include and exclude, or give them a policy of the run';
 
