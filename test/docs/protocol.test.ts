@@ -41,7 +41,7 @@ describe('docs/protocol.md', () => {
     expect(page).toContain(`on a multiple of ${CHUNK_CUT_BYTES} bytes`);
     expect(CHUNK_BYTES_MAX).toBe(4 * 2 ** 20 - 4 * 2 ** 10);
     expect(page).toContain('(4 MiB − 4 KiB:');
-    expect(page).toContain(`Requests are at most ${MESSAGE_BYTES_MAX / 2 ** 20} MiB`);
+    expect(page).toContain(`Messages of \`OpenRun\` and \`Update\` are at most ${MESSAGE_BYTES_MAX / 2 ** 20} MiB`);
     expect(page).toContain(`0x${crc32c(Buffer.from('123456789')).toString(16).toUpperCase()}`);
   });
 });
