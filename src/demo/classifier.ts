@@ -1,7 +1,7 @@
 import type { Digits } from './digits.js';
 import type { Random } from './random.js';
 
-/** One named tensor of a model, as PyTorch would name it. */
+/** One tensor of a model, with the name that PyTorch would give it. */
 export interface Parameter {
   readonly name: string;
   readonly shape: readonly number[];
@@ -17,14 +17,16 @@ interface Layer {
   readonly bias: Float32Array;
   readonly weightGradient: Float32Array;
   readonly biasGradient: Float32Array;
-  /** What the last forward pass put out, and the loss's gradient by it before the activation. */
+  /** The outputs of the last forward pass. */
   readonly activation: Float32Array;
+  /** The gradient of the loss by the layer's outputs before their activation function. */
   readonly delta: Float32Array;
 }
 
 /**
- * A multi-layer perceptron: linear layers, tanh between them, softmax cross entropy at the end. Everything stored is
- * float32. All parameters lie one after another in `values`, and their gradients in `gradients` at the same places.
+ * A multi-layer perceptron: linear layers with tanh between them, and softmax cross entropy at the end. All stored
+ * numbers are float32. The parameters lie one after another in `values`, and their gradients at the same places in
+ * `gradients`.
  */
 export class Classifier {
   readonly values: Float32Array;
@@ -32,7 +34,7 @@ export class Classifier {
   readonly parameters: readonly Parameter[];
   private readonly layers: readonly Layer[];
 
-  /** `widths`: inputs, hidden units …, classes. */
+  /** `widths` are the numbers of inputs, of units of each hidden layer, and of classes. */
   constructor(widths: readonly number[], random: Random) {
     const pairs = widths.slice(1).map((outputs, index) => ({ inputs: widths[index]!, outputs }));
     const size = pairs.reduce((sum, { inputs, outputs }) => sum + outputs * (inputs + 1), 0);
@@ -56,7 +58,7 @@ export class Classifier {
     ]);
   }
 
-  /** Mean cross entropy of the images `rows`; leaves its gradient in `gradients`. */
+  /** Returns the mean cross entropy of the images `rows`, and leaves its gradient in `gradients`. */
   lossAndGradients(digits: Digits, rows: Uint32Array): number {
     this.gradients.fill(0);
     let loss = 0;
@@ -70,7 +72,7 @@ export class Classifier {
     return loss / rows.length;
   }
 
-  /** Share of `digits` whose largest output is their label. */
+  /** The share of `digits` that are classified right. */
   accuracy(digits: Digits): number {
     let correct = 0;
     for (let row = 0; row < digits.count; row += 1) {
@@ -106,7 +108,7 @@ export class Classifier {
     return last;
   }
 
-  /** Adds one image's gradient; the last layer's `delta` is set. */
+  /** Adds the gradient of one image to `gradients`. The last layer's `delta` must be set. */
   private backward(image: Float32Array): void {
     for (let at = this.layers.length - 1; at >= 0; at -= 1) {
       const layer = this.layers[at]!;
@@ -128,7 +130,7 @@ export class Classifier {
   }
 }
 
-/** Uniform with variance 2 / (inputs + outputs): keeps tanh units out of saturation (Glorot and Bengio 2010). */
+/** Fills weights with uniform numbers of variance 2 / (inputs + outputs), which tanh needs (Glorot and Bengio 2010). */
 function fillGlorot(weight: Float32Array, inputs: number, outputs: number, random: Random): void {
   const limit = Math.sqrt(6 / (inputs + outputs));
   for (let index = 0; index < weight.length; index += 1) weight[index] = (2 * random.uniform() - 1) * limit;
@@ -136,7 +138,7 @@ function fillGlorot(weight: Float32Array, inputs: number, outputs: number, rando
 
 /** Puts scale · (softmax − one-hot) into `delta` and returns the log probability of `label`. */
 function softmaxGradient(outputs: Float32Array, label: number, scale: number, delta: Float32Array): number {
-  // Shifted by the largest output, so that exp cannot overflow.
+  // The outputs are shifted by the largest one, so that exp cannot overflow.
   const largest = outputs.reduce((max, value) => Math.max(max, value));
   const total = outputs.reduce((sum, value) => sum + Math.exp(value - largest), 0);
   for (let index = 0; index < outputs.length; index += 1) {

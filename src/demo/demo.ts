@@ -19,8 +19,9 @@ export interface DemoOptions {
 }
 
 /**
- * Runs the demo: the service in this process, a trainer and an evaluator in processes of their own, all of them gone when
- * it ends. Resolves to whether all checks hold; rejects when a process fails or hangs, and with the reason of `signal`.
+ * Runs the demo: the service in this process, and a trainer and an evaluator in processes of their own, which are gone
+ * when the demo ends. Resolves to whether all checks hold. Rejects when a process fails or hangs, or with the reason of
+ * `signal`.
  */
 export async function runDemo(options: DemoOptions, signal: AbortSignal): Promise<boolean> {
   const server = await startServer({ listen: '127.0.0.1:0', dataDir: 'none', logLevel: 'error' });
@@ -61,7 +62,10 @@ async function play(options: DemoOptions, server: RunningServer, children: Child
   return summary.ok;
 }
 
-/** Neither waits for the other's work, only for its beginning: the evaluator for the run, the trainer for a reader. */
+/**
+ * Starts the trainer and the evaluator. The evaluator waits until the trainer has opened the run, and the trainer waits
+ * until the evaluator has pulled once; after that neither waits for the other.
+ */
 function startPair(setup: Setup, recording: Recording): [trainer: Child, evaluator: Child] {
   const trainer = startChild<TrainerMessage>('trainer', setup, (message) => {
     if (message.kind === 'trained') recording.addTrained(message);

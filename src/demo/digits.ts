@@ -4,7 +4,7 @@ import { assert } from '../common/index.js';
 import { seededRandom } from './random.js';
 
 /**
- * data/digits.csv.gz, one image a line, no header:
+ * Reads data/digits.csv.gz, which has one image a line and no header:
  *
  *   p0,p1, … ,p63,label\n     pixels row by row, integers 0 … 16; label 0 … 9
  */
@@ -13,11 +13,11 @@ export const PIXEL_COUNT = IMAGE_SIDE * IMAGE_SIDE;
 export const CLASS_COUNT = 10;
 const PIXEL_MAX = 16;
 
-/** Images of each digit, as the data set's description states; their sum is the 1,797 of its name. */
+/** Number of images of each digit, from the data set's description. There are 1,797 in all. */
 export const LABEL_COUNTS: readonly number[] = [178, 182, 177, 183, 181, 182, 181, 179, 174, 180];
 export const IMAGE_COUNT = LABEL_COUNTS.reduce((sum, count) => sum + count);
 
-/** A fifth is kept for the test: the usual split, and 1 image is then 0.28 % of accuracy. */
+/** Share of the images that are kept for the test, as is usual. One image is then 0.28 % of accuracy. */
 const TEST_SHARE = 0.2;
 
 export interface Digits {
@@ -27,7 +27,7 @@ export interface Digits {
   readonly labels: Uint8Array;
 }
 
-/** Reads the data set that lies beside this module. Throws when it is not the one described above. */
+/** Reads the data set that lies beside this module. Throws when its contents are not as described in this file. */
 export function loadDigits(): Digits {
   const csv = gunzipSync(readFileSync(new URL('./data/digits.csv.gz', import.meta.url))).toString('latin1');
   return parseDigits(csv);
@@ -59,14 +59,14 @@ export function parseDigits(csv: string): Digits {
   return digits;
 }
 
-/** Images of each digit. */
+/** Number of images of each digit in `digits`. */
 export function labelCounts(digits: Digits): number[] {
   const counts = new Array<number>(CLASS_COUNT).fill(0);
   for (const label of digits.labels) counts[label]! += 1;
   return counts;
 }
 
-/** Shuffles by `seed` and cuts: every process that names the same seed holds the same test images. */
+/** Shuffles the images by `seed` and splits them. Processes with the same seed have the same test images. */
 export function splitDigits(digits: Digits, seed: number): { train: Digits; test: Digits } {
   const order = seededRandom(seed, 'split').permutation(digits.count);
   const testCount = Math.round(digits.count * TEST_SHARE);

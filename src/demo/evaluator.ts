@@ -4,20 +4,20 @@ import type { Classifier } from './classifier.js';
 import { loadDigits, splitDigits } from './digits.js';
 import { createModel, evaluationEvery, RUN_NAME } from './setup.js';
 
-/** The evaluator follows the run and has pulled its first weights. */
+/** Says that the evaluator follows the run and has pulled its first weights. */
 export interface Watching {
   readonly kind: 'watching';
 }
 
-/** One shadow, as the evaluator pulled it. */
+/** One shadow that the evaluator has pulled. */
 export interface Pulled {
   readonly kind: 'pulled';
   readonly step: number;
   readonly numUpdates: number;
   readonly accuracyEma: number;
-  /** All tensors, one after another. */
+  /** The elements of all tensors, one tensor after another. */
   readonly values: Float32Array;
-  /** Bytes of tensors pulled. */
+  /** Bytes of the pulled tensors. */
   readonly bytes: number;
 }
 
@@ -50,7 +50,7 @@ await runChild<EvaluatorMessage>(async ({ target, steps, seed }, parent) => {
   const every = evaluationEvery(steps);
   for await (const { committedStep } of client.watchRun(RUN_NAME, { every })) {
     if (committedStep === undefined || committedStep <= pulledStep) continue;
-    // The trainer does not wait: by now the newest step may be a later one.
+    // The trainer does not wait, so by now the newest step may be a later one.
     evaluate(await client.getShadow({ run: RUN_NAME, minStep: committedStep }));
     if (pulledStep === 0) parent.tell({ kind: 'watching' });
     if (pulledStep + every > steps) break;

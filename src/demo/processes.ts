@@ -6,19 +6,19 @@ import type { Setup } from './setup.js';
 
 export type Role = 'trainer' | 'evaluator';
 
-/** A child that says nothing for so long hangs, milliseconds. A step takes a few. */
+/** A child that says nothing for this long hangs. A step takes a few milliseconds. */
 const SILENCE_MS_MAX = 30_000;
-/** After a polite signal, milliseconds. */
+/** Time from SIGTERM to SIGKILL. */
 const KILL_AFTER_MS = 2_000;
 
 /** A child process of the demo. */
 export interface Child {
   readonly pid: number;
-  /** Resolves when it has ended well; rejects when it failed, hung, or ended with another code. */
+  /** Resolves when the child has ended with exit code 0. Rejects when it failed, hung, or ended otherwise. */
   readonly ended: Promise<void>;
   /** Tells a child that waits to go on. */
   go(): void;
-  /** Ends it, whatever it does. Resolves when it is gone. */
+  /** Ends the child, whatever it does. Resolves when it is gone. */
   stop(): Promise<void>;
 }
 
@@ -37,7 +37,7 @@ export function startChild<Message extends { kind: string }>(
   return {
     pid: child.pid ?? 0,
     ended: ended(role, child, onMessage),
-    // A child that is gone cannot be told; `ended` says so.
+    // An error of sending is ignored: the child is gone then, and `ended` reports it.
     go: () => void child.send('go', () => {}),
     stop: () => stop(child),
   };
@@ -57,7 +57,7 @@ function ended<Message extends { kind: string }>(
       if (told.kind === 'failed') fail(`failed: ${(told as Failed).message}`);
       else onMessage(told as Message);
     });
-    // The last messages may come after the exit, but not after the channel has closed.
+    // The last messages may come after 'exit', but not after 'disconnect', so both are waited for.
     Promise.all([once(child, 'exit'), once(child, 'disconnect')])
       .then(
         ([[code, signal]]) => {

@@ -1,19 +1,23 @@
-/** A seeded source of random numbers; the same seed gives the same sequence on every machine. */
+/** A source of random numbers with a seed. The same seed gives the same sequence on every machine. */
 export interface Random {
-  /** Uniform in [0, 1), 32 random bits. */
+  /** A uniform number in [0, 1) with 32 random bits. */
   uniform(): number;
-  /** A uniform integer in [0, bound); the bias of at most bound / 2^32 does not matter here. */
+  /** A uniform integer in [0, bound). Its bias of at most bound / 2^32 does not matter here. */
   below(bound: number): number;
-  /** 0 … count − 1 in random order. */
+  /** The integers from 0 to count − 1 in random order. */
   permutation(count: number): Uint32Array;
 }
 
-/** Odd, close to 2^32 / golden ratio: successive sums of it are spread evenly over 32 bits (Knuth's multiplicative hash). */
+/**
+ * The odd number closest to 2^32 / golden ratio, which fills the initial state with mixed bits (Knuth's hash constant).
+ */
 const WEYL_INCREMENT = 0x9e3779b9;
-/** The state is full after one round per word; a few more separate neighbouring seeds. */
+/**
+ * Rounds before the first number. The state is mixed after four rounds, and more rounds separate neighbouring seeds.
+ */
 const WARM_UP_ROUNDS = 16;
 
-/** What one seed is used for; each use draws from a sequence of its own. */
+/** What a seed is used for. Each use draws from a sequence of its own. */
 export type Stream = 'split' | 'weights' | 'batches';
 const STREAMS: readonly Stream[] = ['split', 'weights', 'batches'];
 

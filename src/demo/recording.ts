@@ -2,24 +2,25 @@ import type { Pulled } from './evaluator.js';
 import { largestDifference } from './reference.js';
 import type { Acknowledged, Opened, Trained } from './trainer.js';
 
-/** One pulled shadow beside the trainer's own numbers of the same step. */
+/** One pulled shadow, compared with the trainer's own numbers of the same step. */
 export interface Row {
   readonly step: number;
   /** Mean cross entropy of the step's batch; absent at step 0. */
   readonly loss?: number;
   readonly accuracyRaw: number;
   readonly accuracyEma: number;
-  /** Updates that the service says it folded into this shadow. */
+  /** Number of updates that the service has folded into this shadow, as it says. */
   readonly numUpdates: number;
-  /** Largest absolute difference from the float64 EMA, and what float32 may be off. */
+  /** Largest absolute difference of the shadow from the float64 EMA. */
   readonly difference: number;
+  /** Largest difference that rounding to float32 can explain. */
   readonly errorBound: number;
 }
 
-/** Brings together what the trainer and the evaluator report, in whichever order it comes. */
+/** Matches what the trainer and the evaluator report of the same step, in whichever order the reports come. */
 export class Recording {
   readonly rows: Row[] = [];
-  /** Accuracy of the raw weights at each step, from 0. */
+  /** Accuracy of the raw weights at each step, from step 0 on. */
   readonly accuraciesRaw: number[] = [];
   opened: Opened | undefined;
   acknowledged: Acknowledged | undefined;
@@ -27,10 +28,10 @@ export class Recording {
   private readonly trained = new Map<number, Trained>();
   private readonly unmatched: Pulled[] = [];
 
-  /** `onRow` is called for each pull, in their order, once the trainer's numbers of its step are there. */
+  /** `onRow` is called for each pull, in their order, once the trainer has reported the same step. */
   constructor(private readonly onRow: (row: Row) => void) {}
 
-  /** Pulls of a step that the trainer has not reported. */
+  /** Number of pulls whose step the trainer has not reported. */
   get unmatchedCount(): number {
     return this.unmatched.length;
   }
@@ -52,7 +53,7 @@ export class Recording {
       const trained = this.trained.get(pulled.step);
       if (trained === undefined) return;
       this.unmatched.shift();
-      // Steps only rise: what the trainer said of older ones is not needed any more.
+      // The steps of pulls only rise, so reports of older steps are not needed any more.
       for (const step of this.trained.keys()) if (step < pulled.step) this.trained.delete(step);
       const row = compare(trained, pulled);
       this.rows.push(row);

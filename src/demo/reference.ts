@@ -1,9 +1,9 @@
-/** Unit roundoff of float32. */
+/** The unit roundoff of float32. */
 const ROUNDOFF = 2 ** -24;
 
-/** The EMA that the service should hold, computed beside it in float64 from the same float32 weights. */
+/** The EMA that the service should hold, computed in float64 from the same float32 weights. */
 export class ReferenceEma {
-  /** The average; changes with each fold. */
+  /** The average, which each fold changes. */
   readonly values: Float64Array;
   private readonly weight: number;
   private updates = 0;
@@ -25,7 +25,7 @@ export class ReferenceEma {
   }
 
   /**
-   * How far a float32 EMA of the same weights can be from this one, absolutely.
+   * Largest absolute difference that a float32 EMA of the same weights can have from this one.
    *
    * With u the unit roundoff and M the largest |θ| so far, |s| ≤ M and |θ − s| ≤ 2M. One update rounds four times: the
    * difference, the weight w and their product by at most u · w · 2M each, the sum by at most u · M. Together
@@ -38,7 +38,7 @@ export class ReferenceEma {
   }
 }
 
-/** Largest absolute difference of two equally long lists; ∞ when one of them is not a number. */
+/** Largest absolute difference of two lists; ∞ when an element is not a number or the lengths differ. */
 export function largestDifference(left: Float32Array, right: Float64Array): number {
   if (left.length !== right.length) return Number.POSITIVE_INFINITY;
   let largest = 0;

@@ -6,7 +6,7 @@ import { DECAY, LEARNING_RATE } from './setup.js';
 import { RAW_MEDIAN_STEPS, type Summary } from './summary.js';
 
 type Style = 'bold' | 'dim' | 'green' | 'red';
-/** Colours a terminal's text; elsewhere returns it as it is. */
+/** Colours text for a terminal; returns it unchanged when the output is no terminal. */
 type Paint = (style: Style, text: string) => string;
 
 export function paintFor(stream: NodeJS.WriteStream): Paint {
@@ -14,13 +14,13 @@ export function paintFor(stream: NodeJS.WriteStream): Paint {
   return (style, text) => (coloured ? styleText(style, text) : text);
 }
 
-/** As many as fit in 80 columns. */
+/** As many images as fit into 80 columns. */
 const IMAGES_SHOWN = 7;
-/** Darker than a quarter of full ink counts as ink. */
+/** A pixel with more than this share of full ink is drawn. */
 const INK_MIN = 0.25;
 const HALF_BLOCKS = [' ', '▄', '▀', '█'];
 
-/** Some images side by side; a character holds two pixels, one above the other. */
+/** Draws some images side by side. A character shows two pixels, one above the other. */
 export function drawImages(digits: Digits): string[] {
   const images = Array.from({ length: IMAGES_SHOWN }, (_, row) => imageOf(digits, row));
   return Array.from({ length: IMAGE_SIDE / 2 }, (_, line) =>
@@ -42,7 +42,7 @@ export interface Cast {
   readonly test: Digits;
 }
 
-/** Who takes part. */
+/** The lines that introduce the demo: some images, and the three processes. */
 export function introduction({ target, steps, trainerPid, evaluatorPid, model, test }: Cast, paint: Paint): string[] {
   const who = (name: string, pid: number): string => `  ${name.padEnd(9)}  ${`pid ${pid}`.padEnd(11)}  `;
   return [
@@ -70,7 +70,7 @@ function scientific(value: number): string {
   return value.toExponential(1);
 }
 
-/** The plotted part of the accuracy's scale, and its length in characters. */
+/** The plot shows accuracies from PLOT_MIN to 1 on PLOT_CHARS characters. */
 const PLOT_MIN = 0.7;
 const PLOT_CHARS = 26;
 
@@ -100,7 +100,7 @@ function plot({ accuracyRaw, accuracyEma }: Row, paint: Paint): string {
   return cells.join('');
 }
 
-/** What came out, the checks, and the verdict. */
+/** The lines that end the demo: its results, the checks, and the verdict. */
 export function conclusion(summary: Summary, paint: Paint): string[] {
   const megabytes = (bytes: number): string => `${(bytes / 1e6).toFixed(1)} MB`;
   const { steps, seconds, pushedBytes, pulledBytes, rows, checks, ok } = summary;

@@ -2,23 +2,24 @@ import type { RunInfo } from '../client/index.js';
 import type { Recording, Row } from './recording.js';
 import type { Setup } from './setup.js';
 
-/** Evaluations that must be there, of about 20: a busy machine makes the evaluator skip some, not most. */
+/** Least number of pulls during the training, of about 20. On a busy machine the evaluator skips some, but not most. */
 const INTERMEDIATE_PULLS_MIN = 5;
-/** The raw weights jump from step to step; the median of so many is what they are worth. */
+/** Number of last steps whose median accuracy judges the raw weights, which jump from step to step. */
 export const RAW_MEDIAN_STEPS = 100;
 /**
- * The standard error of an accuracy of 96 % on 359 images. In a short training the EMA is 2 to 10 points better; in a very
- * long one the raw weights come to rest, and the two differ by chance.
+ * How much less accurate than the raw weights the EMA may be: the standard error of an accuracy of 96 % on 359 images.
+ * In a short training the EMA is 2 to 10 points better. In a very long one the raw weights come to rest, and the two
+ * differ by chance.
  */
 const ACCURACY_MARGIN = 0.01;
 
 export interface Check {
   readonly ok: boolean;
-  /** What must hold, with the numbers that it was decided by. */
+  /** What must hold, in words, with the numbers that decide it. */
   readonly text: string;
 }
 
-/** What `shadowkeep demo --json` prints. Accuracies are shares of the held-out images. */
+/** The summary that `shadowkeep demo --json` prints. Accuracies are shares of the held-out images. */
 export interface Summary {
   readonly ok: boolean;
   readonly seed: number;
@@ -28,8 +29,9 @@ export interface Summary {
   readonly accuracyRaw: number;
   readonly accuracyRawMedian: number;
   readonly accuracyEma: number;
-  /** The worst pull: largest absolute difference from the float64 EMA, and what float32 rounding may add up to. */
+  /** Largest absolute difference from the float64 EMA, of the worst pull. */
   readonly difference: number;
+  /** Largest difference that rounding to float32 can explain, for the same pull. */
   readonly differenceBound: number;
   readonly pushedBytes: number;
   readonly pulledBytes: number;
@@ -37,7 +39,7 @@ export interface Summary {
   readonly rows: readonly Row[];
 }
 
-/** What the service itself says of the run. */
+/** The part of the service's own description of the run that is checked. */
 type RunState = Pick<RunInfo, 'committedStep'> & {
   readonly states: readonly Pick<RunInfo['states'][number], 'name' | 'numUpdates'>[];
 };
@@ -97,7 +99,7 @@ function checkPulls(stepsWanted: number, { rows, unmatchedCount }: Recording): C
   };
 }
 
-/** From step 0 on every step is one update, so a shadow that counts otherwise is not the one of its step. */
+/** Checks that each shadow is the one of its step: every step after step 0 is one update, so the counts are equal. */
 function checkUpdates(rows: readonly Row[]): Check {
   const wrong = rows.find(({ step, numUpdates }) => step !== numUpdates);
   return {

@@ -7,29 +7,30 @@ import { seededRandom } from './random.js';
 import { ReferenceEma } from './reference.js';
 import { AVERAGE_NAME, BATCH_SIZE, createModel, DECAY, LEARNING_RATE, MOMENTUM, RUN_NAME } from './setup.js';
 
-/** The run is open and has its first weights; the trainer waits until it is told to go on. */
+/** Says that the run is open and has its first weights. The trainer now waits until it is told to go on. */
 export interface Opened {
   readonly kind: 'opened';
   /** Bytes of one step on the wire. */
   readonly stepBytes: number;
 }
 
-/** The trainer's weights of one step, before they are sent. Step 0: the first weights. */
+/** The trainer's own numbers of one step, before the step is sent. Step 0 has the first weights. */
 export interface Trained {
   readonly kind: 'trained';
   readonly step: number;
   /** Mean cross entropy of the step's batch; absent at step 0. */
   readonly loss?: number;
   readonly accuracyRaw: number;
-  /** The EMA at this step in float64, and how far a float32 one may be from it. */
+  /** The EMA at this step, in float64. */
   readonly reference: Float64Array;
+  /** Largest difference that a float32 EMA can have from it. */
   readonly errorBound: number;
 }
 
-/** All steps are acknowledged. */
+/** Says that all steps are acknowledged. */
 export interface Acknowledged {
   readonly kind: 'acknowledged';
-  /** Steps that were acknowledged as committed by this push. */
+  /** Number of steps that were acknowledged as COMMITTED. */
   readonly steps: number;
   readonly seconds: number;
 }
