@@ -7,25 +7,25 @@ import { InterruptedError } from './interrupt.js';
 import { printError } from './text/output.js';
 import { withSuggestion } from './text/suggest.js';
 
-/** Why a command failed: what `--json` prints as `{"error":{…}}`; docs/cli.md says the same. */
+/** Why a command failed. `--json` prints it as `{"error":{…}}`, as docs/cli.md documents. */
 export interface Failure {
-  /** The service's, a file's (`EXISTS`), a command's own, gRPC's code where nobody gave one, or USAGE. */
+  /** The service's reason, a file's (`EXISTS`), a command's own, gRPC's code when there is no reason, or USAGE. */
   reason: string;
   message: string;
   exitStatus: number;
-  /** The values that the message speaks of, where the service named them. */
+  /** The values in the message, if the service named them. */
   metadata?: Readonly<Record<string, string>>;
 }
 
 /** Prints a failure on standard error: one line for people, or one object. */
 export function printFailure(failure: Failure, json: boolean): void {
   if (json) printError(JSON.stringify({ error: failure }));
-  // Who used a command wrongly needs the message, not a reason; an interrupt is one.
+  // The message alone says enough of wrong usage and of an interrupt, so no reason is added.
   else if (['USAGE', 'INTERRUPTED'].includes(failure.reason)) printError(`shadowkeep: ${failure.message}`);
   else printError(`shadowkeep: ${failure.message} (${failure.reason})`);
 }
 
-/** Never a stack, which helps nobody who did not write this. */
+/** The failure that an error means. It has no stack, which would help no user. */
 export function failureOf(error: unknown): Failure {
   if (error instanceof CommanderError) return { reason: 'USAGE', message: usageText(error), exitStatus: EXIT.usage };
   if (error instanceof UsageError) return { reason: 'USAGE', message: error.message, exitStatus: EXIT.usage };
@@ -41,7 +41,7 @@ function reasonOf(error: unknown): Pick<Failure, 'reason' | 'metadata'> {
   if (error instanceof ClientError) return { reason: error.reason ?? error.code, ...named(error.metadata) };
   if (error instanceof StorageError) return { reason: error.code };
   if (error instanceof OperationError) return { reason: error.reason };
-  // A system's own code (EADDRINUSE, EACCES); what has none is a bug.
+  // An error of the system has a code (EADDRINUSE, EACCES). An error without one is a bug.
   const code = error instanceof Error && 'code' in error ? error.code : undefined;
   return { reason: typeof code === 'string' ? code : 'INTERNAL' };
 }
@@ -50,7 +50,9 @@ function named(metadata: Readonly<Record<string, string>>): Pick<Failure, 'metad
   return Object.keys(metadata).length === 0 ? {} : { metadata };
 }
 
-/** Commander's complaint without its prefix; the help that it printed instead of one says what is missing. */
+/**
+ * Commander's message without its prefix. When a command is missing, Commander has printed the help and has no message.
+ */
 function usageText({ code, message }: CommanderError): string {
   if (code === 'commander.help') return 'a command is missing: --help lists them';
   return withSuggestion(message).replace(/^error: /, '');

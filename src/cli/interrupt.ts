@@ -2,7 +2,7 @@ import { constants } from 'node:os';
 
 type InterruptSignal = 'SIGINT' | 'SIGTERM';
 
-/** The operation was ended by a signal, after it had cleaned up. */
+/** A signal has ended the operation, which has cleaned up. */
 export class InterruptedError extends Error {
   override readonly name = 'InterruptedError';
   readonly exitStatus: number;
@@ -14,7 +14,7 @@ export class InterruptedError extends Error {
 }
 
 /**
- * Runs an operation that SIGINT and SIGTERM end through an AbortSignal, so that it leaves nothing half done. A second
+ * Runs an operation with an AbortSignal, which SIGINT and SIGTERM abort, so that the operation can clean up. A second
  * signal ends the process at once.
  */
 export async function interruptible<Result>(action: (signal: AbortSignal) => Promise<Result>): Promise<Result> {

@@ -15,7 +15,7 @@ import { EXIT_HELP } from './exit.js';
 import { printError } from './text/output.js';
 import { withSuggestion } from './text/suggest.js';
 
-/** @param json failures are printed as JSON, by whoever runs the program: Commander says nothing of its own. */
+/** Builds the command line. With `json` Commander prints no errors, because the caller prints failures as JSON. */
 export function buildProgram(json = false): Command {
   const program = new Command('shadowkeep')
     .description('Holds shadow weights (EMA, plain average), so that trainers need not')
@@ -44,14 +44,14 @@ export function buildProgram(json = false): Command {
   return program;
 }
 
-/** Commands that are made by themselves, and those below them, know nothing of the program that they are put into. */
+/** Copies the program's settings to a command and those below it, which Commander does not do for finished commands. */
 function inheritSettings(command: Command, parent: Command): Command {
   command.copyInheritedSettings(parent);
   for (const child of command.commands) inheritSettings(child, command);
   return command;
 }
 
-/** Commander's complaints have what was typed in them. */
+/** Prints Commander's errors through `printError`, which escapes what was typed. */
 function outputError(text: string): void {
   printError(withSuggestion(text).replace(/^error: /, 'shadowkeep: '));
 }

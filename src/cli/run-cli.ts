@@ -4,20 +4,20 @@ import { failureOf, printFailure } from './failure.js';
 import { applySwitchVariables, isJsonAsked } from './flags/flags.js';
 import { buildProgram } from './program.js';
 
-/** Runs one command line. Prints failures as one line or one object, and sets the exit status that the help promises. */
+/** Runs one command line. Prints a failure as one line or one object, and sets the exit status of the process. */
 export async function runCli(args: readonly string[]): Promise<void> {
   const json = isJsonAsked(args, process.env);
-  // The messages of a push or a pull are external memory, as those of a server are.
+  // A push or a pull moves as many messages through external memory as a server does, so it needs the same tuning.
   tuneGarbageCollector();
   try {
     const program = buildProgram(json);
     applySwitchVariables(program, process.env);
     await program.parseAsync(args, { from: 'user' });
   } catch (error) {
-    // The help or the version was asked for, and printed.
+    // Commander throws with exit code 0 after it has printed the help or the version.
     if (error instanceof CommanderError && error.exitCode === 0) return;
     const failure = failureOf(error);
-    // To people Commander has printed its own complaint, or the help.
+    // Without --json Commander has printed its own error or the help already.
     if (json || !(error instanceof CommanderError)) printFailure(failure, json);
     process.exitCode = failure.exitStatus;
   }

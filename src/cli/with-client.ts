@@ -1,6 +1,9 @@
 import { connect, type ShadowkeepClient, silenceTransportLog } from '../client/index.js';
 
-/** Runs an action with a client, and closes it whatever happens. A person is told at once that there is no service. */
+/**
+ * Runs an action with a client, and closes the client whatever happens. The client does not wait for a service that is
+ * not up, so that a person hears of it at once.
+ */
 export async function withClient<Result>(
   target: string,
   action: (client: ShadowkeepClient) => Promise<Result>,

@@ -31,7 +31,7 @@ async function confirm(run: string, target: string): Promise<void> {
   const terminal = createInterface({ input: process.stdin, output: process.stderr });
   try {
     const question = escapeUnprintable(`Delete ${run} at ${target} with all its weights? Type its name: `);
-    // The end of the input and Ctrl-C are answers too, and end no line.
+    // The end of the input and Ctrl-C mean no. Neither ends the line of the question, so an empty line is printed.
     const answer = await terminal.question(question).catch(() => printError(''));
     if (answer?.trim() !== run) throw new OperationError('NOT_CONFIRMED', 'not deleted');
   } finally {

@@ -17,7 +17,7 @@ step to a service on a free port of this machine, and follows its EMA from
 another process. Needs no network, leaves no files, takes about ten seconds, and
 exits with 0 only when every number is right.`;
 
-/** `shadowkeep demo`: the whole service at work on real data. */
+/** The command `shadowkeep demo`, which shows the whole service at work on real data. */
 export function demoCommand(): Command {
   return new Command('demo')
     .description('train on handwritten digits, stream each step, evaluate the EMA meanwhile')

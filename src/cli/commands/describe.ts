@@ -40,7 +40,7 @@ export function describeCommand(): Command {
   );
 }
 
-/** Explains the two columns whose names do not. */
+/** Explains the columns DISTANCE and MOVED, whose titles alone say too little. */
 const MOVEMENT_LEGEND =
   'Of the last update: DISTANCE, how far its weights were from the average, relative to its length; MOVED, the share of ' +
   'its values that changed.';
@@ -89,7 +89,7 @@ function averageColumns(run: RunInfo): readonly Column<AverageSpec>[] {
     { title: 'AVERAGE', cell: (average) => average.name ?? '' },
     { title: 'UPDATES', align: 'right', cell: (average) => formatOptional(state(average)?.numUpdates) },
     { title: 'LAST WEIGHT', align: 'right', dropRank: 1, cell: (average) => formatWeight(state(average)?.weight) },
-    // How far the last weights were from the average, and how much of it they moved: 0 % is an average that stands still.
+    // DISTANCE and MOVED show whether the average still moves: it stands still when MOVED is 0 % and DISTANCE is not.
     {
       title: 'DISTANCE',
       align: 'right',

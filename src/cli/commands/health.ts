@@ -9,7 +9,7 @@ interface HealthOptions extends CommonOptions {
   timeout: number;
 }
 
-/** Shorter than the patience of the container's own health check. */
+/** Default wait for the answer. It is shorter than the timeout of the container's own health check. */
 const TIMEOUT_MS = 3_000;
 
 export function healthCommand(): Command {

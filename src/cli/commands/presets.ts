@@ -55,7 +55,7 @@ function listAll(json: boolean): void {
   print(...first!, ...others.flatMap((lines) => ['', ...lines]));
 }
 
-/** A preset's name, whose it is, what it becomes, and a line for each option. */
+/** The lines that describe a preset: its name and peer, the average that it becomes, and a line for each option. */
 function describePreset({ name, peer, buffers, rule, options }: PresetInfo, width: number): string[] {
   const lines = options.map(({ name, default: fallback, bound, note }): [string, string] =>
     fallback === undefined

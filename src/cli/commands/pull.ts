@@ -112,10 +112,10 @@ function startRead(client: ShadowkeepClient, run: string, options: PullOptions, 
   return client.readShadow({ run, average, sigmaRel, gamma, step, minStep, waitMs: wait, names, boxes, dtype, signal });
 }
 
-/** Streams the read into files: one piece in memory at a time, and the disk's pace is the read's. */
+/** Streams the read into files, with one piece in memory at a time, no faster than the disk takes it. */
 async function writeFiles(read: ShadowRead, options: PullOptions): Promise<ShadowFilesResult> {
   const { header } = read;
-  // Parts of one tensor lie in a file by the side of each other, so each has its ranges in its name.
+  // A file may hold several parts of one tensor, so the name of a part includes its ranges.
   const tensors = header.tensors.map((tensor, index) => ({
     ...tensor,
     name: options.box?.[index]?.name ?? tensor.name,
@@ -151,13 +151,13 @@ async function writeFiles(read: ShadowRead, options: PullOptions): Promise<Shado
   }
 }
 
-/** A file that may not be replaced comes with the flag that replaces it. */
+/** Adds to the error for an existing file which flag replaces the file. */
 function withWayOut(error: unknown): unknown {
   if (!(error instanceof StorageError) || error.code !== 'EXISTS') return error;
   return new StorageError('EXISTS', error.path, `${error.message}; --overwrite replaces it`, error);
 }
 
-/** What a combination was asked to be, for the file: metadata has names of the file's kind, and no numbers. */
+/** The width of a combination for the file's metadata, whose values are strings. */
 function widthMetadata({ sigmaRel, gamma }: PullOptions): Record<string, string> {
   if (sigmaRel !== undefined) return { sigma_rel: String(sigmaRel) };
   return gamma === undefined ? {} : { gamma: String(gamma) };

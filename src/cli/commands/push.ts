@@ -112,8 +112,8 @@ function isInRun({ state }: Ack): boolean {
 }
 
 /**
- * A step that was not folded ends the push, so that the ones after it are not folded without it: which average that is,
- * the caller decides.
+ * Throws when a step was not folded, which ends the push. Later files are not folded without the missing one, because
+ * that would be another average, and the caller must decide about it.
  */
 function refuseLost(file: SafetensorsFile, ack: Ack, leftCount: number): void {
   if (isInRun(ack)) return;
@@ -123,7 +123,7 @@ function refuseLost(file: SafetensorsFile, ack: Ack, leftCount: number): void {
   throw new OperationError(`STEP_${state}`, `step ${step} of ${file.path} is not in the run${why}${left}`);
 }
 
-/** Streams one file as one step: a few pieces in memory at a time. */
+/** Streams one file as one step, with a few pieces in memory at a time. */
 async function pushFile(
   run: RunHandle,
   file: SafetensorsFile,

@@ -7,7 +7,7 @@ import { byteSize, duration, integer, oneOf } from '../flags/values.js';
 import { formatBytes } from '../text/format.js';
 import { print, printJson } from '../text/output.js';
 
-/** By the names that Commander gives to the values of flags: `stepTimeout`. */
+/** The values of the flags, by the names that Commander gives to them, such as `stepTimeout`. */
 type ServeOptions = Readonly<Record<string, unknown>> & { readonly json?: boolean };
 
 const EXPLANATION = `
@@ -50,14 +50,14 @@ function helpOf(row: OptionRow): string {
   return row.showsDefault === true ? `${row.help}: ${formatBytes(row.default(undefined))}` : row.help;
 }
 
-/** As a flag takes it. */
+/** A time in the form in which a flag takes it. */
 function durationText(ms: number): string {
   return ms % 60_000 === 0 ? `${ms / 60_000}m` : `${ms / 1_000}s`;
 }
 
 async function serve(options: ServeOptions): Promise<void> {
   const server = await start(options);
-  // Whoever reads that it listens may stop it in the same moment.
+  // The signals are listened for before the line is printed, because its reader may stop the server at once.
   const stopped = stopSignal();
   announce(server, options);
   await stopped;
@@ -76,7 +76,7 @@ async function start(options: ServeOptions): Promise<RunningServer> {
   }
 }
 
-/** A bound that the server checks, under the name of the flag. */
+/** Turns the server's error for an option into a usage error that names the flag. */
 function asUsage(error: unknown): unknown {
   if (!(error instanceof ShadowkeepError) || error.reason !== 'INVALID_FIELD') return error;
   const field = error.metadata['field'] ?? '';
@@ -100,7 +100,7 @@ function announce({ host, port, loaded }: RunningServer, { json, dataDir }: Serv
   print(`listening on ${address}`);
 }
 
-/** Resolves with the first SIGTERM or SIGINT; the second one does not wait for anything. */
+/** Resolves at the first SIGTERM or SIGINT. The second one ends the process at once. */
 function stopSignal(): Promise<void> {
   return new Promise((resolve) => {
     let isStopping = false;

@@ -3,7 +3,7 @@ import { Command } from 'commander';
 import { flag } from '../flags/flags.js';
 import { print, printJson } from '../text/output.js';
 
-/** `src` and `dist` lie beside package.json alike. */
+/** The version in package.json, which lies beside both `src` and `dist`. */
 export function readVersion(): string {
   const text = readFileSync(new URL('../../../package.json', import.meta.url), 'utf8');
   return (JSON.parse(text) as { version: string }).version;

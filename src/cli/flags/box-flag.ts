@@ -2,16 +2,16 @@ import type { BoxSpec } from '../../client/index.js';
 import { quote } from '../../common/index.js';
 import { UsageError } from '../exit.js';
 
-/** A part of a tensor as the command line names it; in a file it has the same name. */
+/** A part of a tensor, named as on the command line. The part has the same name in a file. */
 export interface BoxFlag {
   readonly name: string;
   readonly box: BoxSpec;
 }
 
-/** Begin and end of each dimension, as in `[0:4,2:8]`. */
+/** Matches a tensor's name and the begin and end of each dimension, such as `weight[0:4,2:8]`. */
 const RANGES = /^(.+)\[((?:\d+:\d+)(?:,\d+:\d+)*)\]$/;
 
-/** Boxes of --box, one each time: their ranges are separated by commas themselves. */
+/** Collects the boxes of a repeated --box. Each flag has one box, because commas separate the ranges of a box. */
 export function collectBoxes(text: string, previous: BoxFlag[] = []): BoxFlag[] {
   const flag = parseBox(text);
   if (previous.some(({ name }) => name === flag.name)) throw new UsageError(`--box names ${quote(flag.name)} twice`);

@@ -3,13 +3,13 @@ import { quote } from '../../common/index.js';
 import { UsageError } from '../exit.js';
 import { target } from './values.js';
 
-/** Prefix of the variable of every flag: `--min-step` is SHADOWKEEP_MIN_STEP. */
+/** Prefix of the environment variable of every flag. The variable of `--min-step` is SHADOWKEEP_MIN_STEP. */
 const VARIABLE_PREFIX = 'SHADOWKEEP_';
 
 const FALSE_WORDS = ['', '0', 'false', 'no'];
 const TRUE_WORDS = ['1', 'true', 'yes'];
 
-/** An option with its environment variable, which the help names. */
+/** Makes an option that can also be given as an environment variable, which the help names. */
 export function flag(flags: string, description: string): Option {
   const option = new Option(flags, description);
   const variable = VARIABLE_PREFIX + option.long!.slice(2).toUpperCase().replaceAll('-', '_');
@@ -17,8 +17,8 @@ export function flag(flags: string, description: string): Option {
 }
 
 /**
- * Commander takes a switch as given when its variable is set, whatever it is set to. Words for no unset it here, before
- * the command line is read, and other words are refused.
+ * Gives the variables of switches a meaning. Commander takes a switch as given when its variable is set to any value.
+ * So before the command line is read, a variable that says no is unset here, and a word that says neither is refused.
  */
 export function applySwitchVariables(command: Command, environment: NodeJS.ProcessEnv): void {
   for (const { envVar, long, required, optional } of command.options) {
@@ -32,7 +32,7 @@ export function applySwitchVariables(command: Command, environment: NodeJS.Proce
   for (const child of command.commands) applySwitchVariables(child, environment);
 }
 
-/** Whether failures are for programs; asked before the command line is read, which may be the failure. */
+/** Whether failures are to be printed as JSON. It does not parse the command line, because parsing itself may fail. */
 export function isJsonAsked(args: readonly string[], environment: NodeJS.ProcessEnv): boolean {
   const word = environment[`${VARIABLE_PREFIX}JSON`]?.toLowerCase() ?? '';
   return args.includes('--json') || TRUE_WORDS.includes(word);
@@ -43,7 +43,7 @@ export interface CommonOptions {
   json?: boolean;
 }
 
-/** Where the service is, and how to print: what every command but `serve` and `demo` takes. */
+/** Adds the flags of every command that talks to a service: where it listens, and whether to print JSON. */
 export function addCommonFlags(command: Command, jsonDescription: string): Command {
   return command
     .addOption(

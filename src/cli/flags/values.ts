@@ -2,7 +2,9 @@ import { isTarget, quote, TARGET_RULE } from '../../common/index.js';
 import { UsageError } from '../exit.js';
 import { formatBytesExact } from '../text/format.js';
 
-/** Turns the text of a flag, from the command line or its variable, into its value; throws UsageError with the bound. */
+/**
+ * Turns the text of a flag, from the command line or its variable, into its value. Throws UsageError with the bound.
+ */
 export type ValueParser<Value> = (text: string) => Value;
 
 const BYTE_UNITS: Readonly<Record<string, number>> = {
@@ -28,7 +30,7 @@ export function integer(flag: string, min: number, max = Number.MAX_SAFE_INTEGER
   };
 }
 
-/** A number above `min`, at most `max`. */
+/** Parses a number above `min` and at most `max`. */
 export function number(flag: string, min: number, max = Number.MAX_VALUE): ValueParser<number> {
   return (text) => {
     const value = text.trim() === '' ? Number.NaN : Number(text);
@@ -38,7 +40,7 @@ export function number(flag: string, min: number, max = Number.MAX_VALUE): Value
   };
 }
 
-/** Bytes with a unit: `1536`, `64MiB`, `1.5GiB`, `5GB`. */
+/** Parses a number of bytes, with or without a unit: `1536`, `64MiB`, `1.5GiB`, `5GB`. */
 export function byteSize(flag: string, min: number, max = Number.MAX_SAFE_INTEGER): ValueParser<number> {
   return (text) => {
     const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*([A-Za-z]*)$/.exec(text.trim()) ?? [];
@@ -50,7 +52,7 @@ export function byteSize(flag: string, min: number, max = Number.MAX_SAFE_INTEGE
   };
 }
 
-/** Milliseconds from a duration with a unit: `500ms`, `30s`, `5m`, `1h`. */
+/** Parses a duration with a unit (`500ms`, `30s`, `5m`, `1h`) into milliseconds. */
 export function duration(flag: string, maxMs = Number.MAX_SAFE_INTEGER): ValueParser<number> {
   return (text) => {
     const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text.trim()) ?? [];
@@ -60,7 +62,7 @@ export function duration(flag: string, maxMs = Number.MAX_SAFE_INTEGER): ValuePa
   };
 }
 
-/** Where a service listens. */
+/** Parses the address of a service, HOST:PORT. */
 export function target(flag: string): ValueParser<string> {
   return (text) => {
     if (isTarget(text)) return text;
@@ -68,7 +70,7 @@ export function target(flag: string): ValueParser<string> {
   };
 }
 
-/** One of a few words, in any case. */
+/** Parses one of a few words, in upper or lower case. */
 export function oneOf<Value extends string>(flag: string, values: readonly Value[]): ValueParser<Value> {
   return (text) => {
     const value = values.find((candidate) => candidate.toLowerCase() === text.toLowerCase());
@@ -77,7 +79,7 @@ export function oneOf<Value extends string>(flag: string, values: readonly Value
   };
 }
 
-/** A flag that may be given several times, or once with commas. */
+/** Collects the values of a flag that may be given several times, or once with commas. */
 export function list<Value>(parse: ValueParser<Value>): (text: string, previous: Value[] | undefined) => Value[] {
   return (text, previous = []) => [...previous, ...text.split(',').map(parse)];
 }

@@ -14,7 +14,7 @@ export interface EmaFlag {
   decay: number;
 }
 
-/** `NAME=DECAY` */
+/** Parses `NAME=DECAY`. Throws UsageError. */
 export function emaFlag(text: string): EmaFlag {
   const [, name, decay] = /^([^=]+)=(.+)$/.exec(text) ?? [];
   const value = Number(decay);
@@ -22,7 +22,7 @@ export function emaFlag(text: string): EmaFlag {
   throw new UsageError(`--ema must be NAME=DECAY with a decay from 0 to 1, as ema=0.999, got ${quote(text)}`);
 }
 
-/** `[NAME=]PRESET[:option=value,…]`; a text that is wrong is wrong usage. */
+/** Parses `[NAME=]PRESET[:option=value,…]`. Throws UsageError. */
 export function averagesFromText(text: string): AverageSpec[] {
   try {
     return parseAverage(text);
@@ -31,7 +31,7 @@ export function averagesFromText(text: string): AverageSpec[] {
   }
 }
 
-/** Collects a repeated flag. A text has commas of its own, so they do not part one from the next. */
+/** Collects the averages of a repeated flag. Each flag has one text, because a text has commas of its own. */
 export function collectAverages(text: string, before: readonly AverageSpec[] = []): AverageSpec[] {
   return [...before, ...averagesFromText(text)];
 }

@@ -3,7 +3,7 @@ import { type FloatDType, isFloatDType, quote, ShadowkeepError } from '../../com
 import type { SafetensorsFile } from '../../storage/index.js';
 import { OperationError, UsageError } from '../exit.js';
 
-/** How a run is opened for files. */
+/** The options with which a run is opened to push files. */
 export interface PushLayout {
   tensors: readonly TensorSpec[];
   averages: readonly AverageSpec[];
@@ -11,7 +11,10 @@ export interface PushLayout {
   wireDtype: FloatDType | undefined;
 }
 
-/** The run's own layout and averages where it exists; otherwise the first file's, with the averages that were asked for. */
+/**
+ * How to open the run for these files: with its own layout and averages if it exists, otherwise with the layout of the
+ * first file and the averages that were asked for. Throws when a file does not fit.
+ */
 export async function layoutFor(
   client: ShadowkeepClient,
   name: string,
@@ -38,7 +41,7 @@ async function findRun(client: ShadowkeepClient, name: string): Promise<RunInfo 
   }
 }
 
-/** The dtype that all averaged tensors have in the file, when it is not the layout's. */
+/** The dtype that all averaged tensors have in the file; undefined when it is the layout's, or they have several. */
 function commonFloat(tensors: readonly TensorSpec[], file: SafetensorsFile): FloatDType | undefined {
   const inFile = new Map(file.tensors.map(({ name, dtype }) => [name, dtype]));
   const averaged = tensors.filter(isAveraged);
@@ -48,7 +51,7 @@ function commonFloat(tensors: readonly TensorSpec[], file: SafetensorsFile): Flo
   return isCommon && !isLayouts && isFloatDType(dtype) ? dtype : undefined;
 }
 
-/** Refuses a file before a byte of any file is sent, naming the first difference. */
+/** Throws for a file that does not fit the run, naming the first difference, before a byte of any file is sent. */
 function checkFile(file: SafetensorsFile, tensors: readonly TensorSpec[], wireDtype: FloatDType | undefined): void {
   const inFile = new Map(file.tensors.map((tensor) => [tensor.name, tensor]));
   for (const tensor of tensors) {

@@ -2,13 +2,15 @@ import { basename } from 'node:path';
 import type { SafetensorsFile } from '../../storage/index.js';
 import { UsageError } from '../exit.js';
 
-/** A number at the end of a file's name: `step_000100.safetensors`, `model-100.safetensors`, `100.safetensors`. */
+/**
+ * Matches the step at the end of a file's name: `step_000100.safetensors`, `model-100.safetensors`, `100.safetensors`.
+ */
 const STEP_IN_NAME = /(?:^|[-_.]|step|iter)(\d+)\.safetensors$/i;
 
-/** One of the files that a checkpoint was cut into: not a step. */
+/** Matches the name of a shard, one of several files of one checkpoint, whose number is no step. */
 const SHARD_NAME = /-\d+-of-\d+\.safetensors$/;
 
-/** The step of each file: from `first` on, or else what its metadata (`step`) or its name says. They must rise. */
+/** The step of each file: counted from `first`, or else from its metadata (`step`) or its name. Steps must rise. */
 export function stepsOf(files: readonly SafetensorsFile[], first: number | undefined): number[] {
   const steps = files.map((file, index) => (first === undefined ? stepOf(file) : first + index));
   steps.forEach((step, index) => {

@@ -2,7 +2,7 @@ import type { AverageSpec } from '../../client/index.js';
 import { scheduleRow, snakeCase } from '../../common/index.js';
 import { formatWeight } from './format.js';
 
-/** An average's rule in words: `constant(decay 0.999), start FIRST, at updates 1, 11 …, precision F32`. */
+/** The rule of an average in words, such as `constant(decay 0.999), start FIRST, at updates 1, 11 …, precision F32`. */
 export function describeAverage(average: AverageSpec): string {
   const words = [describeSchedule(average)];
   if (average.biasCorrection) words.push('bias corrected');
@@ -16,7 +16,7 @@ export function describeAverage(average: AverageSpec): string {
   return words.join(', ');
 }
 
-/** With the proto's names, which are those of the command line's options. */
+/** The schedule in words, with the proto's names for its parameters, which the command line uses too. */
 function describeSchedule({ schedule: { kind, ...parameters } }: AverageSpec): string {
   const words = Object.entries(parameters).map(([name, value]) => `${snakeCase(name)} ${formatWeight(Number(value))}`);
   return words.length === 0 ? kind : `${kind}(${words.join(', ')})`;

@@ -2,7 +2,7 @@ import type { RunInfo, WriterState } from '../../client/index.js';
 import { formatBytes, formatDuration, formatOptional } from './format.js';
 import type { Column } from './table.js';
 
-/** How far each writer of a run is, for runs that have several. */
+/** The columns of the table that shows how far each writer of a run is. */
 export const WRITER_COLUMNS: readonly Column<WriterState>[] = [
   { title: 'WRITER', align: 'right', cell: ({ writer }) => String(writer) },
   { title: 'CONNECTED', cell: ({ connected }) => (connected ? 'yes' : 'no') },
@@ -12,7 +12,7 @@ export const WRITER_COLUMNS: readonly Column<WriterState>[] = [
   { title: 'LAG', cell: lagText },
 ];
 
-/** The versions that a trainer can rewind to, and which ones are kept. */
+/** The versions that a trainer can rewind to, and the rule by which versions are kept, in words. */
 export function retainedText({ retain, retainedSteps }: RunInfo): string {
   if (retain === undefined) return '-';
   const rule = `the newest ${retain.countMax} of every ${retain.everySteps} steps`;
@@ -23,7 +23,7 @@ function receivingText({ receivingStep, receivedBytes }: WriterState): string {
   return receivingStep === undefined ? '-' : `step ${receivingStep}, ${formatBytes(receivedBytes)} so far`;
 }
 
-/** Steps that others have sent whole and this one has not. */
+/** The lag of a writer in words: how many steps others have sent whole and it has not, and for how long. */
 function lagText({ lagSteps, lagMs }: WriterState): string {
   return lagSteps === 0 ? '-' : `${lagSteps} ${lagSteps === 1 ? 'step' : 'steps'}, ${formatDuration(lagMs)}`;
 }

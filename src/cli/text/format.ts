@@ -1,6 +1,6 @@
 const UNITS = ['B', 'KiB', 'MiB', 'GiB', 'TiB'] as const;
 
-/** Bytes for people: `512 B`, `64.0 MiB`, `1.2 GiB`. */
+/** Formats bytes for people: `512 B`, `64.0 MiB`, `1.2 GiB`. */
 export function formatBytes(bytes: number): string {
   let value = bytes;
   let unit = 0;
@@ -11,7 +11,7 @@ export function formatBytes(bytes: number): string {
   return `${unit === 0 ? Math.round(value) : value.toFixed(1)} ${UNITS[unit]}`;
 }
 
-/** Bytes as a flag takes them, without loss: `64MiB`, and `1000` where no unit fits. */
+/** Formats bytes as a flag takes them, without loss: `64MiB`, or `1000` when no unit fits. */
 export function formatBytesExact(bytes: number): string {
   let unit = 0;
   let value = bytes;
@@ -22,7 +22,7 @@ export function formatBytesExact(bytes: number): string {
   return unit === 0 ? String(bytes) : `${value}${UNITS[unit]}`;
 }
 
-/** A count for people: `950`, `12.3 k`, `1.2 G`. */
+/** Formats a count for people: `950`, `12.3 k`, `1.2 G`. */
 export function formatCount(count: number): string {
   for (const [scale, suffix] of [
     [1e9, 'G'],
@@ -34,7 +34,7 @@ export function formatCount(count: number): string {
   return String(count);
 }
 
-/** A time for people: `350 ms`, `4.2 s`, `12 min`, `3.5 h`. */
+/** Formats a time for people: `350 ms`, `4.2 s`, `12 min`, `3.5 h`. */
 export function formatDuration(ms: number): string {
   if (ms < 1_000) return `${Math.round(ms)} ms`;
   if (ms < 120_000) return `${(ms / 1_000).toFixed(1)} s`;
@@ -42,17 +42,17 @@ export function formatDuration(ms: number): string {
   return `${(ms / 3_600_000).toFixed(1)} h`;
 }
 
-/** A value that may be absent. */
+/** Formats a number that may be absent, which is shown as `-`. */
 export function formatOptional(value: number | undefined): string {
   return value === undefined ? '-' : String(value);
 }
 
-/** A number as short as it can be told apart: `0.001`, `0.333333`. */
+/** Formats a number with at most six significant digits: `0.001`, `0.333333`. */
 export function formatWeight(weight: number | undefined): string {
   return weight === undefined ? '-' : String(Number(weight.toPrecision(6)));
 }
 
-/** A share for people: `12.5 %`, `0.0032 %`. */
+/** Formats a share for people: `12.5 %`, `0.0032 %`. */
 export function formatShare(share: number | undefined): string {
   return share === undefined ? '-' : `${Number((100 * share).toPrecision(3))} %`;
 }

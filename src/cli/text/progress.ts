@@ -2,13 +2,13 @@ import { Presets, SingleBar } from 'cli-progress';
 import { escapeUnprintable } from '../../common/index.js';
 import { formatBytes, formatDuration } from './format.js';
 
-/** A bar for a long transfer, on standard error. */
+/** A progress bar for a long transfer, on standard error. */
 export interface Progress {
   advance(bytes: number): void;
   stop(): void;
 }
 
-/** How far a transfer is. */
+/** What a progress bar shows of a transfer. */
 export interface ProgressState {
   /** What is transferred. */
   label: string;
@@ -17,15 +17,15 @@ export interface ProgressState {
   elapsedMs: number;
 }
 
-/** Drawn four times a second: a terminal over a slow line keeps up. */
+/** How often the bar is drawn. It is seldom enough for a terminal over a slow line. */
 const FRAMES_PER_SECOND = 4;
 
 const BAR_WIDTH_MAX = 40;
-/** A shorter one shows nothing that the percentage does not. */
+/** Least width of the bar: a shorter one shows no more than the percentage. */
 const BAR_WIDTH_MIN = 8;
 const [DONE, LEFT] = ['█', '░'];
 
-/** A bar when a person looks at a terminal, nothing when a program reads. */
+/** Starts a progress bar when standard error is a terminal and the output is for people; otherwise it shows nothing. */
 export function startProgress(label: string, totalBytes: number, json: boolean): Progress {
   if (json || !process.stderr.isTTY || totalBytes === 0) return { advance: () => {}, stop: () => {} };
   const startedMs = performance.now();
@@ -34,7 +34,7 @@ export function startProgress(label: string, totalBytes: number, json: boolean):
     {
       stream: process.stderr,
       fps: FRAMES_PER_SECOND,
-      // The last column stays free: what clears the rest of a line takes the character that stands in it.
+      // The last column stays free, because clearing the rest of a line would erase a character in it.
       format: (_options, { maxWidth }: { maxWidth?: number }) =>
         formatProgress(
           { ...state, elapsedMs: performance.now() - startedMs },
@@ -56,8 +56,8 @@ export function startProgress(label: string, totalBytes: number, json: boolean):
 }
 
 /**
- * One line of at most `width` columns. What matters least goes first, and whole: the bar gets shorter and goes, then the
- * label, the bytes, the rate; the percentage and the time that is left stay longest.
+ * Formats a progress bar as one line of at most `width` columns. When there is no room, the bar gets shorter and is
+ * left out, then the label, the bytes and the rate are. The percentage and the time that is left stay longest.
  */
 export function formatProgress({ label, doneBytes, totalBytes, elapsedMs }: ProgressState, width = 80): string {
   const share = Math.min(1, doneBytes / totalBytes);

@@ -1,7 +1,7 @@
 import type { AverageSpec, RunInfo } from '../../client/index.js';
 import { AVERAGE_DEFAULTS } from '../../common/index.js';
 
-/** What stands before the schedule, and what behind it, in the order of the proto. */
+/** The fields of an average that are printed before its schedule, and those after it, in the order of the proto. */
 const BEFORE = [
   'name',
   'start',
@@ -16,16 +16,16 @@ const BEFORE = [
 ] as const satisfies readonly (keyof AverageSpec)[];
 const BEHIND = ['biasCorrection', 'firstIndex', 'indexUnit', 'everyOffset'] as const;
 
-/** What a field means where it is not said; the start is always said. */
+/** The defaults of fields, which are not printed. The start has none here, so it is always printed. */
 const DEFAULTS: Readonly<Record<string, unknown>> = { ...AVERAGE_DEFAULTS, start: undefined };
 
 /**
- * An average as `--json` prints it, wherever it comes from: the fields and their order are the proto's, their names those
- * of its JSON, and what is the default is left out.
+ * An average as `--json` prints it, wherever the average comes from. Fields have the proto's order and its JSON names,
+ * and fields with their defaults are left out.
  */
 export function averageJson(average: AverageSpec): Record<string, unknown> {
   const { kind, ...parameters } = average.schedule;
-  // A power function's width stays: which one it has is what it says.
+  // A power function keeps a width of 0, because `gamma: 0` is a schedule and no default.
   const set = Object.entries(parameters).filter(
     ([, value]) => value != null && (value !== 0 || kind === 'power_function'),
   );

@@ -1,4 +1,4 @@
-/** Words of other tools, and of a newcomer's first guess, for what this one calls differently. */
+/** For each command, words of other tools or of a newcomer's first guess that mean it. */
 const WORDS_OF_COMMAND: Readonly<Record<string, readonly string[]>> = {
   serve: ['server', 'start', 'run', 'up'],
   runs: ['list-runs', 'ps', 'all'],
@@ -12,13 +12,13 @@ const WORDS_OF_COMMAND: Readonly<Record<string, readonly string[]>> = {
   health: ['ping', 'check', 'alive', 'ready', 'probe'],
 };
 
-/** The commands that somebody who typed this word may mean; `status` is that of a run, of all, or of the service. */
+/** The commands that a word may mean. `status` may mean that of one run, of all runs, or of the service. */
 export function commandsFor(word: string): string[] {
   const meant = Object.keys(WORDS_OF_COMMAND).filter((command) => WORDS_OF_COMMAND[command]!.includes(word));
   return word === 'status' ? [...meant, 'runs', 'health'] : meant;
 }
 
-/** Commander's complaint of a command that it does not know, with the one that was meant where its spelling is another. */
+/** Commander's error for an unknown command, with the command that was probably meant. */
 export function withSuggestion(message: string): string {
   const line = message.trimEnd().replace(/\n(\(Did you mean [^\n]+\))$/, ' $1');
   const [, word = ''] = /unknown command '([a-z-]+)'/.exec(line) ?? [];

@@ -3,16 +3,18 @@ import { wrapWords } from './wrap-words.js';
 
 export interface Column<Row> {
   title: string;
-  /** Numbers stand at the right. */
+  /** Columns of numbers are aligned to the right. */
   align?: 'right';
-  /** Where there is no room the columns with the highest go first; those without stay. */
+  /**
+   * When there is no room, columns with the highest rank are dropped first. Columns without a rank are never dropped.
+   */
   dropRank?: number;
-  /** A cell goes on below itself where there is no room; only in the last column. */
+  /** When there is no room, the cells of this column are wrapped. Only the last column may have this. */
   wraps?: true;
   cell(row: Row): string;
 }
 
-/** A column's title and cells as they are shown. */
+/** The title and the cells of a column, as text, with its widest and narrowest width. */
 interface ShownColumn {
   title: string;
   align: 'right' | undefined;
@@ -24,10 +26,10 @@ interface ShownColumn {
 
 const GAP = '  ';
 
-/** Narrower than this a column of words is hard to read. */
+/** Least width of a wrapped column: words are hard to read in a narrower one. */
 const WRAPPED_WIDTH_MIN = 24;
 
-/** Lines of rows under aligned titles, without trailing spaces, and of what had no room in `width` columns. */
+/** The lines of a table: titles, rows without trailing spaces, and which columns had no room in `width` characters. */
 export function formatTable<Row>(
   columns: readonly Column<Row>[],
   rows: readonly Row[],
@@ -52,7 +54,7 @@ function showColumn<Row>(column: Column<Row>, rows: readonly Row[]): ShownColumn
   return { title, align, dropRank, cells, widthMax, widthMin };
 }
 
-/** The columns that have room, or else those that always stay. */
+/** The columns that fit into `width`, or those without a rank if not even they do. */
 function dropToFit(columns: readonly ShownColumn[], width: number): readonly ShownColumn[] {
   const [...byRank] = columns.filter(({ dropRank }) => dropRank !== undefined);
   byRank.sort((a, b) => b.dropRank! - a.dropRank!);
@@ -69,7 +71,7 @@ function widthOf(columns: readonly ShownColumn[]): number {
   return columns.reduce((sum, { widthMax }) => sum + widthMax, GAP.length * Math.max(0, columns.length - 1));
 }
 
-/** A row, and the lines below it on which its last cell goes on. */
+/** The line of a row, and further lines for the rest of its last cell. */
 function formatRow(columns: readonly ShownColumn[], cells: readonly string[], lastWidth: number): string[] {
   const first = cells.slice(0, -1).map((text, index) => pad(text, columns[index]!) + GAP);
   const last = columns.at(-1)!;
@@ -82,7 +84,7 @@ function pad(text: string, { align, widthMax }: ShownColumn): string {
   return align === 'right' ? text.padStart(widthMax) : text.padEnd(widthMax);
 }
 
-/** `name  value` lines, the values aligned; a value that has no room goes on below itself. */
+/** Lines of names and aligned values. A value that has no room is wrapped. */
 export function formatFields(
   fields: readonly (readonly [name: string, value: string])[],
   width = Number.POSITIVE_INFINITY,

@@ -1,4 +1,4 @@
-/** Lines of at most `width` characters, cut between words; a word that is longer has a line of its own. */
+/** Cuts text between words into lines of at most `width` characters. A longer word gets a line of its own. */
 export function wrapWords(text: string, width: number): string[] {
   const lines = [''];
   for (const word of text.split(' ')) {
