@@ -5,7 +5,7 @@ import { createKernels } from '../dist/kernels/index.js';
 import { interleave, ratios } from './harness/pairs.mjs';
 import { withProcesses } from './harness/processes.mjs';
 
-/** Float32 weights and three shadows are 512 MiB together, many times a cache. */
+/** Elements of the model. Float32 weights and three shadows have 512 MiB together, many times the size of a cache. */
 const ELEMENTS = 1 << 25;
 const QUICK_ELEMENTS = 1 << 14;
 const SECONDS = 0.6;
@@ -22,7 +22,7 @@ const ema = (name, decay, rest = {}) => ({
 });
 const THREE = [ema('a', 0.999), ema('b', 0.9999), ema('c', 0.99)];
 
-/** What more averages cost a fold, and what the guards cost it; torch folds as many shadows beside it. */
+/** Measures what further averages and the checks of weights cost a fold. torch folds as many shadows for comparison. */
 export const averages = {
   name: 'averages',
   needs: ['numpy', 'torch'],
@@ -89,7 +89,7 @@ export const averages = {
   },
 };
 
-/** A tensor that is copied: it keeps a step from being folded as it arrives (src/engine/fold/fold-ahead.ts). */
+/** A copied tensor, which keeps steps of its run from being folded as they arrive (src/engine/fold/fold-ahead.ts). */
 const COUNTER = { name: 'n', dtype: 'I64', shape: [], policy: 'COPY' };
 
 /** Nanoseconds of CPU time for an element of a commit that folds, from the last staged byte to the new version. */
@@ -106,7 +106,7 @@ async function commitCost(specs, elements, seconds) {
   }
 }
 
-/** The same from the first byte that is staged, as the service has it. */
+/** Nanoseconds of CPU time for an element of a step, from the first staged byte to the new version. */
 async function stepCost(specs, elements, seconds) {
   const table = new RunTable(BUDGET_BYTES, 'simd');
   const { run, writer, stage } = openRun(table, specs, elements);
@@ -122,7 +122,7 @@ async function stepCost(specs, elements, seconds) {
   }
 }
 
-/** The same of the look at how an average moves. */
+/** Nanoseconds of CPU time for an element, of measuring how an average moves. */
 async function movementCost(elements, seconds) {
   const table = new RunTable(BUDGET_BYTES, 'simd');
   const { run, writer, stage } = openRun(table, [ema('a', 0.999)], elements);
@@ -143,7 +143,7 @@ async function movementCost(elements, seconds) {
   }
 }
 
-/** The same of the look for infinities, as each chunk has it: what has just been written. */
+/** Nanoseconds of CPU time for an element, of looking for infinities and NaN in a chunk that has just been written. */
 async function finiteCost(elements, seconds) {
   const chunk = CHUNK_BYTES / 4;
   const memory = new WebAssembly.Memory({ initial: CHUNK_BYTES / 65_536 });
@@ -158,7 +158,7 @@ async function finiteCost(elements, seconds) {
 function openRun(table, specs, elements, more = []) {
   const tensors = [{ name: 'w', dtype: 'F32', shape: [elements], policy: 'AVERAGE' }, ...more];
   const { run } = table.open({ name: 'r', tensors, averages: specs, nonFinite: 'REJECT_STEP', snapshots: undefined });
-  // The run is deleted with its writer open.
+  // The writer stays open; deleting the run ends it.
   const generation = run.attach({ incarnation: '', writers: 1 });
   const writer = run.openWriter({ generation, writer: 0, takeover: false }, () => {});
   const values = Float32Array.from({ length: CHUNK_BYTES / 4 }, (_, index) => (index % 4_096) / 4_096 - 0.5);
@@ -175,7 +175,7 @@ function commit(run, writer, step) {
   return writer.commit({ step, bytes: run.stepBytes, isInitial: false, isSkipped: false }, drive);
 }
 
-/** Repeats a measurement, in microseconds, for some seconds of it, after one that only warms up. */
+/** Repeats a measurement, which returns microseconds, for some seconds, after a first one that only warms up. */
 async function costOf(elements, seconds, measure) {
   await measure(1);
   let microseconds = 0;

@@ -8,13 +8,15 @@ const MIB = 1 << 20;
 /** How many evaluators read while the trainer pushes. */
 const FOLLOWERS = [0, 4, 32];
 
-/** Float32, 100 MB; how long the trainer pushes in one measurement. */
+/** The float32 model, its bytes, and how many seconds the trainer pushes in one measurement. */
 const FULL = { model: { count: 100, shape: [250, 1_000] }, bytes: 100_000_000, seconds: 4 };
 const QUICK = { model: { count: 10, shape: [100, 100] }, bytes: 400_000, seconds: 0.2 };
 
-/** Ten times the model: all that 32 evaluators could hold has no room, so that the bound is felt. */
+/**
+ * The service's budget: ten times the model, which is less than 32 evaluators could hold, so that the bound matters.
+ */
 const BUDGET_MIB = 1_024;
-/** What the service's process itself takes beside its budget (PROCESS_BYTES in src/server/options/options.ts). */
+/** What the service's process takes beside its budget (PROCESS_BYTES in src/server/options/memory-defaults.ts). */
 const PROCESS_MIB = 256;
 
 /** A trainer pushes at full speed while evaluators read the newest version as fast as they can. */
@@ -59,7 +61,7 @@ export const followers = {
   },
 };
 
-/** What `push` takes while so many evaluators read, and what they and the service see meanwhile. */
+/** Runs `push` while `count` evaluators read, and returns its time and what the evaluators and the service saw. */
 async function pushWith(server, evaluators, count, push) {
   if (count > 0) await evaluators.call('start', { target: server.target, run: 'bench', count });
   resetPeak(server.pid);

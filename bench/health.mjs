@@ -2,11 +2,11 @@ import { interleave, quantile, ratios } from './harness/pairs.mjs';
 import { withProcesses } from './harness/processes.mjs';
 import { transferModel } from './harness/transfer.mjs';
 
-/** Steps of one measurement: a fold takes a fraction of a second, and a 99th percentile wants hundreds of checks. */
+/** Steps of one measurement. A fold takes a fraction of a second, and a 99th percentile needs hundreds of checks. */
 const STEPS = 10;
 const IDLE_MS = 2_000;
 
-/** How long the standard health check takes, asked by another process while steps of 1 GiB are received and folded. */
+/** Measures how long the standard health check takes while steps of 1 GiB are received and folded. */
 export const health = {
   name: 'health',
   needs: ['numpy', 'grpcio'],
@@ -62,7 +62,7 @@ const p99Ms = (probes) =>
     0.99,
   );
 
-/** Checks health in a process of its own while `work` goes on. */
+/** Lets a process of its own check health while `work` runs. */
 async function probe(start, target, work) {
   const prober = start.peer('health_prober.py');
   await prober.call('begin', { target });

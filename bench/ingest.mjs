@@ -1,9 +1,11 @@
 import { compareTransfers } from './harness/transfer.mjs';
 
-/** Steps of one measurement: a few seconds of work. */
+/** Steps of one measurement, which take a few seconds. */
 const STEPS = 3;
 
-/** A trainer pushes steps of a 1 GiB model; gigabytes per second from a step's first byte to its acknowledgement. */
+/**
+ * Measures a trainer that pushes steps of a 1 GiB model: gigabytes per second from the first byte to the ack of a step.
+ */
 export const ingest = {
   name: 'ingest',
   needs: ['numpy', 'grpcio', 'protobuf', 'torch'],

@@ -4,12 +4,15 @@ import { jsFold } from './harness/js-loop.mjs';
 import { interleave, ratios } from './harness/pairs.mjs';
 import { withProcesses } from './harness/processes.mjs';
 
-/** Bytes of one element of the weights; the shadow is float32. */
+/** Bytes of one element of the weights, by dtype. The shadow is float32. */
 const DTYPE_BYTES = { F32: 4, BF16: 2, F16: 2, F64: 8 };
 const DTYPES = Object.keys(DTYPE_BYTES);
 const SYSTEMS = ['kernel', 'js_loop', 'torch_foreach'];
 
-/** Shadow and weights of float32 are 256 MiB together, many times a cache; 256 KiB fit in the second level of any. */
+/**
+ * Elements of each working set. In float32 shadow and weights have 256 MiB together, many times the size of a cache, or
+ * 256 KiB, which fit into any second-level cache.
+ */
 const WORKING_SETS = { '': 1 << 25, 'in_cache.': 1 << 15 };
 const QUICK_ELEMENTS = 1 << 12;
 
@@ -18,10 +21,16 @@ const QUICK_SECONDS = 0.01;
 const WEIGHT = 1e-3;
 
 const WASM_PAGE_BYTES = 65_536;
-/** As the engine places its operands: addresses that are equal modulo 4096 cost a kernel 60 % (src/engine/memory/arena.ts). */
+/**
+ * Distance that keeps the addresses of shadow and weights from being equal modulo 4096, which would cost a kernel 60 %.
+ * The engine places its operands the same way (src/engine/memory/arena.ts).
+ */
 const SOURCE_SKEW_BYTES = 2112;
 
-/** Elements folded in place per nanosecond by one thread: the service's kernel, a JavaScript loop, torch. */
+/**
+ * Measures elements folded in place per nanosecond by one thread: by the service's kernel, a JavaScript loop, and
+ * torch.
+ */
 export const kernel = {
   name: 'kernel',
   needs: ['numpy', 'torch'],
@@ -71,8 +80,8 @@ function samplesOf(set, measured) {
 }
 
 /**
- * 10⁹ elements per second of a fold that is repeated for some seconds. It runs on one thread, so that thread's CPU time
- * is its time, without the time that other processes took the core away.
+ * The speed of a fold that is repeated for some seconds, 10⁹ elements per second of CPU time. The fold runs on one
+ * thread, whose CPU time leaves out the time in which other processes had the core.
  */
 function speed(fold, elements, seconds) {
   const began = process.cpuUsage();
@@ -87,7 +96,7 @@ function speed(fold, elements, seconds) {
   return (folds * elements) / microseconds / 1e3;
 }
 
-/** The kernel on a memory of its own: shadow first, weights behind it. */
+/** Makes a function that runs the kernel in a memory of its own, with the shadow first and the weights after it. */
 function kernelFold(dtype, elements) {
   const shadowBytes = elements * 4;
   const source = shadowBytes + SOURCE_SKEW_BYTES;
@@ -96,13 +105,13 @@ function kernelFold(dtype, elements) {
   const kernels = createKernels({ memory, mode: 'simd' });
   const values = randomFloats(elements);
   new Float32Array(memory.buffer, 0, elements).set(values);
-  // Written by the service's own cast, whose scratch is the shadow's copy of the values.
+  // The service's own cast writes the weights, from a copy of the values where the shadow is.
   kernels.cast.F32[dtype](source, 0, elements);
   const lerp = kernels.lerp.F32[dtype];
   return (weight) => lerp(0, 0, source, elements, weight);
 }
 
-/** Normal-sized float32 values, some thousand of them repeated. */
+/** Float32 values of usual size. A few thousand of them are repeated. */
 function randomFloats(elements) {
   const block = Array.from(randomFillSync(new Int16Array(4_096)), (value) => value / 8_192);
   return Float32Array.from({ length: elements }, (_, index) => block[index % block.length]);

@@ -5,7 +5,7 @@ import { withProcesses } from './harness/processes.mjs';
 const STEPS = 20;
 const SHADOW_BYTES = 4;
 
-/** What is measured: the wire's dtype, its bytes per parameter, and the number of averages. */
+/** The configurations that are measured: the dtype on the wire, its bytes per parameter, and the number of averages. */
 const CELLS = {
   F32_1_average: { wire_dtype: 'F32', wireBytes: 4, averages: 1 },
   F32_2_averages: { wire_dtype: 'F32', wireBytes: 4, averages: 2 },
@@ -14,10 +14,10 @@ const CELLS = {
 };
 const CELL_NAMES = Object.keys(CELLS);
 
-/** What the design promises: 4 bytes per average, and the bytes of the step in flight. */
+/** The bytes per parameter of the design: 4 for each average, and those of the step in flight. */
 const designBytes = ({ wireBytes, averages }) => SHADOW_BYTES * averages + wireBytes;
 
-/** Resident bytes per parameter of a server after 20 steps, less what it had before the run was opened. */
+/** Measures the resident bytes per parameter of a server after 20 steps, less those before the run was opened. */
 export const memory = {
   name: 'memory',
   needs: ['numpy', 'grpcio'],
@@ -39,7 +39,7 @@ export const memory = {
   },
 };
 
-/** A server of its own, so that nothing that an earlier run left behind is counted. */
+/** Starts a server of its own for each measurement, so that nothing of an earlier run is counted. */
 async function bytesPerParameter(context, { wire_dtype, averages }, { count, elements }) {
   return await withProcesses(context, async (start) => {
     const { target, pid } = await start.server();

@@ -1,11 +1,12 @@
 import { compareTransfers } from './harness/transfer.mjs';
 
-/** Reads of one measurement: a few seconds of work. */
+/** Reads of one measurement, which take a few seconds. */
 const READS = 3;
 
 /**
- * An evaluator reads the shadow of a 1 GiB model, gigabytes per second. All read into memory that is there, as one who
- * follows a training does; `fresh_memory` is Shadowkeep where the system must find and clear new memory for each read.
+ * Measures an evaluator that reads the shadow of a 1 GiB model, gigabytes per second. All systems read into memory that
+ * is there already, as an evaluator that follows a training does. `fresh_memory` is Shadowkeep when the system must
+ * find and clear new memory for each read.
  */
 export const pull = {
   name: 'pull',

@@ -53,7 +53,7 @@ function parseCommand() {
   return { json: false, save: false, quick: false, help: false, ...values, names: positionals, pairs };
 }
 
-/** Progress goes to standard error: one line that is written over on a terminal. */
+/** Shows progress on standard error: on a terminal as one line that is overwritten. */
 function reporter(name) {
   const isTerminal = process.stderr.isTTY;
   return (text) => process.stderr.write(isTerminal ? `\r\x1b[K${name}: ${text}` : `${name}: ${text}\n`);

@@ -2,7 +2,7 @@ import { interleave } from './harness/pairs.mjs';
 import { cpuSeconds, HAS_PROC } from './harness/proc-files.mjs';
 import { withProcesses } from './harness/processes.mjs';
 
-/** Tensors × elements. The largest model needs more than one arena of 4 GiB. */
+/** The models of each row, as tensors × elements. The largest one needs more than one arena of 4 GiB. */
 const ROWS = {
   parameters: {
     '10M': { count: 10, elements: 1_000_000 },
@@ -16,13 +16,13 @@ const ROWS = {
   },
 };
 
-/** What each cell pushes in one measurement: one step of the largest model. */
+/** Bytes that each cell pushes in one measurement: one step of the largest model. */
 const BYTES = 4_800_000_000;
 
-/** For a test of this file: a tenth of the tensors, each a tenth as large. */
+/** With --quick there are a tenth of the tensors, each a tenth as large. */
 const QUICK_DIVISOR = 10;
 
-/** CPU seconds that the server needs for a gigabyte, as the model grows and as it is cut into more tensors. */
+/** Measures the server's CPU seconds for a gigabyte, as the model grows and as it is cut into more tensors. */
 export const scaling = {
   name: 'scaling',
   needs: ['numpy', 'grpcio'],
@@ -54,12 +54,12 @@ export const scaling = {
   },
 };
 
-/** The dearest cell of a row against the cheapest. */
+/** The most expensive cell of a row over the cheapest. */
 function spread(values) {
   return Math.max(...values) / Math.min(...values);
 }
 
-/** A server with its run; gives what measures it. */
+/** Starts a server with its run, and returns the function that measures it. */
 async function startCell(start, { count, elements }, divisor) {
   const { target, pid } = await start.server();
   const client = start.peer('shadowkeep_client.py');

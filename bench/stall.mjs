@@ -3,11 +3,11 @@ import { withProcesses } from './harness/processes.mjs';
 
 const SYSTEMS = ['shadowkeep', 'foreach_lerp', 'textbook'];
 
-/** What a training step of such a model takes on an accelerator, seconds. */
+/** Seconds that a training step of such a model takes on an accelerator. */
 const STEP_SECONDS = 0.3;
 const STEPS = 10;
 
-/** Milliseconds that an update of the average holds the training thread, BF16 on the wire, at every step. */
+/** Measures how many milliseconds an update of the average holds the training thread, with BF16 on the wire. */
 export const stall = {
   name: 'stall',
   needs: ['numpy', 'grpcio', 'torch'],

@@ -6,26 +6,26 @@ import { startWorld } from './harness/world.mjs';
 
 const MIB = 1 << 20;
 
-/** Writers whose speed together is measured, the first of them alone. */
+/** The numbers of writers whose joint speed is measured. */
 const INGEST_WRITERS = [1, 4, 16];
-/** Steps of one measurement: a few seconds of work. */
+/** Steps of one measurement, which take a few seconds. */
 const INGEST_STEPS = 3;
 
-/** The largest world that declares its boxes: each writer one of each tensor, ten million. */
+/** The largest trainer that declares boxes: each writer declares a box of each tensor, ten million in all. */
 const OPEN = { writers: 1_024, model: { count: 10_000, shape: [1_024, 4] } };
 const OPEN_QUICK = { writers: 16, model: { count: 100, shape: [1_024, 4] } };
 
-/** Writers that commit next to nothing, and how many commits of all of them make one measurement. */
+/** The numbers of writers that commit a tiny model, and how many commits of all of them make one measurement. */
 const COMMIT_WRITERS = [1, 4, 16, 64, 256];
 const COMMIT_WRITERS_QUICK = [1, 4];
 const COMMIT_MODEL = { count: 1, shape: [256, 16] };
 const COMMITS = 8_000;
 const COMMIT_STEPS_MAX = 1_000;
 
-/** For a test of this file. */
+/** By what --quick divides the sizes. */
 const QUICK_DIVISOR = 20;
 
-/** Many writers of one trainer: how fast all of them push together, how they open, what a commit costs. */
+/** Measures many writers of one trainer: how fast they push together, how long they open, and what a commit costs. */
 export const writers = {
   name: 'writers',
   needs: [],
@@ -55,7 +55,7 @@ export const writers = {
   },
 };
 
-/** Gigabytes of weights per second from all writers together; each number of writers has a server of its own. */
+/** Measures gigabytes per second from all writers together. Each number of writers has a server of its own. */
 async function measureIngest({ pairs, progress, ...context }, model) {
   return await withProcesses(context, async (start) => {
     const figures = {};
@@ -86,7 +86,7 @@ async function measureIngest({ pairs, progress, ...context }, model) {
   });
 }
 
-/** From the first declaration sent to the last writer that is open, and the memory of a server that did nothing else. */
+/** Measures the time from the first declaration to the last opened writer, and the memory of a fresh server for it. */
 async function measureOpen({ pairs, progress, ...context }, { writers: count, model }) {
   const figures = {};
   const once = () =>
@@ -112,7 +112,7 @@ async function measureOpen({ pairs, progress, ...context }, { writers: count, mo
   return { ...measured, ...figures };
 }
 
-/** CPU time of a commit of a tiny model: of the service, and what each writer adds to it. */
+/** Measures the service's CPU time for a commit of a tiny model, and what each further writer adds to it. */
 async function measureCommit({ pairs, progress, ...context }, counts, divisor) {
   return await withProcesses(context, async (start) => {
     const server = await start.server();
@@ -137,7 +137,7 @@ async function measureCommit({ pairs, progress, ...context }, counts, divisor) {
   });
 }
 
-/** Of the line through points that is nearest to them (least squares). */
+/** The slope of the line that fits the points best (least squares). */
 function slope(points) {
   const mean = (values) => values.reduce((sum, value) => sum + value, 0) / values.length;
   const x = mean(points.map(([value]) => value));
@@ -152,7 +152,7 @@ function note(figures, name, value) {
   figures[name].push(value);
 }
 
-/** Without the round that warms up. */
+/** The figures without the round that warms up. */
 function lastOf(figures, pairs) {
   return Object.fromEntries(Object.entries(figures).map(([name, values]) => [name, values.slice(-pairs)]));
 }

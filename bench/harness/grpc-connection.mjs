@@ -1,8 +1,8 @@
 import { connect } from 'node:http2';
 
 /*
- * gRPC by hand over Node's HTTP/2: messages are bytes, and nothing is done for them that the wire does not ask for, so
- * that one process can be many trainers or evaluators and still wait for the service.
+ * Speaks gRPC by hand over Node's HTTP/2. Messages are bytes, and nothing is done that the wire does not need, so that one
+ * process can be many trainers or evaluators and still be faster than the service.
  *
  *   message   0x00 | length, 4 bytes big-endian | that many bytes
  */
@@ -10,10 +10,10 @@ export const PREFIX_BYTES = 5;
 
 const SERVICE = '/shadowkeep.v1.ShadowWeights/';
 
-/** As Shadowkeep's own clients have it. */
+/** Receive window of a stream, as in Shadowkeep's own clients. */
 const WINDOW_BYTES = 8 << 20;
 
-/** One HTTP/2 connection; calls of it share a window and take turns. */
+/** One HTTP/2 connection. Its calls share a window and take turns. */
 export class GrpcConnection {
   #session;
   #connected;
@@ -33,7 +33,7 @@ export class GrpcConnection {
     return this;
   }
 
-  /** Starts a call. What is written on `stream` must be prefixed; what comes on it is. */
+  /** Starts a call. Messages that are written to `stream` need gRPC's prefix, and messages from it have it. */
   call(method) {
     const stream = this.#session.request({
       ':method': 'POST',
@@ -44,7 +44,7 @@ export class GrpcConnection {
     return { stream, ended: endOf(stream) };
   }
 
-  /** Sends one message and gives the one that comes back. */
+  /** Sends one message and returns the answer. */
   async unary(method, message) {
     const { stream, ended } = this.call(method);
     const splitter = new MessageSplitter();
@@ -60,7 +60,7 @@ export class GrpcConnection {
   }
 }
 
-/** Resolves when a call has ended well, with an error that has gRPC's code and text otherwise. */
+/** Resolves when a call has ended with status OK. Rejects with an error that has gRPC's code and text otherwise. */
 function endOf(stream) {
   const ended = new Promise((resolve, reject) => {
     const settle = (headers) => {
@@ -68,7 +68,7 @@ function endOf(stream) {
       if (status === '0') resolve();
       else if (status !== undefined) reject(new Error(`status ${status}: ${decodeURI(headers['grpc-message'] ?? '')}`));
     };
-    // A call that fails at once has its status in the first headers.
+    // The status of a call that fails at once is in the response headers, not in the trailers.
     stream.on('response', settle);
     stream.on('trailers', settle);
     stream.on('error', reject);
@@ -78,7 +78,7 @@ function endOf(stream) {
   return ended;
 }
 
-/** A message with its prefix, which says how long it is with what follows apart. */
+/** A message with gRPC's prefix. The length in the prefix includes `bytesAfter` bytes that are written separately. */
 export function prefixed(message, bytesAfter = 0) {
   const whole = Buffer.allocUnsafe(PREFIX_BYTES + message.length);
   whole[0] = 0;
@@ -87,7 +87,7 @@ export function prefixed(message, bytesAfter = 0) {
   return whole;
 }
 
-/** Finds the messages in the bytes that come. */
+/** Finds the messages in the bytes of a stream. */
 export class MessageSplitter {
   #rest = Buffer.alloc(0);
 

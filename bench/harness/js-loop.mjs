@@ -1,18 +1,18 @@
 /*
- * The fold as anybody would write it in JavaScript. One function for each dtype of the weights, because a function that
- * sees several kinds of arrays is compiled to something slower.
+ * A fold in plain JavaScript. There is one function for each dtype of the weights, because V8 compiles a function that sees
+ * several kinds of arrays to slower code.
  */
 
-/** Views of `elements` weights that suit the loop of `dtype`, filled from float32 values. */
+/** For each dtype: the array of weights that its loop reads, made from float32 values. */
 const weightsOf = {
   F32: (values) => values,
   F64: (values) => Float64Array.from(values),
   BF16: (values) => new Uint16Array(new Uint32Array(values.buffer).map((bits) => bits >>> 16)),
-  // The codes are BF16's: they mean other numbers, but cost the same.
+  // The codes are those of BF16. They mean other numbers in F16, but cost the same.
   F16: (values) => weightsOf.BF16(values),
 };
 
-/** 16-bit floats have no arrays in Node 20; a table of their 65,536 values is the fast way. */
+/** The values of all 65,536 codes of a 16-bit float. Node 20 has no array of such floats, and a table is fastest. */
 const widened = new Float32Array(Uint32Array.from({ length: 65_536 }, (_, code) => code << 16).buffer);
 
 const loops = {
@@ -30,7 +30,7 @@ const loops = {
   },
 };
 
-/** A fold of all of `values` into a float32 shadow. */
+/** Makes a function that folds all of `values` into a float32 shadow. */
 export function jsFold(dtype, values) {
   const shadow = Float32Array.from(values);
   const weights = weightsOf[dtype](values);

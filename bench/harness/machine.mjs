@@ -12,7 +12,7 @@ for package in sys.argv[1:]:
 print(json.dumps(found))
 `;
 
-/** What the figures were measured on. */
+/** Describes the machine and the versions that the figures were measured with. */
 export function describeMachine(versions) {
   const [cpu] = cpus();
   return {
@@ -27,7 +27,7 @@ export function describeMachine(versions) {
   };
 }
 
-/** Versions of Python and of those of `packages` that it has. */
+/** The version of Python, and those of the `packages` that are installed. */
 export function pythonVersions(python, packages) {
   return JSON.parse(execFileSync(python, ['-c', VERSIONS, ...packages], { encoding: 'utf8' }));
 }

@@ -1,10 +1,10 @@
 /**
- * Measures contenders in turns (A B C A B C …), so that whatever else the machine does falls on all of them alike.
+ * Measures contenders in turns (A B C A B C …), so that other work of the machine disturbs all of them alike.
  *
  * @param {number} pairs rounds
  * @param {Record<string, () => Promise<number>>} contenders
  * @param {(text: string) => void} progress
- * @param {{ warmUp?: boolean }} [options] one more round before, which is not measured; unless told otherwise
+ * @param {{ warmUp?: boolean }} [options] whether a round that is not measured comes first, which is the default
  * @returns {Promise<Record<string, number[]>>} one value per round
  */
 export async function interleave(pairs, contenders, progress, { warmUp = true } = {}) {
@@ -20,7 +20,7 @@ export async function interleave(pairs, contenders, progress, { warmUp = true } 
   return samples;
 }
 
-/** The ratio of each round: what two contenders had in common in that round cancels out. */
+/** The ratio of two contenders in each round. A disturbance that both had in a round cancels out. */
 export function ratios(numerators, denominators) {
   return numerators.map((value, round) => value / denominators[round]);
 }
@@ -29,7 +29,7 @@ export function median(values) {
   return quantile(values, 0.5);
 }
 
-/** Between two values: interpolated. */
+/** The quantile of the values, interpolated between two of them. */
 export function quantile(values, share) {
   const sorted = [...values].sort((a, b) => a - b);
   const at = (sorted.length - 1) * share;

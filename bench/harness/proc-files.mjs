@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs';
 
-/** Whether this system tells about memory and time of processes in /proc, as Linux does. */
+/** Whether this system has the memory and time of processes in /proc, as Linux does. */
 export const HAS_PROC = existsSync('/proc/self/schedstat');
 
 /** Resident memory of a process, bytes. */
@@ -8,12 +8,12 @@ export function residentBytes(pid) {
   return statusBytes(pid, 'VmRSS');
 }
 
-/** The most that it has been so far, or since `resetPeak`. */
+/** The largest resident memory of a process so far, or since `resetPeak`, bytes. */
 export function peakResidentBytes(pid) {
   return statusBytes(pid, 'VmHWM');
 }
 
-/** Lets the peak begin anew at what is resident now; 5 is the kernel's word for that (proc(5)). */
+/** Resets the peak of resident memory to what is resident now. 5 is the kernel's code for that (proc(5)). */
 export function resetPeak(pid) {
   writeFileSync(`/proc/${pid}/clear_refs`, '5');
 }
@@ -24,9 +24,9 @@ function statusBytes(pid, field) {
 }
 
 /**
- * CPU time that the threads of a process have used so far in user and kernel mode, seconds, to the nanosecond. (The count
- * of the process in /proc/PID/stat is in ticks of 10 ms, a whole quick measurement.) Threads that have ended do not count:
- * take differences of processes whose threads stay.
+ * CPU time that the threads of a process have used so far in user and kernel mode, seconds, exact to the nanosecond.
+ * /proc/PID/stat would count in ticks of 10 ms, as long as a whole quick measurement. Threads that have ended do not
+ * count, so differences are right only for a process whose threads stay.
  */
 export function cpuSeconds(pid) {
   const threads = readdirSync(`/proc/${pid}/task`);
@@ -37,7 +37,7 @@ function threadNanoseconds(pid, thread) {
   try {
     return Number(readFileSync(`/proc/${pid}/task/${thread}/schedstat`, 'utf8').split(' ')[0]);
   } catch (error) {
-    // It ended after it was listed.
+    // The thread has ended after it was listed.
     if (error.code === 'ENOENT' || error.code === 'ESRCH') return 0;
     throw error;
   }

@@ -6,11 +6,11 @@ export const ROOT = fileURLToPath(new URL('../..', import.meta.url));
 const MAIN = fileURLToPath(new URL('../../dist/main.js', import.meta.url));
 const PEERS = new URL('../peers/', import.meta.url);
 
-/** A child that prints nothing for so long hangs, milliseconds: the slowest command takes about a minute. */
+/** A child that prints nothing for this long hangs. The slowest command takes about a minute. */
 const SILENCE_MS_MAX = 600_000;
 const KILL_AFTER_MS = 10_000;
 
-/** Runs `body` with ways to start processes, and ends all of them, whatever happens. */
+/** Runs `body` with functions that start processes, and ends all of these processes, whatever happens. */
 export async function withProcesses(context, body) {
   const started = [];
   const keep = (process) => {
@@ -27,7 +27,7 @@ export async function withProcesses(context, body) {
   }
 }
 
-/** `shadowkeep serve` as users start it: memory only, on a free port. `flags` are added. */
+/** Starts `shadowkeep serve` as users do, on a free port and without a data directory, with these further flags. */
 async function startServer(flags = []) {
   const base = ['serve', '--json', '--listen', '127.0.0.1:0', '--data-dir', 'none', '--log-level', 'warn'];
   const child = new Child(process.execPath, [MAIN, ...base, ...flags]);
@@ -61,12 +61,12 @@ class Peer {
   }
 }
 
-/** Processes that run now. */
+/** The processes that run now. */
 const running = new Set();
 
 let endsChildrenAtExit = false;
 
-/** A benchmark that is interrupted must not leave servers with gigabytes behind. */
+/** Ends all processes at exit, so that an interrupted benchmark leaves no server with gigabytes behind. */
 function endChildrenAtExit() {
   if (endsChildrenAtExit) return;
   endsChildrenAtExit = true;
@@ -76,7 +76,7 @@ function endChildrenAtExit() {
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(1));
 }
 
-/** A process whose standard output is read line by line; what it says on standard error is seen by the user. */
+/** A process whose standard output is read line by line. Its standard error goes to the user. */
 class Child {
   #process;
   #lines;
@@ -88,7 +88,7 @@ class Child {
     running.add(this.#process);
     this.#process.once('exit', () => running.delete(this.#process));
     this.#lines = createInterface({ input: this.#process.stdout })[Symbol.asyncIterator]();
-    // A child that is gone is noticed when its output ends.
+    // Errors of writing are ignored: a child that is gone is noticed when its output ends.
     this.#process.stdin.on('error', () => undefined);
     this.#exited = new Promise((resolve, reject) => {
       this.#process.once('error', reject);
@@ -125,7 +125,7 @@ class Child {
   }
 }
 
-/** The user's environment without settings for the service, which would change what is measured. */
+/** The user's environment without variables of the service, which would change what is measured. */
 function environment() {
   const kept = Object.entries(process.env).filter(([name]) => !name.startsWith('SHADOWKEEP_'));
   return { ...Object.fromEntries(kept), PYTHONPATH: `${ROOT}/python/src` };

@@ -11,14 +11,17 @@ export class RawWriter {
   #openMessage;
   #stepBytes;
   #chunkBytes;
-  /** Rejects when the stream ends. */
+  /** A promise that rejects when the stream ends. */
   #failed;
   #opened;
   #sent = 0;
   #acked = 0;
   #wake = () => undefined;
 
-  /** `openMessage`: with its prefix; `stepBytes`: of this writer's byte space; `chunkBytes`: of the data of one message. */
+  /**
+   * `openMessage` has gRPC's prefix. `stepBytes` is the length of this writer's byte space, and `chunkBytes` that of
+   * the data in one message.
+   */
   constructor(connection, { openMessage, stepBytes, chunkBytes }) {
     const { stream, ended } = connection.call('Update');
     this.#stream = stream;
@@ -37,15 +40,15 @@ export class RawWriter {
     });
   }
 
-  /** Declares its boxes; resolves when all writers have. */
+  /** Declares the writer's boxes. Resolves when all writers have declared theirs. */
   async open() {
     this.#stream.write(this.#openMessage);
     await this.#orFailed(this.#opened);
   }
 
   /**
-   * Sends steps, whose bytes are those of `block` over and over, while one `goesOn`; resolves with their number when all
-   * are acknowledged.
+   * Sends steps while `goesOn(step)` is true. Their bytes are those of `block`, over and over. Resolves with the number
+   * of steps when all are acknowledged.
    */
   async push(firstStep, block, goesOn) {
     let step = firstStep;

@@ -39,12 +39,12 @@ function nest(flat) {
   return root;
 }
 
-/** Four significant digits: more mean nothing. */
+/** Rounds to four significant digits, because more digits mean nothing. */
 function round(value) {
   return Number(value.toPrecision(4));
 }
 
-/** An aligned table of every figure with its range and, where there is one, its target. */
+/** An aligned table of all figures, with their ranges and, if they have some, their targets. */
 export function formatTable(results) {
   const rows = [['benchmark', 'figure', 'median', 'min – max', 'target', '']];
   for (const result of results) {

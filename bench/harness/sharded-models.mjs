@@ -1,11 +1,11 @@
-/** Float32. */
+/** Bytes of an element: all weights are float32. */
 export const ELEMENT_BYTES = 4;
 
-/** Each box begins at a multiple of it in its writer's byte space. */
+/** Each box begins at a multiple of this in its writer's byte space. */
 const ALIGNMENT_BYTES = 64;
 
 const SMALL_ELEMENTS_MAX = 1023;
-/** As bench/peers/weights.py has them. */
+/** Shapes of the large tensors, the same as in bench/peers/weights.py. */
 const LARGE_SHAPES = [
   [2048, 2048],
   [2048, 2048],
@@ -15,7 +15,7 @@ const LARGE_SHAPES = [
   [3, 1000, 257],
 ];
 
-/** Numbers from 0 to 1 that are the same in each run of a benchmark (Lehmer's generator). */
+/** A generator of numbers from 0 to 1, which are the same in each run of a benchmark (Lehmer's generator). */
 function chances(seed) {
   let state = seed;
   return () => {
@@ -24,7 +24,7 @@ function chances(seed) {
   };
 }
 
-/** Shapes of a model of so many bytes: `smallCount` tensors under 4 KiB lie between large ones. */
+/** The shapes of a model of `totalBytes` bytes, with `smallCount` tensors under 4 KiB between large ones. */
 export function mixedShapes(totalBytes, smallCount) {
   const chance = chances(20_260_203);
   const small = Array.from({ length: smallCount }, () => [1 + Math.floor(chance() * SMALL_ELEMENTS_MAX)]);
@@ -47,7 +47,7 @@ export function elementsOf(shape) {
   return shape.reduce((product, extent) => product * extent, 1);
 }
 
-/** Each tensor's rows, shared evenly: what one of `writers` holds. Some boxes are empty when there are few rows. */
+/** The boxes of one of `writers` writers, who share the rows of each tensor evenly. With few rows some are empty. */
 export function rowShards(shapes, writer, writers) {
   return shapes.map(([rows, ...rest], tensor) => {
     const begin = Math.floor((rows * writer) / writers);
@@ -56,7 +56,7 @@ export function rowShards(shapes, writer, writers) {
   });
 }
 
-/** Length of the byte space of boxes, or of whole tensors, with these extents. */
+/** Length of the byte space of boxes or whole tensors with these extents, bytes. */
 export function spaceBytes(extents) {
   const aligned = extents.map((extent) => Math.ceil((elementsOf(extent) * ELEMENT_BYTES) / ALIGNMENT_BYTES));
   return aligned.reduce((sum, units) => sum + units, 0) * ALIGNMENT_BYTES;

@@ -1,20 +1,20 @@
 import { interleave, ratios } from './pairs.mjs';
 import { withProcesses } from './processes.mjs';
 
-/** Gigabytes (10⁹) per second of what a peer says it moved. */
+/** The speed of a transfer that a peer reports, gigabytes (10⁹ bytes) per second. */
 const gbps = ({ seconds, bytes }) => bytes / seconds / 1e9;
 
-/** The model of `ingest` and `pull`: float32 of mixed sizes, thousands of its tensors under 4 KiB. */
+/** The model of `ingest` and `pull`: float32 tensors of mixed sizes, thousands of them under 4 KiB. */
 export function transferModel(quick) {
   return quick ? { total_bytes: 8 << 20, small_count: 50 } : { total_bytes: 1 << 30, small_count: 5_000 };
 }
 
 /**
- * Moves the same bytes with different systems, all by Python processes on this machine, and compares the speeds.
+ * Moves the same bytes with different systems, whose clients are all Python processes on this machine, and compares them.
  *
  * @param {'push' | 'pull'} command
  * @param {number} count steps or reads in one measurement
- * @param {(keyof typeof SYSTEMS)[]} names whom to measure, Shadowkeep first
+ * @param {(keyof typeof SYSTEMS)[]} names the systems to measure, Shadowkeep first
  */
 export async function compareTransfers(context, command, count, names) {
   const model = transferModel(context.quick);
@@ -33,7 +33,7 @@ export async function compareTransfers(context, command, count, names) {
   });
 }
 
-/** Each starts a server and a client, makes them ready, and gives the client and options for its command. */
+/** For each system: starts a server and a client, prepares them, and returns the client and options for its command. */
 const SYSTEMS = {
   shadowkeep: (start, model) => startShadowkeep(start, model),
   stock_window: (start, model) => startShadowkeep(start, model, ['--window-bytes', '0']),

@@ -1,7 +1,7 @@
 import { prefixed } from './grpc-connection.mjs';
 
 /*
- * Messages of an Update stream, with gRPC's prefix (proto/shadowkeep/v1/types.proto):
+ * Writes the messages of an Update stream by hand (proto/shadowkeep/v1/types.proto), with gRPC's prefix:
  *
  *   UpdateRequest   0x0a open | 0x12 chunk | 0x1a commit, each with varint(its length)
  *   UpdateOpen      0x0a run | 0x10 generation | 0x18 writer | 0x22 box, any number of them
@@ -10,7 +10,7 @@ import { prefixed } from './grpc-connection.mjs';
  *   Commit          0x08 step | 0x10 bytes
  */
 
-/** A number as protobuf writes it; `value` is a safe integer. */
+/** The bytes of a number as protobuf writes it. `value` must be a safe integer. */
 function varint(value) {
   const bytes = [];
   let rest = value;
@@ -27,11 +27,11 @@ function writeVarint(target, at, value) {
   return next;
 }
 
-/** Tags and lengths of a box, and the longest number. */
+/** Most bytes of the tags and lengths of a box, and of a number in it. */
 const BOX_HEAD_BYTES_MAX = 12;
 const VARINT_BYTES_MAX = 8;
 
-/** The boxes of an UpdateOpen, in one piece: there are ten million of them in the largest world. */
+/** The bytes of the boxes of an UpdateOpen, in one buffer: the largest trainer has ten million boxes. */
 export function boxFields(boxes) {
   const numbers = boxes.reduce((sum, { offset, extent }) => sum + 1 + offset.length + extent.length, 0);
   const target = Buffer.allocUnsafe(boxes.length * BOX_HEAD_BYTES_MAX + numbers * VARINT_BYTES_MAX);
@@ -56,20 +56,20 @@ function writePacked(target, at, tag, numbers) {
   return end;
 }
 
-/** A length that its varint has one byte for, as that of each box here: at most four dimensions. */
+/** Checks that the varint of a length has one byte, as it has for boxes of up to four dimensions. */
 function shortLength(length) {
   if (length >= 128) throw new Error(`a box of ${length} bytes`);
   return length;
 }
 
-/** `boxes`: as `boxFields` gives them. */
+/** An opening message. `boxes` are the bytes that `boxFields` returns. */
 export function openMessage(run, generation, writer, boxes) {
   const name = Buffer.from(run);
   const head = [0x0a, ...varint(name.length), ...name, 0x10, ...varint(generation), 0x18, ...varint(writer)];
   return prefixed(Buffer.concat([Buffer.from([0x0a, ...varint(head.length + boxes.length), ...head]), boxes]));
 }
 
-/** All of a chunk's message but its data, which follow. */
+/** A chunk's message up to its data, which the caller writes after it. */
 export function chunkHead(step, offset, dataBytes) {
   const inner = [0x08, ...varint(step), 0x10, ...varint(offset), 0x7a, ...varint(dataBytes)];
   return prefixed(Buffer.from([0x12, ...varint(inner.length + dataBytes), ...inner]), dataBytes);

@@ -1,12 +1,12 @@
-/** The client processes of a trainer: the machine may have two cores, and a service that is busy has one of them. */
+/** Most client processes of a trainer: the machine may have only two cores, and the service needs one of them. */
 const PROCESSES_MAX = 2;
 
-/** Streams that a connection carries, of the service's 128. */
+/** Streams on one connection: as many as the service allows. */
 const STREAMS_MAX = 128;
 
 /**
- * A trainer of `writers` writers, all held by at most two processes, which have opened its run and are ready to declare
- * their boxes. Each writer has a connection of its own, as it has in a training, unless they `share` connections.
+ * Starts a trainer of `writers` writers in at most two processes. They have opened the run and are ready to declare their
+ * boxes. Each writer has a connection of its own, as in a training, unless they `share` connections.
  *
  * @param {{ peer(script: string): any }} start
  * @param {{ target: string, run: string, model: object, writers: number, share?: boolean }} trainer
@@ -26,11 +26,11 @@ export async function startWorld(start, { target, run, model, writers, share = f
   return {
     pids: clients.map(({ pid }) => pid),
     openBytes: prepared.reduce((sum, { open_bytes: bytes }) => sum + bytes, 0),
-    /** Seconds from the first declaration that is sent to the last writer that is open. */
+    /** Seconds from sending the first declaration to the opening of the last writer. */
     open: async () => elapsed(await all('open')),
-    /** Seconds from the first byte of the first step to the last acknowledgement of the last one. */
+    /** Seconds from the first byte of the first step to the last acknowledgement of the last step. */
     push: async (steps) => elapsed(await all('push', { count: steps })),
-    /** Pushes for so many seconds; only of one writer. */
+    /** Pushes for `seconds`. Only for a trainer with one writer. */
     pushFor: async (seconds) => {
       const [pushed] = await all('push_for', { seconds });
       return { steps: pushed.steps, seconds: elapsed([pushed]) };
@@ -38,7 +38,7 @@ export async function startWorld(start, { target, run, model, writers, share = f
   };
 }
 
-/** From the first of several processes that began to the last that ended. */
+/** Seconds from the earliest begin of several processes to the latest end. */
 function elapsed(spans) {
   return Math.max(...spans.map(({ ended }) => ended)) - Math.min(...spans.map(({ began }) => began));
 }

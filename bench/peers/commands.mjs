@@ -1,6 +1,8 @@
 import { createInterface } from 'node:readline';
 
-/** Runs `commands[line.command](rest of the line)` for JSON lines on standard input and answers each with one. */
+/**
+ * For each JSON line on standard input, runs `commands[line.command](rest of the line)` and answers with a JSON line.
+ */
 export async function serve(commands) {
   for await (const line of createInterface({ input: process.stdin })) {
     const { command, ...options } = JSON.parse(line);
@@ -10,7 +12,7 @@ export async function serve(commands) {
   process.exit();
 }
 
-/** Seconds of a clock that all processes of a machine share. */
+/** Seconds of the monotonic clock, which all processes of a machine share. */
 export function now() {
   return Number(process.hrtime.bigint()) / 1e9;
 }

@@ -5,7 +5,7 @@ import { now, serve } from './commands.mjs';
 
 const { requestSerialize, responseDeserialize } = shadowWeightsDefinition.GetShadow;
 
-/** The memory of the version that was being read was needed for a new step. */
+/** Matches the error of a read whose version was evicted, because a new step needed its memory. */
 const EVICTED = /^status 10: /;
 
 /** One evaluator with a connection of its own. */
@@ -14,14 +14,14 @@ class Follower {
   #request;
   #isStopped = false;
   #following;
-  /** Resolves when the first header has come. */
+  /** A promise that resolves when the first header has come. */
   started;
   #onHeader = () => undefined;
-  /** Of the last read that came to its end. */
+  /** The step of the last read that was completed. */
   #step;
   bytes = 0;
   evicted = 0;
-  /** Steps that were committed during each read. */
+  /** For each completed read: how many steps were committed during it. */
   lags = [];
 
   constructor(connection, run) {
@@ -39,7 +39,7 @@ class Follower {
     this.lags = [];
   }
 
-  /** Ends after the read that is under way. */
+  /** Stops after the read that is under way. */
   async stop() {
     this.#isStopped = true;
     await this.#following;
@@ -76,7 +76,7 @@ class Follower {
     return step;
   }
 
-  /** The newest version is known now: how far behind it the one was that has just been read. */
+  /** Hears of a header. Its step is the newest, so the read before it lags behind by the difference. */
   #began(step) {
     this.#onHeader();
     if (this.#step !== undefined) this.lags.push(step - this.#step);
@@ -86,20 +86,20 @@ class Follower {
 let followers = [];
 let since = 0;
 
-/** Begins to follow a run; answers when all have begun. */
+/** Makes all evaluators follow a run. Answers when all have begun. */
 async function start({ target, run, count }) {
   const connections = Array.from({ length: count }, () => new GrpcConnection(target).connected());
   followers = (await Promise.all(connections)).map((connection) => new Follower(connection, run));
   await Promise.all(followers.map(({ started }) => started));
 }
 
-/** Begins to count. */
+/** Resets all counts. */
 function reset() {
   since = now();
   for (const follower of followers) follower.reset();
 }
 
-/** What all have read since then, and the mean lag of each that has read a whole version. */
+/** Reports what all evaluators have read since `reset`, and the mean lag of each that has completed a read. */
 function report() {
   const sum = (values) => values.reduce((total, value) => total + value, 0);
   return {

@@ -1,4 +1,4 @@
-// Some writers of one trainer: each has a row-wise part of every tensor, all are in this process.
+// Some writers of one trainer, all in this process. Each has a row-wise part of every tensor.
 import { averageEma, toAverageMessage } from '../../dist/client/averages/index.js';
 import { shadowWeightsDefinition } from '../../dist/protocol/index.js';
 import { GrpcConnection } from '../harness/grpc-connection.mjs';
@@ -7,7 +7,7 @@ import { equalShapes, mixedShapes, rowShards, spaceBytes } from '../harness/shar
 import { boxFields, openMessage } from '../harness/update-messages.mjs';
 import { now, serve } from './commands.mjs';
 
-/** What the writers send, over and over: more than a cache holds, and less than a model. */
+/** Length of the block that the writers send over and over: more than a cache holds, and less than a model. */
 const BLOCK_BYTES = 64 << 20;
 
 const { requestSerialize, responseDeserialize } = shadowWeightsDefinition.OpenRun;
@@ -18,8 +18,8 @@ let block;
 let nextStep = 1;
 
 /**
- * Opens a run of `writers` writers, of which those with the numbers `first` to `last` - 1 are here, and makes ready what
- * they declare. Only a single writer declares nothing: it sends the whole layout.
+ * Opens a run of `writers` writers and encodes the declarations of those with the numbers `first` to `last` - 1, which
+ * this process holds. A single writer declares nothing, because it sends the whole layout.
  */
 async function prepare({ target, run, model, writers: count, first, last, connections: connectionCount }) {
   const shapes = shapesOf(model);
@@ -40,7 +40,7 @@ async function prepare({ target, run, model, writers: count, first, last, connec
   return { open_bytes: parts.reduce((sum, { boxes }) => sum + boxes.length, 0) };
 }
 
-/** What a writer declares, and how long its steps are. */
+/** The boxes that a writer declares, and the length of its steps. */
 function partOf(shapes, writer, count) {
   if (count === 1) return { writer, boxes: Buffer.alloc(0), stepBytes: spaceBytes(shapes) };
   const boxes = rowShards(shapes, writer, count);
@@ -51,7 +51,7 @@ function shapesOf({ total_bytes, small_count, count, shape }) {
   return shape === undefined ? mixedShapes(total_bytes, small_count) : equalShapes(count, shape);
 }
 
-/** The same in all processes of this trainer. */
+/** Opens the run. The request is the same in all processes of this trainer. */
 async function openRun(run, shapes, count) {
   const tensors = shapes.map((shape, index) => ({ name: `blocks.${index}.weight`, dtype: 'F32', shape }));
   const averages = [toAverageMessage(averageEma('ema', { decay: 0.999, start: 'FIRST' }))];
@@ -59,24 +59,26 @@ async function openRun(run, shapes, count) {
   return responseDeserialize(await connections[0].unary('OpenRun', request));
 }
 
-/** Float32 numbers from -1 to 1. */
+/** A block of random float32 numbers from -1 to 1. */
 function randomBlock(bytes) {
   return Buffer.from(Float32Array.from({ length: bytes / 4 }, () => 2 * Math.random() - 1).buffer);
 }
 
-/** Declares the boxes of all writers; when that began and when the last one was open. */
+/** Declares the boxes of all writers. Returns when that began and when the last writer was open. */
 async function open() {
   const began = now();
   await Promise.all(writers.map((writer) => writer.open()));
   return { began, ended: now() };
 }
 
-/** Pushes `count` steps at full speed; when that began and when the last one was acknowledged to the last writer. */
+/**
+ * Pushes `count` steps at full speed. Returns when that began and when the last step was acknowledged to all writers.
+ */
 async function push({ count }) {
   return await pushWhile((step) => step < nextStep + count);
 }
 
-/** Pushes for so long, and at least one step; for a trainer that has one writer. */
+/** Pushes for `seconds`, and at least one step. Only for a trainer with one writer. */
 async function pushFor({ seconds }) {
   const until = now() + seconds;
   return await pushWhile((step) => step === nextStep || now() < until);
