@@ -89,7 +89,7 @@ describe('push --average', () => {
     ]);
     const value = async (average: string) =>
       asF32((await client.getShadow({ run: 'r', average, dtype: 'F32' })).tensors.get('w')?.data)[0];
-    // From 1: 1.5, 2.25. The copy of 2, then 2.5. The mean of 2 and 3.
+    // a starts from 1 and becomes 1.5, then 2.25. b copies 2 and becomes 2.5. c is the mean of 2 and 3.
     expect([await value('a'), await value('b'), await value('c')]).toEqual([2.25, 2.5, 2.5]);
   });
 });

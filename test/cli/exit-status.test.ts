@@ -10,7 +10,7 @@ import { closedPort } from '../support/closed-port.js';
 import { jsonLines } from './run-command.js';
 import { runInProcess } from './run-in-process.js';
 
-/** Nobody listens there. */
+/** An address where nobody listens. */
 const NOWHERE = `127.0.0.1:${await closedPort()}`;
 
 let directory = '';
@@ -42,7 +42,7 @@ const OF_A_RUN = [
 ];
 const withOut = (args: readonly string[]) => args.map((arg) => (arg === 'OUT' ? join(directory, 'out/') : arg));
 
-/** One line for people, one object for programs: the same message, the same status, and nothing on standard output. */
+/** Expects a failure as one line for people and as one JSON object, with the same message and status, and no output. */
 async function expectFailure(args: readonly string[], status: number, reason: string, message: RegExp): Promise<void> {
   const text = await runInProcess(args);
   expect(text).toMatchObject({ status, stdout: '' });
@@ -166,7 +166,7 @@ describe('push', () => {
     ['DROPPED', 4],
   ])('of a step that is %s', async (state, number) => {
     const { target } = await startPeer({
-      // Enum values as numbers: F32, FIRST.
+      // The peer's definition has enum values as numbers: 12 is F32, and 3 is FIRST.
       GetRun: (_call: unknown, callback: (error: null, response: object) => void) =>
         callback(null, {
           run: 'r',

@@ -14,7 +14,7 @@ import { afterEach } from 'vitest';
 import { crc32c, ShadowkeepError } from '../../src/common/index.js';
 import { encodeErrorDetails, shadowWeightsDefinition } from '../../src/protocol/index.js';
 
-/** Enum values as numbers: of Start, DType and StepState in proto/shadowkeep/v1/types.proto. */
+/** Values of the enums Start, Dtype and StepState in proto/shadowkeep/v1/types.proto, as numbers. */
 const [FIRST, F32, REJECTED] = [3, 12, 5];
 
 const servers = new Set<Server>();
@@ -24,7 +24,7 @@ afterEach(() => {
   servers.clear();
 });
 
-/** Of one tensor of one float. */
+/** Length of the byte space of one tensor with one float. */
 const SPACE_BYTES = 64;
 const SPACE = Buffer.alloc(SPACE_BYTES);
 
@@ -50,7 +50,7 @@ function runOf(text: string, tensor = text) {
 
 type Unary = (call: ServerUnaryCall<object, object>, callback: sendUnaryData<object>) => void;
 
-/** What the peer answers to each call where it answers at all. */
+/** The peer's answers to each call, when it answers and does not fail. */
 function answers(text: string): Record<string, UntypedHandleCall> {
   const unary =
     (response: object): Unary =>
@@ -94,7 +94,7 @@ function answers(text: string): Record<string, UntypedHandleCall> {
   };
 }
 
-/** A failure whose texts, reason and metadata included, are the peer's own. */
+/** A failure in which every text, also the reason and the metadata, is the peer's. */
 function failureWith(text: string, isOurs: boolean) {
   const error = new ShadowkeepError('INTERNAL', text, { metadata: { [text]: text } });
   const metadata = new Metadata();
@@ -107,7 +107,7 @@ function failureWith(text: string, isOurs: boolean) {
 
 export type PeerMood = 'answers' | 'fails' | 'fails without a reason';
 
-/** A service that says the text wherever it can say anything, in its answers or in its failures. */
+/** Starts a service that puts the text into every field of its answers, or of its failures. */
 export async function startTalker(text: string, mood: PeerMood): Promise<string> {
   const failing: UntypedHandleCall = (call: unknown, callback?: sendUnaryData<object>) => {
     const failure = failureWith(text, mood === 'fails');

@@ -9,10 +9,12 @@ import { type PeerMood, PUSHABLE, startTalker } from './hostile-peer.js';
 import { startAtTerminal, TERMINAL } from './run-command.js';
 import { runInProcess } from './run-in-process.js';
 
-/** A title, a bell, lines of its own, a colour by C1, a reversal, a separator, and something that nobody sees. */
+/**
+ * A text with a terminal title, a bell, line breaks, a C1 colour, a text reversal, a separator and an invisible space.
+ */
 const HOSTILE = 'a\x1b]0;owned\x07b\n\r\t\x9b31mc\u202ed\u2028e\u200bf\x7fg';
 
-/** Nobody listens there. */
+/** An address where nobody listens. */
 const NOWHERE = `127.0.0.1:${await closedPort()}`;
 
 let directory = '';
@@ -27,7 +29,7 @@ beforeAll(async () => {
 
 afterAll(() => rmSync(directory, { recursive: true }));
 
-/** Everything that the commands ask of a service. The file of `push` fits one run, and not the other. */
+/** The commands that talk to a service. The file of `push` fits one of the two runs. */
 const COMMANDS: string[][] = [
   ['runs'],
   ['describe', 'r', '--tensors'],
@@ -49,7 +51,7 @@ function withPaths(args: readonly string[]): string[] {
   return args.map((arg) => paths[arg] ?? arg);
 }
 
-/** Lines of both streams; each of them printable, or this fails. */
+/** Counts the lines of both streams, and fails if one of them is not printable. */
 function printableLines({ stdout, stderr }: { stdout: string; stderr: string }): number {
   const lines = [stdout, stderr].flatMap((text) => text.split('\n'));
   expect(lines.filter((line) => firstUnprintable(line) !== undefined)).toEqual([]);
@@ -69,7 +71,7 @@ describe.each(MOODS)('a service that %s with hostile texts', (mood) => {
       await runInProcess([...withPaths(args), '--target', said[1]!.target]),
     ];
     expect(printableLines(plain)).toBeGreaterThan(1);
-    // What came with the text starts no line of its own either, unless a tensor of that name is refused altogether.
+    // The hostile text starts no further lines, unless the client refuses a tensor of that name altogether.
     if (plain.status === hostile.status) expect(printableLines(hostile)).toBe(printableLines(plain));
     else printableLines(hostile);
     if (mood !== 'answers') expect(hostile).toMatchObject({ status: 1, stdout: '' });

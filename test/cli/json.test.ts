@@ -39,7 +39,7 @@ const COMMANDS: string[][] = [
   ['delete', 'r', '--yes'],
 ];
 
-/** Its keys are of the file or the presets, not of this program's making: option names of other libraries. */
+/** Whether a key is not of this program's making, as those in `metadata` are. */
 const isForeign = (path: string) => /\.metadata\./.test(path);
 
 function keysOf(value: unknown, path = ''): string[] {
@@ -55,7 +55,7 @@ test('all commands with --json are here', () => {
       : command.commands.map((inner) => `${command.name()} ${inner.name()}`),
   );
   const tested = COMMANDS.map((words) => words.slice(0, words[0] === 'average' ? 2 : 1).join(' '));
-  // These two start processes of their own, and have tests of their own.
+  // `serve` and `demo` start processes, and have tests of their own.
   expect(new Set([...tested, 'serve', 'demo'])).toEqual(new Set(names));
 });
 

@@ -13,7 +13,7 @@ afterEach(() => {
 });
 
 export interface Outcome {
-  /** Exit status, or the signal that ended it. */
+  /** The exit status, or the signal that ended the command. */
   status: number | NodeJS.Signals | null;
   stdout: string;
   stderr: string;
@@ -21,12 +21,12 @@ export interface Outcome {
 
 export interface RunningCommand {
   child: ChildProcessWithoutNullStreams;
-  /** What it has printed until now. */
+  /** What the command has printed until now. */
   readonly printed: { stdout: string; stderr: string };
   outcome: Promise<Outcome>;
 }
 
-/** Starts the built command as a user does. Only the variables given here count. */
+/** Starts the built command as a user does. Of the variables of Shadowkeep only those given here are set. */
 export function startCommand(args: readonly string[], variables: Record<string, string> = {}): RunningCommand {
   if (!existsSync(MAIN)) throw new Error(`${MAIN} is missing: npm run build`);
   const inherited = Object.entries(process.env).filter(([name]) => !name.startsWith('SHADOWKEEP_'));
@@ -57,18 +57,20 @@ export async function runCommand(args: readonly string[], variables?: Record<str
   return await outcome;
 }
 
-/** Whether this machine can give a command a terminal; a test that needs one says in its title that it was skipped. */
+/**
+ * Whether this machine can give a command a terminal. Tests that need one are skipped otherwise, as their titles say.
+ */
 export const TERMINAL = existsSync('/usr/bin/script')
   ? { isAble: true, note: '' }
   : { isAble: false, note: ' (skipped: no script command)' };
 
-/** Starts a command at a terminal of its own: standard output and error come together. */
+/** Starts a command at a terminal of its own, which mixes its standard output and standard error. */
 export function startAtTerminal(args: readonly string[]): RunningCommand {
   const command = [process.execPath, MAIN, ...args].join(' ');
   return track(spawn('script', ['--quiet', '--return', '--command', command, '/dev/null'], { stdio: 'pipe' }));
 }
 
-/** Runs a command that must succeed quietly, and gives what it printed. */
+/** Runs a command that must succeed without a word on standard error, and returns what it printed. */
 export async function succeed(args: readonly string[], variables?: Record<string, string>): Promise<string> {
   const { status, stdout, stderr } = await runCommand(args, variables);
   expect({ status, stderr }).toEqual({ status: 0, stderr: '' });

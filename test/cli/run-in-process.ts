@@ -1,7 +1,7 @@
 import { vi } from 'vitest';
 import { runCli } from '../../src/cli/index.js';
 
-/** Runs a command line that ends before it talks to anybody, without the cost of a process. */
+/** Runs a command line in this process. Only for commands that end before they talk to a service. */
 export async function runInProcess(
   args: readonly string[],
 ): Promise<{ status: number | string | undefined; stdout: string; stderr: string }> {

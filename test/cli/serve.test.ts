@@ -22,7 +22,7 @@ const LAYOUT = {
   averages: [averageEma('ema', { decay: 0.5, start: 'FIRST' })],
 } as const;
 
-/** Starts `serve` on a free port and waits until it says where. */
+/** Starts `serve` on a free port and waits until it says on which. */
 async function serve(args: readonly string[], variables: Record<string, string> = {}) {
   const command = startCommand(['serve', '--listen', '127.0.0.1:0', ...args], variables);
   await eventually(() => command.printed.stdout).toMatch(/listening.*\n/);

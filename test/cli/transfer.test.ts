@@ -37,7 +37,7 @@ async function writeFile(name: string, tensors: Tensors, metadata: Record<string
   return path;
 }
 
-/** A step of two numbers and a counter. */
+/** Writes a file with a step: some numbers and a counter. */
 function step(name: string, w: readonly number[], n: number, metadata?: Record<string, string>): Promise<string> {
   return writeFile(
     name,
@@ -357,7 +357,7 @@ describe('pull', () => {
       total_bytes: 128,
       tensors: [{ name: 'x', dtype: 'U8', shape: [128], offset: 0 }],
     };
-    // A service that stops in the middle: the file stays open for as long as this test wants.
+    // This service stops in the middle of a read, so the file stays open for as long as the test wants.
     const { target } = await startPeer({
       GetShadow: (call: ServerWritableStream<object, object>) => call.write({ header }),
     });

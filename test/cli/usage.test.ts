@@ -5,7 +5,7 @@ import { buildProgram } from '../../src/cli/program.js';
 import { runCommand, succeed } from './run-command.js';
 import { runInProcess } from './run-in-process.js';
 
-/** Every command with the words that call it, those below others too. */
+/** All commands, also those below others, with the words that call them. */
 function commandsOf(parent: Command, words: readonly string[] = []): { words: string[]; command: Command }[] {
   return parent.commands.flatMap((command) => {
     const own = [...words, command.name()];
@@ -16,7 +16,7 @@ function commandsOf(parent: Command, words: readonly string[] = []): { words: st
 const COMMANDS = commandsOf(buildProgram());
 const NAMES = COMMANDS.map(({ words }) => words.join(' '));
 
-/** The only part of the help that depends on the machine. */
+/** Removes the only part of the help that depends on the machine. */
 function withoutMachine(help: string): string {
   return help.replace(/80 % of what there is: [\d.]+ \w+/, '80 % of what there is: 1.0 GiB');
 }

@@ -20,7 +20,7 @@ import { completeOpenRun } from '../../src/protocol/index.js';
 import { averageMessage, validateOpenRun } from '../../src/server/messages/index.js';
 import { servedRules } from '../support/simulate-average.js';
 
-/** Every option, none of them the default. */
+/** All options of an average, each with a value that is not its default. */
 const COMMON = {
   start: 'ZEROS',
   precision: 'F64',
@@ -35,7 +35,7 @@ const COMMON = {
   exclude: ['*.bias'],
 } as const satisfies AverageOptions;
 
-/** With what is needed, with all there is, and the schedule that the service makes of each. */
+/** For each schedule: an average with required options only, one with all options, and the schedule of each. */
 const CASES: readonly (readonly [
   make: (options: AverageOptions) => AverageSpec,
   schedule: Record<string, unknown> & { kind: string },

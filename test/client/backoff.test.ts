@@ -39,7 +39,7 @@ describe('the deadline', () => {
 test('a signal ends a wait with its reason', async () => {
   const controller = new AbortController();
   const backoff = new Backoff({});
-  // Some attempts later the waits are seconds.
+  // After some attempts the waits take seconds.
   const waiting = (async () => {
     for (;;) await backoff.wait(BROKEN, controller.signal);
   })();

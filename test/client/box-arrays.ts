@@ -1,6 +1,6 @@
 import type { BoxSpec } from '../../src/client/index.js';
 
-/** The elements of a box, one after another; the plain way, element by element. */
+/** The elements of a box, one after another, copied in the plain way, element by element. */
 export function cutBox(
   values: Float32Array,
   shape: readonly number[],

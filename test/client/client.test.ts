@@ -15,7 +15,7 @@ describe('push and read', () => {
   test('the EMA that comes back is the textbook one, whatever the tensor sizes', async () => {
     const { client } = await startService();
     const random = randomNumbers(SEED);
-    // Around the alignment and the chunk of 1 MiB: 262,144 float32.
+    // Lengths around the alignment of 64 bytes (16 float32) and the chunk of 1 MiB (262,144 float32).
     const counts = [1, 15, 16, 17, 262_143, 262_144, 300_001, 0];
     const tensors = counts.map((count, index) => ({ name: `t${index}`, dtype: 'F32' as const, shape: [count] }));
     const steps = [0, 1, 2, 3].map(() => counts.map((count) => randomF32(count, random)));
@@ -40,7 +40,7 @@ describe('push and read', () => {
       const expected = expectedEma(steps[0]![index]!, updates, 0.9);
       const values = asF32(data);
       expect(values).toHaveLength(count);
-      // Three folds, each rounded thrice in float32.
+      // Three folds, each with three roundings in float32.
       values.forEach((value, at) => {
         if (!(Math.abs(value - expected[at]!) <= 9 * 2 ** -24)) expect(value).toBe(expected[at]);
       });

@@ -36,7 +36,7 @@ describe('a layout in another order than the run’s', () => {
     await second.close();
     const { tensors, step } = await client.getShadow({ run: 'r' });
     expect(step).toBe(2);
-    // A tensor of its own values each: one that lay in another's place would show.
+    // Each tensor has values of its own, so that a tensor in another's place shows.
     expect(Object.fromEntries([...tensors].map(([name, { data }]) => [name, data.toString()]))).toEqual(
       Object.fromEntries(
         Object.entries({ ...stepOf(15), count: new BigInt64Array([20n]) }).map(([name, { buffer }]) => [

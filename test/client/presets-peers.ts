@@ -1,12 +1,12 @@
 /**
- * What the peers do, written down again in float64 and in each one's own form: d·s + (1 − d)·p with the decay of its own
- * counters. `updates` are p_1, p_2 …; `initial` is what the peer's model held when it was constructed.
+ * The peers' algorithms, written again in float64 and in each one's own form: d·s + (1 − d)·p, with a decay d of its
+ * own counters. `updates` are p_1, p_2 …, and `initial` is what the peer's model held when it was constructed.
  */
 export type Peer = (initial: number, updates: readonly number[]) => number[];
 
 const blend = (decay: number, shadow: number, value: number) => decay * shadow + (1 - decay) * value;
 
-/** A shadow with a function that is called with each update. */
+/** Makes a peer from a function that is called with the shadow and each update. */
 function follow(step: (shadow: number, value: number, k: number) => number): Peer {
   return (initial, updates) => {
     let shadow = initial;
@@ -17,7 +17,7 @@ function follow(step: (shadow: number, value: number, k: number) => number): Pee
   };
 }
 
-/** AveragedModel: n_averaged decides whether the first update copies. */
+/** torch's AveragedModel, whose n_averaged decides that the first update copies. */
 export function averagedModel(average: (shadow: number, value: number, count: number) => number): Peer {
   let averaged = 0;
   return follow((shadow, value) => {
@@ -103,7 +103,7 @@ export function lightning(options: { decay: number; every?: number; startAt?: nu
   });
 }
 
-/** Before the clone there is no average. */
+/** Composer's EMA, which has no average before it clones the model. */
 export function composer(options: { smoothing: number; every?: number; startAt?: number }): Peer {
   const { smoothing, every = 1, startAt = 0 } = options;
   let isStarted = false;
@@ -125,7 +125,7 @@ export function nemo(decay: number, every = 1): Peer {
   });
 }
 
-/** By images: `batch` of them at each update. */
+/** EDM2's power function, which counts images: `batch` of them at each update. */
 export function edm2Power(gamma: number, batch: number): Peer {
   return follow((shadow, value, k) => blend((1 - batch / (k * batch)) ** (gamma + 1), shadow, value));
 }
@@ -137,7 +137,7 @@ export function edm2Traditional(halfLifeMimg: number, ratio: number | null, batc
   });
 }
 
-/** The moment is kept with its bias; what comes out is divided. */
+/** optax.ema, which keeps the moment with its bias, and divides what it puts out. */
 export function optax(decay: number, isDebiasing: boolean): Peer {
   return (_initial, updates) => {
     let moment = 0;

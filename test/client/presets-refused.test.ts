@@ -1,7 +1,7 @@
 import { describe, expect, test } from 'vitest';
 import { parseAverage, preset, ShadowkeepError } from '../../src/client/index.js';
 
-/** A text, and what the error says. */
+/** Texts that are refused, each with what the error says. */
 const REFUSED: readonly (readonly [text: string, message: string | RegExp])[] = [
   ['', 'an average must be [NAME=]PRESET[:option=value,…], got ""'],
   ['ema=:decay=1', /must be \[NAME=\]PRESET/],

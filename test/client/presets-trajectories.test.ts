@@ -3,12 +3,12 @@ import { listPresets, parseAverage } from '../../src/client/index.js';
 import { simulate } from '../support/simulate-average.js';
 import * as peers from './presets-peers.js';
 
-/** p_0 = 0 at construction, then p_t = t. */
+/** The pushed values p_t = t; p_0 = 0 is the value at construction. */
 const UPDATES = [1, 2, 3, 4, 5, 6];
 const LONG = Array.from({ length: 60 }, (_, index) => Math.sin(index + 1));
 const TOLERANCE = 1e-6;
 
-/** Where the peer has a value: it is NaN before the peer has an average. */
+/** Compares two trajectories, except where the peer has NaN because it has no average yet. */
 function expectClose(actual: readonly number[], expected: readonly number[]): void {
   expect(actual).toHaveLength(expected.length);
   expect(expected.at(-1)).not.toBeNaN();
@@ -21,7 +21,7 @@ function expectClose(actual: readonly number[], expected: readonly number[]): vo
   });
 }
 
-/** The exponent of a relative width: where σ(γ) = √((γ + 1) / ((γ + 2)² (γ + 3))), which falls, passes it. */
+/** The exponent γ of a relative width σ, by bisection: σ(γ) = √((γ + 1) / ((γ + 2)² (γ + 3))) falls. */
 function gammaOf(sigma: number): number {
   let [low, high] = [0, 1000];
   for (let halving = 0; halving < 100; halving += 1) {
@@ -32,7 +32,7 @@ function gammaOf(sigma: number): number {
   return low;
 }
 
-/** A text, and the peer that it stands for. A factory: peers count. */
+/** Texts and the peers that they stand for. Each peer is made anew, because peers have counters. */
 const CASES: readonly (readonly [text: string, peer: () => peers.Peer])[] = [
   ['textbook:decay=0.9', () => peers.blendFirst(0.9)],
   ['torch-ema', () => peers.torchEma(0.999)],
@@ -157,7 +157,9 @@ describe('each preset moves as its peer does', () => {
   });
 });
 
-/** Measured by running the peers' own packages; copy-first and blend-first, with a decay of 0.9. */
+/**
+ * Values measured by running the peers' own packages with a decay of 0.9: some copy the first update, some blend it.
+ */
 const GOLDEN: readonly (readonly [name: string, texts: readonly string[], values: readonly number[]])[] = [
   [
     'a copy first',
@@ -207,7 +209,7 @@ describe('the values that the peers were seen to give', () => {
     '%s: %s',
     (_name, text, values) => {
       const [average] = parseAverage(text);
-      // They were written down with six digits after the point.
+      // The measured values were written down with six digits after the point.
       simulate(average!, 0, UPDATES).forEach((value, index) => {
         expect(Math.abs(value - values[index]!)).toBeLessThan(1e-6);
       });

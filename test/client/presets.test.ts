@@ -3,7 +3,7 @@ import { toAverageMessage } from '../../src/client/averages/index.js';
 import { listPresets, parseAverage, preset } from '../../src/client/index.js';
 import { servedRules } from '../support/simulate-average.js';
 
-/** A text and what it becomes, apart from `name` and `preset`, which are the text's own. */
+/** Texts and the averages that they become, without `name` and `preset`, which the text itself gives. */
 const EXPANSIONS: readonly (readonly [text: string, fields: Record<string, unknown>])[] = [
   ['textbook:decay=0.9', { start: 'INITIAL', constant: { decay: 0.9 } }],
   ['torch-ema', { start: 'FIRST', constant: { decay: 0.999 } }],
@@ -135,7 +135,7 @@ const EXPANSIONS: readonly (readonly [text: string, fields: Record<string, unkno
   ],
 ];
 
-/** Schedules of our own leave no preset behind. */
+/** Texts of Shadowkeep's own schedules, whose averages have no `preset`. */
 const SCHEDULES: readonly (readonly [text: string, fields: Record<string, unknown>])[] = [
   [
     'constant:decay=0.9,start=zeros,bias_correction=true',

@@ -6,7 +6,7 @@ import { averageEma, averageMean, type OpenRunOptions, type RunHandle } from '..
 import { asF32, connectTo, eventually, f32, failureOf, startService } from './support.js';
 import { TcpProxy } from './tcp-proxy.js';
 
-/** 12 MiB in rows, each of three chunks. */
+/** A step has 12 MiB in four rows, and each row has three chunks. */
 const ROWS = 4;
 const ROW = 3 << 18;
 const LARGE = {
@@ -21,14 +21,14 @@ const SMALL = {
   averages: [averageMean('m')],
 } as const satisfies OpenRunOptions;
 
-/** Values that differ everywhere, so that a byte at a wrong place shows. */
+/** The weights of a step. They differ everywhere, so that a byte at a wrong place shows. */
 function weights(step: number): Float32Array {
   const values = new Float32Array(ROWS * ROW);
   for (let index = 0; index < values.length; index += 1) values[index] = index / 1024 + step;
   return values;
 }
 
-/** A service behind a way that can be cut, and a client that takes it. */
+/** Starts a service behind a proxy that can cut connections, and a client that connects through it. */
 async function startBehindProxy(options: Parameters<typeof startService>[0] = {}) {
   const { server, client: direct, target } = await startService({ memoryBytes: 512 << 20, ...options });
   const proxy = await TcpProxy.start(target);
@@ -57,7 +57,7 @@ describe('a writer behind a connection that is cut', () => {
     const pending = run.update(2, { w: weights(2) });
     expect((await pending).state).toBe('COMMITTED');
     expect(proxy.connections).toBe(3);
-    // Not a byte that had arrived came twice.
+    // No byte that had arrived was sent again.
     expect((await direct.getRun('r')).bytesReceived - before).toBe(STEP_BYTES);
     await run.close();
     await unbroken.close();
@@ -86,7 +86,7 @@ describe('a writer behind a connection that is cut', () => {
     const open = (through: typeof client, writer: number) =>
       through.openRun({ ...SMALL, writers: 2, writer, boxes: boxes[writer] });
     const [late, cut] = (await Promise.all([open(direct, 0), open(client, 1)])) as [RunHandle, RunHandle];
-    // Before the first commit nobody may be ahead.
+    // Before the first commit no writer may be ahead of the others.
     await Promise.all([late.update(1, [f32(1, 1)]), cut.update(1, [f32(1, 1)])]);
     const pending = [2, 3].map((step) => cut.update(step, [f32(step, step)]));
     await Promise.all(pending.map(({ sent }) => sent));
@@ -191,7 +191,7 @@ describe('a reader behind a connection that is cut', () => {
   const openLarge = async (behind: Awaited<ReturnType<typeof startBehindProxy>>, options = {}) => {
     const run = await behind.direct.openRun({ ...LARGE, ...options });
     await run.update(1, { w: weights(1) });
-    // The header is through, and a part of the bytes.
+    // The connection breaks after the header and a part of the bytes.
     behind.proxy.cutAfterAnswered = 5 << 20;
     return run;
   };

@@ -3,7 +3,7 @@ import { averageMean, type ReconnectOptions, type RunHandle, type StepData } fro
 import { type Script, type SeenStream, startScripted } from './scripted-peer.js';
 import { eventually, failureOf } from './support.js';
 
-/** 8 MiB in two tensors: a step of several chunks, cut inside of the first one and behind it. */
+/** Elements of each of two tensors: a step has 8 MiB, which are several chunks. */
 const COUNT = 1 << 20;
 const STEP_BYTES = 8 * COUNT;
 const ACKS: Script = { opened: {}, onCommit: (stream, step) => stream.ack(step) };
@@ -19,7 +19,7 @@ async function open(
   return { run, streams };
 }
 
-/** Values that differ everywhere, so that a byte at a wrong place shows. */
+/** The weights of a step. They differ everywhere, so that a byte at a wrong place shows. */
 function weights(step: number): Record<'a' | 'b', Float32Array> {
   return {
     a: Float32Array.from({ length: COUNT }, (_, index) => step + index),
@@ -38,7 +38,7 @@ function expectWhole(step: number, chunks: SeenStream['chunks']): void {
   expect(Buffer.concat(chunks.map(({ data }) => data)).equals(expected)).toBe(true);
 }
 
-/** Breaks each stream when so many bytes of the step have come on it. */
+/** A script that breaks each stream when `bytes` bytes of the step have come on it. */
 function breaksAfter(bytes: number, opened: Script['opened'] = {}): Script {
   return { opened, onChunk: (stream) => void (stream.bytesOf(1) >= bytes && stream.break()) };
 }
@@ -266,7 +266,7 @@ describe('coming back', () => {
         permanent: false,
       });
     }
-    // How often it was tried depends on the machine.
+    // The number of attempts depends on the machine.
     expect(streams.length).toBeGreaterThan(1);
     expect(await failureOf(run.close())).toMatchObject({ message: expect.stringMatching(/: not yet$/) });
   });

@@ -57,7 +57,7 @@ describe('a read of boxes', () => {
       expect(parts[index]!.data.byteOffset % 64).toBe(0);
     }
     expect(Buffer.from(parts[1]!.data).readBigInt64LE()).toBe(9n);
-    // A name that came in several boxes means none of them.
+    // A tensor that was read in several boxes is not in `tensors`.
     expect([...tensors.keys()]).toEqual(['count']);
   });
 

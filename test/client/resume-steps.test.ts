@@ -7,9 +7,9 @@ import type { UpdateStream } from '../../src/client/update-stream.js';
 import type { UpdateOpened__Output, UpdateRequest } from '../../src/protocol/index.js';
 import { readSource } from '../support/source-files.js';
 
-/** Python's tests run the same cases: both clients come back alike. A step has 256 bytes. */
+/** The cases that Python's tests run too, so that both clients come back alike. A step has 256 bytes. */
 const { places, failures, standings } = JSON.parse(readSource('test/common/reconnect.json')) as {
-  /** Each is further than those before it. */
+  /** Places of a writer, each further than those before it. */
   places: Partial<UpdateOpened__Output>[];
   failures: { code: 'UNAVAILABLE'; reason?: string; message: string; again: boolean }[];
   standings: Standing[];
@@ -18,14 +18,14 @@ const { places, failures, standings } = JSON.parse(readSource('test/common/recon
 interface Standing {
   readonly name: string;
   readonly opened: Partial<UpdateOpened__Output>;
-  /** Steps that were sent to their end, commits included. */
+  /** Steps that were sent whole, with their commits. */
   readonly sent: readonly number[];
-  /** Those whose bytes may have changed since. */
+  /** Steps whose bytes may have changed since they were sent. */
   readonly gone?: readonly number[];
   readonly acknowledged?: readonly number[];
-  /** Those whose acknowledgements will come: nothing is sent of them. */
+  /** Steps whose acknowledgements will come, so that nothing of them is sent again. */
   readonly held?: readonly number[];
-  /** By step, from which byte on. */
+  /** For each step that is sent again: from which byte on. */
   readonly resent?: Readonly<Record<string, number>>;
   readonly lost?: number;
 }
@@ -33,7 +33,7 @@ interface Standing {
 const BYTES = 256;
 const CHUNKS = { checksums: false, chunkBytes: 64 };
 
-/** Takes what is sent. */
+/** Records what is sent. */
 class Recorder {
   readonly requests: UpdateRequest[] = [];
   readonly stream = {
@@ -41,14 +41,14 @@ class Recorder {
     sendWhole: async (request: UpdateRequest) => void this.requests.push(request),
   } as unknown as UpdateStream;
 
-  /** Where the step began; undefined: nothing of it was sent. */
+  /** The offset of the first chunk; undefined when nothing was sent. */
   get firstOffset(): number | undefined {
     const [first] = this.requests;
     return first === undefined ? undefined : Number(first.chunk?.offset ?? BYTES);
   }
 }
 
-/** An opening that says no more of the place than this. */
+/** The service's answer to an opening, with nothing but this place. */
 const openedAt = (place: Partial<UpdateOpened__Output>) =>
   ({ received_bytes: 0, whole: false, ...place }) as UpdateOpened__Output;
 

@@ -9,7 +9,7 @@ const LAYOUT = {
   averages: [averageMean('mean')],
 } as const;
 
-/** 32 MiB: more than every window and queue between the two ends. */
+/** Elements of a tensor of 32 MiB, which is more than all windows and queues between the two ends hold. */
 const LARGE_COUNT = 8 << 20;
 const LARGE = {
   run: 'large',
@@ -78,7 +78,7 @@ describe('steps', () => {
     const asked: string[] = [];
     const read: TensorReader = function* ({ name, shape }) {
       asked.push(`${name} ${shape}`);
-      // 11 does not divide any chunk: pieces and chunks never meet but at the ends.
+      // 11 divides no chunk, so pieces and chunks have no common boundaries but the ends.
       const piece = new Float32Array(LARGE_COUNT / 8).fill(5);
       for (let at = 0; at < LARGE_COUNT; at += piece.length) {
         const bytes = new Uint8Array(piece.buffer);
@@ -210,7 +210,7 @@ describe('failures', () => {
 
 type UpdateCall = ServerDuplexStream<{ message: string; commit?: { step: number } }, object>;
 
-/** An opened stream whose other end does what a test says. */
+/** Opens a run whose stream has another end that does what the test says. */
 async function openPeer(onMessage: (call: UpdateCall, message: string, step: number | undefined) => void) {
   const { client } = await startPeer({
     OpenRun: (_call: unknown, callback: (error: null, response: object) => void) =>
@@ -271,7 +271,7 @@ describe('a server that breaks the protocol', () => {
       return pieces > 0 && pieces === before;
     };
     await eventually(quiet).toBe(true);
-    // 16 messages in the stream's queue, 16 in its peer's, and a few on the way.
+    // The stream's queue holds 16 messages, its peer's queue holds 16, and a few are on the way.
     expect(pieces).toBeLessThanOrEqual(40);
     run.abort();
     expect(await failureOf(pending)).toMatchObject({ code: 'CANCELLED' });

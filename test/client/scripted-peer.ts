@@ -11,7 +11,7 @@ interface Message {
   commit?: { step: number; bytes: number; skipped: boolean };
 }
 
-/** What a service answers with for a reason. */
+/** The status with which a service answers for a reason of the error table. */
 export function statusOf(reason: ErrorReason): { code: number; details: string; metadata: Metadata } {
   const error = new ShadowkeepError(reason, 'as the test says');
   const code = status[error.code];
@@ -20,12 +20,12 @@ export function statusOf(reason: ErrorReason): { code: number; details: string; 
   return { code, details: error.message, metadata };
 }
 
-/** One stream of a writer, as the peer has seen it. */
+/** One stream of a writer, with what the peer has received on it. */
 export class SeenStream {
   takeover = false;
   readonly chunks: { step: number; offset: number; data: Buffer }[] = [];
   readonly commits: number[] = [];
-  /** Nothing of what comes afterwards counts. */
+  /** Whether the peer has ended the stream. Later messages on it do not count. */
   isBroken = false;
   readonly #call: ServerDuplexStream<Message, object>;
 
@@ -33,7 +33,7 @@ export class SeenStream {
     this.#call = call;
   }
 
-  /** Bytes of a step that have come on this stream. */
+  /** How many bytes of a step have come on this stream. */
   bytesOf(step: number): number {
     return this.chunks.filter((chunk) => chunk.step === step).reduce((sum, { data }) => sum + data.length, 0);
   }
@@ -59,16 +59,18 @@ export class SeenStream {
   }
 }
 
-/** What the peer does on one stream: what it answers to `open`, and after each message. */
+/** What the peer does on one stream: its answer to `open`, and what it does after each message. */
 export interface Script {
-  /** Nothing: the stream hangs. */
+  /** The answer to `open`. Without it the stream hangs. */
   opened?: object | ((before: readonly SeenStream[]) => object);
   onOpen?(stream: SeenStream): void;
   onChunk?(stream: SeenStream): void;
   onCommit?(stream: SeenStream, step: number): void;
 }
 
-/** A service that does on each stream of its one writer what a test says; the last script serves all later streams. */
+/**
+ * Starts a service that does on the n-th stream of its writer what the n-th script says; the last one serves the rest.
+ */
 export async function startScripted(
   stepBytes: number,
   scripts: readonly Script[],

@@ -6,7 +6,7 @@ import { statusOf } from './scripted-peer.js';
 import { connectTo, eventually, f32, failureOf, startPeer, startService } from './support.js';
 import { TcpProxy } from './tcp-proxy.js';
 
-/** Nobody listens there. */
+/** An address where nobody listens. */
 const NOWHERE = `127.0.0.1:${await closedPort()}`;
 
 const OPTIONS = {
@@ -32,7 +32,7 @@ const ONCE: [string, Begin][] = [
   ['DeleteRun', (client) => client.deleteRun('r')],
 ];
 
-/** A service with a run, behind a way that is closed. */
+/** Starts a service with a run, behind a proxy that is closed. */
 async function startBehindProxy(options?: Parameters<typeof connectTo>[1]) {
   const { client: direct, target } = await startService();
   const run = await direct.openRun(OPTIONS);
@@ -102,7 +102,7 @@ describe('a service that is not up yet', () => {
 const BROKEN = { code: 14, details: 'the connection broke' };
 const MADE_ROOM = [statusOf('TRANSPORT_EXHAUSTED'), statusOf('TOO_MANY_CONNECTIONS')];
 
-/** A service that breaks the first call of each method after it has arrived. */
+/** Starts a service that fails the first call of each method after the request has arrived. */
 async function startBreaking(failure: object) {
   const calls: string[] = [];
   const breaking =

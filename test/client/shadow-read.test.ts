@@ -4,7 +4,7 @@ import { averageMean, type ShadowkeepClient } from '../../src/client/index.js';
 import { crc32c } from '../../src/common/index.js';
 import { asF32, eventually, f32, failureOf, startPeer, startService } from './support.js';
 
-/** 64 MiB: more than what a stream and its windows hold. */
+/** Elements of a tensor of 64 MiB, which is more than a stream and its windows hold. */
 const LARGE_COUNT = 16 << 20;
 
 async function pushLarge(client: ShadowkeepClient, step: number): Promise<void> {
@@ -78,7 +78,7 @@ describe('a streamed read', () => {
     };
     await eventually(quiet).toBe(true);
     expect(await sent()).toBeLessThan(read.header.totalBytes * 0.75);
-    // And it is still whole afterwards.
+    // The read is still whole after the wait.
     let received = 0;
     for await (const { data } of read.chunks) received += data.length;
     expect(received).toBe(read.header.totalBytes);

@@ -11,7 +11,7 @@ afterEach(async () => {
   for (const close of closers.splice(0).reverse()) await close();
 });
 
-/** A real service with a client of it, both closed after the test. */
+/** Starts a real service and a client of it. Both are closed after the test. */
 export async function startService(
   options: Partial<ServerOptions> = {},
 ): Promise<{ server: RunningServer; client: ShadowkeepClient; target: string }> {
@@ -34,7 +34,7 @@ export function connectTo(target: string, options?: Parameters<typeof connect>[1
   return client;
 }
 
-/** A peer that speaks gRPC but not our rules, with a client of it. */
+/** Starts a peer that speaks gRPC but does what the test says, and a client of it. */
 export async function startPeer(
   handlers: UntypedServiceImplementation,
   definition: ServiceDefinition = shadowWeightsDefinition,
@@ -51,7 +51,7 @@ export async function startPeer(
   return { client: connectTo(target), target };
 }
 
-/** The failure of a promise that must fail. */
+/** Returns the failure of a promise, which must fail. */
 export async function failureOf(failing: Promise<unknown>): Promise<ShadowkeepError | ClientError> {
   return await failing.then(
     (value) => expect.fail(`expected a failure, got ${JSON.stringify(value)}`),
@@ -69,7 +69,7 @@ export function asF32(data: Uint8Array | undefined): number[] {
   return [...new Float32Array(data!.buffer, data!.byteOffset, data!.byteLength / 4)];
 }
 
-/** Polls until the expectation holds: for a hang, not for speed. */
+/** Polls until the expectation holds. Its long timeout finds a hang and does not measure speed. */
 export function eventually<Value>(look: () => Value) {
   return expect.poll(look, { timeout: 30_000, interval: 10 });
 }

@@ -1,21 +1,22 @@
 import { type AddressInfo, connect, createServer, type Socket } from 'node:net';
 import { onTestFinished } from 'vitest';
 
-/** A way to a service that a test can cut, by the number of bytes that have gone through it. */
+/** A proxy in front of a service, whose connections a test can cut after a number of bytes. */
 export class TcpProxy {
   readonly target: string;
-  /** Where it leads to. */
+  /** The address of the service. */
   service: string;
-  /** Connections that were let through. */
+  /** Number of connections that were let through. */
   connections = 0;
-  /** While true, connections are ended as soon as they come. */
+  /** While this is true, connections are ended as soon as they come. */
   isDown = false;
-  /** Connections that were ended so. */
+  /** Number of connections that were ended because of `isDown`. */
   refusals = 0;
-  /** The next connection that has carried so many bytes to the service, or from it, is cut; undefined: none is. */
+  /** The next connection that has carried this many bytes to the service is cut; undefined when none shall be. */
   cutAfterSent: number | undefined;
+  /** The next connection that has carried this many bytes from the service is cut; undefined when none shall be. */
   cutAfterAnswered: number | undefined;
-  /** Called when one was cut by its count. */
+  /** Called when a connection was cut because of its number of bytes. */
   onCut: () => void = () => {};
   readonly #sockets = new Set<Socket>();
 
@@ -72,7 +73,7 @@ export class TcpProxy {
     });
   }
 
-  /** Takes no more than the other side does. What was counted before a cut arrives, the rest of it is lost on the way. */
+  /** Carries bytes no faster than `sink` takes them. Bytes counted before a cut arrive, and later ones are lost. */
   #carry(source: Socket, sink: Socket, isCut: (bytes: number) => boolean): void {
     let bytes = 0;
     source.on('data', (data) => {

@@ -38,7 +38,7 @@ test('every N-th step', async () => {
   await eventually(() => steps).toEqual([undefined]);
   for (let step = 1; step <= 8; step += 1) {
     await run.update(step, { w: f32(step) });
-    // A follower may skip what it is too slow for: wait until it has seen its step.
+    // A slow follower may miss commits, so the test waits until it has seen this step.
     if (step % 4 === 0) await eventually(() => steps.at(-1)).toBe(step);
   }
   await watching;

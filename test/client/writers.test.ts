@@ -24,7 +24,9 @@ const TENSORS = [
 
 type Weights = Record<(typeof TENSORS)[number]['name'], Float32Array>;
 
-/** Three writers: uneven columns, a strided box in the middle of a tensor, empty ones, a replica, a frozen tensor in two. */
+/**
+ * The boxes of three writers: uneven columns, a box inside a tensor, empty boxes, a replica, a divided frozen tensor.
+ */
 const BOXES: readonly (readonly BoxSpec[])[] = [
   [
     { tensor: 'frozen', offset: [0], extent: [2] },
@@ -53,7 +55,7 @@ const RUN = {
   averages: [averageEma('ema', { decay: DECAY, start: 'INITIAL' })],
 } as const satisfies OpenRunOptions;
 
-/** Multiples of 1/64 below 1: four folds with a decay of ½ are exact in float32. */
+/** Random multiples of 1/64 below 1, with which four folds with a decay of ½ are exact in float32. */
 function weightsOf(random: () => number): Weights {
   const draw = (shape: readonly number[]) =>
     Float32Array.from({ length: shape.reduce((product, extent) => product * extent, 1) }, () => {
@@ -89,7 +91,7 @@ describe('several writers', () => {
       [1, 3],
       [2, 3],
     ]);
-    // One of the two members sends the replica; the frozen parts are the last ones.
+    // Only one of the two members of the group sends the replica, and the frozen parts come last.
     const sent = runs.map(({ parts }) => parts.map(({ boxIndex }) => boxIndex));
     expect(sent.flat()).toHaveLength(12);
     expect(sent[2]).toEqual([0, 1, 2, 3]);
@@ -239,7 +241,7 @@ describe('the state of several writers', () => {
     expect(run.retainedSteps).toEqual([4]);
     expect((await run.update(5, { w: new Float32Array(8).fill(10) })).state).toBe('COMMITTED');
     await run.close();
-    // The mean of 1 to 4 and 10.
+    // 4 is the mean of 1, 2, 3, 4 and 10.
     expect(asF32((await client.getShadow({ run: 'r' })).tensors.get('w')?.data)).toEqual(Array(8).fill(4));
   });
 });
@@ -343,7 +345,7 @@ describe('is refused', () => {
     const { client } = await startService();
     const runs = await openAll(client, SMALL, HALVES);
     await Promise.all(runs.map((run) => run.update(1, half(1))));
-    // The writer whose part makes the step whole again is told; which one that is, nobody knows.
+    // The writer whose part makes the step whole again gets the error. Which writer that is depends on chance.
     const again = await Promise.allSettled(runs.map((run) => run.update(1, half(2))));
     const failures = again.flatMap((outcome) => (outcome.status === 'rejected' ? [outcome.reason] : []));
     expect(failures).not.toEqual([]);

@@ -9,7 +9,7 @@ import { SafetensorsReader } from '../../../src/storage/index.js';
 import { asF32, f32, startService } from '../../client/support.js';
 import { runCommand, succeed } from '../run-command.js';
 
-/** The values of each tensor of a file. */
+/** Reads the values of each tensor of a file. */
 async function readValues(path: string): Promise<Record<string, number[]>> {
   const reader = await SafetensorsReader.open(path);
   const values: Record<string, number[]> = {};
