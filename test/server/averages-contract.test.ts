@@ -12,13 +12,13 @@ import {
 import { readSource } from '../support/source-files.js';
 import { ask, openRun, rawClient, serve } from './harness.js';
 
-/** An average by the proto's names, and what becomes of it everywhere: Python's tests drive the same cases. */
+/** A case of an average, by the proto's names, with what becomes of it. Python's tests run the same cases. */
 interface Case {
   readonly kind: ScheduleKind;
   readonly options: Readonly<Record<string, unknown>>;
-  /** The fields that are not the defaults. */
+  /** The fields that differ from the defaults. */
   readonly filled?: Readonly<Record<string, unknown>>;
-  /** The field that is named, and what completes "must be". */
+  /** The field that the error names, and what the error says after "must be". */
   readonly refused?: string;
   readonly why?: string;
 }
@@ -44,12 +44,15 @@ const MAKERS = {
   half_life_ramp_up: client.averageHalfLifeRampUp,
 } as unknown as Readonly<Record<ScheduleKind, Make>>;
 
-/** Each with its default: what the service says of a run. */
+/** All options with their defaults, as the service describes an average. */
 const FILLED = Object.fromEntries(Object.entries(AVERAGE_DEFAULTS).map(([name, value]) => [snakeCase(name), value]));
 
 const camelCase = (name: string): string => name.replaceAll(/_(\w)/g, (_, letter: string) => letter.toUpperCase());
 
-/** As somebody sends it who uses no client of ours: parameters with their defaults in the schedule, options beside it. */
+/**
+ * The message that a foreign client sends: the schedule has its parameters with their defaults, and options are beside
+ * it.
+ */
 function messageOf({ kind, options }: Case): object {
   const { parameters, inPlaceOf = {} } = scheduleRow(kind);
   const names = [...Object.keys(parameters), ...Object.keys(inPlaceOf)].map(snakeCase);
@@ -111,7 +114,8 @@ describe('what is refused is refused at every door, with the field', () => {
       () => undefined,
       (refused) => refused,
     )) as Error | undefined;
-    // The protocol has no number for a word that it does not know, and no count below 0: they are sent as nothing.
+    // The protocol cannot carry an unknown word or a count below 0: the encoder leaves them out, so they cannot be
+    // refused.
     const value = one.options[field];
     const isSent = typeof value === 'number' ? value >= 0 || !isCount(field) : typeof value !== 'string';
     if (isSent) {

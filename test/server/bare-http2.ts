@@ -3,7 +3,7 @@ import type { GetShadowRequest, UpdateRequest } from '../../src/protocol/index.j
 import { shadowWeightsDefinition } from '../../src/protocol/index.js';
 
 /*
- * gRPC on a bare HTTP/2 connection: for what a gRPC client would not do, such as half a message.
+ * Speaks gRPC on a bare HTTP/2 connection, for what a gRPC client would not do, such as sending half a message.
  *
  *   message  0: compressed (0 or 1) | 1…4: length, big-endian | 5…: protobuf
  */
@@ -19,11 +19,11 @@ export function updateFrame(message: UpdateRequest): Buffer {
   return frame(shadowWeightsDefinition.Update.requestSerialize(message));
 }
 
-/** One call on a connection of its own. */
+/** One call, on a connection of its own. */
 export class BareCall {
   readonly session: ClientHttp2Session;
   readonly stream: ClientHttp2Stream;
-  /** Headers and trailers, as they come. */
+  /** The headers and trailers that have come. */
   readonly headers: Record<string, unknown> = {};
 
   constructor(
@@ -60,13 +60,13 @@ export class BareCall {
     return { status: status === undefined ? undefined : Number(status), resetCode: this.stream.rstCode ?? 0 };
   }
 
-  /** The process is killed: the connection breaks. */
+  /** Breaks the connection, as when the process is killed. */
   kill(): void {
     this.session.destroy();
   }
 }
 
-/** A reader with a window of one byte: not even the header gets through until it opens the window or is killed. */
+/** Starts a read with a window of one byte, so that not even the header gets through until the window is opened. */
 export function stalledReader(port: number, request: GetShadowRequest): BareCall {
   const call = new BareCall(port, 'GetShadow', { initialWindowSize: 1 });
   call.stream.end(frame(shadowWeightsDefinition.GetShadow.requestSerialize(request)));

@@ -9,7 +9,7 @@ import { Upload } from './upload.js';
 
 const COUNT = 300;
 
-/** Two power functions, as EDM2 keeps them, of two of three tensors, and an average of another kind. */
+/** A run with the two power functions of EDM2, which take two of three tensors, and an average of another kind. */
 const RUN: OpenRunRequest = {
   run: 'r',
   tensors: [
@@ -25,7 +25,7 @@ const RUN: OpenRunRequest = {
   snapshots: { every_steps: 8, count_max: 16, dtype: 'F64' },
 };
 
-/** A walk that has a trend and a wave: what averages of different widths tell apart. */
+/** Weights with a trend and a wave, which averages of different widths show differently. */
 const weightAt = (step: number, index: number): number => step / 10 + Math.sin(step / 5 + index);
 
 function stepOf(step: number): Buffer {
@@ -52,7 +52,7 @@ beforeEach(async () => {
   for (let step = 1; step <= STEPS; step++) expect((await upload.ack()).state).toBe('COMMITTED');
 });
 
-/** The power function of exponent γ in float64, over the weights that went over the wire as float32. */
+/** The power function of exponent γ, in float64, of the weights that were sent as float32. */
 function expected(gamma: number, index: number, last: number): number {
   let shadow = 0;
   for (let step = 1; step <= last; step++) {
@@ -62,7 +62,7 @@ function expected(gamma: number, index: number, last: number): number {
   return shadow;
 }
 
-/** The exponent of a relative width, by bisection: Karras et al. 2023, eq. 126. */
+/** The exponent of a relative width, by bisection (Karras et al. 2023, equation 126). */
 function exponentOfWidth(width: number): number {
   let [low, high] = [0, 1_000];
   for (let times = 0; times < 100; times++) {
@@ -203,7 +203,7 @@ describe('snapshots', () => {
     for (let step = 1; step <= 40; step++) await stream.ack();
     const held = (await ask(client, 'GetRun', { run: 'long' })).snapshots_held;
     const steps = held.filter(({ average }) => average === 'wide').map(({ step }) => Number(step));
-    // 40 was taken while it was every eighth step; from then on it is every sixteenth.
+    // Step 40 was taken while the cadence was every eighth step. Since then it is every sixteenth.
     expect(steps).toEqual([16, 32, 40]);
   });
 

@@ -8,7 +8,7 @@ import { Upload } from './upload.js';
 
 const FROZEN = 4_000;
 
-/** The frozen tensor is declared first and sent last. */
+/** A run whose frozen tensor is declared first and sent last. */
 const RUN: OpenRunRequest = {
   run: 'r',
   tensors: [

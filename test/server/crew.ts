@@ -20,13 +20,13 @@ export interface TestTensor {
 /** The value of an element of a tensor, by its row-major index. */
 export type ValueOf = (tensor: number, index: number) => number;
 
-/** Two tensors that no number of writers from 2 to 4 divides evenly everywhere. */
+/** Two tensors. No number of writers from 2 to 4 divides all their extents evenly. */
 export const TENSORS: TestTensor[] = [
   { name: 'w', dtype: 'F32', shape: [6, 4] },
   { name: 'b', dtype: 'F32', shape: [5] },
 ];
 
-/** Parts of all tensors for so many writers: each tensor is cut along its dimension `dim`, or its last one. */
+/** The boxes of `count` writers. Each tensor is cut along its dimension `dim`, or along its last one. */
 export function shards(tensors: readonly TestTensor[], count: number, dim = 0): TestBox[][] {
   return Array.from({ length: count }, (_, writer) =>
     tensors.map(({ shape }, tensor) => {
@@ -53,7 +53,7 @@ export function elementsOf(shape: readonly number[], { offset, extent }: TestBox
   );
 }
 
-/** A writer's byte space: its boxes, each padded to 64 bytes, in one dtype. */
+/** The byte space of a writer: its boxes in one dtype, each padded to a multiple of 64 bytes. */
 export function partOf(
   tensors: readonly TestTensor[],
   boxes: readonly TestBox[],
@@ -79,7 +79,7 @@ const ENCODE = {
     bytes.writeDoubleLE(value);
     return bytes;
   },
-  /** The upper half of an F32: exact for small integers. */
+  /** BF16 is the upper half of an F32, which is exact for small integers. */
   BF16: (value: number): Buffer => ENCODE.F32(value).subarray(2),
 };
 
@@ -88,7 +88,7 @@ function padded(elements: readonly Buffer[]): Buffer {
   return Buffer.concat([bytes, Buffer.alloc((64 - (bytes.length % 64)) % 64)]);
 }
 
-/** The streams of all writers of a generation, open. */
+/** Opens the streams of all writers of a generation. */
 export async function openCrew(
   client: ShadowWeightsClient,
   generation: number,
@@ -100,7 +100,7 @@ export async function openCrew(
   return crew;
 }
 
-/** The textbook average in F32, decay ½, whose first update is copied. */
+/** The textbook average in F32 with a decay of ½. Its first update is copied. */
 export class NaiveEma {
   shadow: number[] | undefined;
   updates = 0;
@@ -125,7 +125,7 @@ export class NaiveEma {
     return this;
   }
 
-  /** As it is read: each tensor padded to 64 bytes. */
+  /** The bytes of the average as a reader gets them: each tensor padded to a multiple of 64 bytes. */
   get bytes(): Buffer {
     const rest = [...(this.shadow ?? [])];
     return Buffer.concat(

@@ -12,7 +12,7 @@ const CHUNK_BYTES = 64;
 
 const valuesOf = (step: number): number[] => Array.from({ length: ELEMENTS }, (_, index) => step * 8 + index);
 
-/** What an Update stream sends for one step. */
+/** The messages of an Update stream for one step. */
 function messagesOf(step: number): UpdateRequest[] {
   const space = f32Space(valuesOf(step));
   const messages: UpdateRequest[] = [{ open: { run: 'r', generation: 1 } }];
@@ -22,7 +22,10 @@ function messagesOf(step: number): UpdateRequest[] {
   return [...messages, { commit: { step, bytes: space.length } }];
 }
 
-/** All places where a stream can break: between two messages, in a header, in the middle of a message, before its last byte. */
+/**
+ * The places where a stream is cut: between messages, in a prefix, in the middle of a message, and before its last
+ * byte.
+ */
 function cuts(frames: readonly Buffer[]): number[] {
   let begin = 0;
   return frames.flatMap(({ length }) => {
@@ -32,7 +35,10 @@ function cuts(frames: readonly Buffer[]): number[] {
   });
 }
 
-/** Sends the first `bytes`, waits until the server has taken what is whole of them, and breaks the connection. */
+/**
+ * Sends the first `bytes` bytes, waits until the server has taken all whole messages in them, and breaks the
+ * connection.
+ */
 async function breakAfter(
   port: number,
   client: ShadowWeightsClient,
@@ -62,12 +68,12 @@ describe('exactly once', () => {
     for (const bytes of places) {
       step += 1;
       const frames = messagesOf(step).map(updateFrame);
-      // The length of a message depends on the step; a cut past the end is one before the last byte.
+      // The length of a message depends on the step. A cut past the end is moved to before the last byte.
       const total = frames.reduce((sum, { length }) => sum + length, 0);
       const before = await pictureOf(client);
       await breakAfter(server.port, client, frames, Math.min(bytes, total - 1));
       const after = await pictureOf(client);
-      // Staging that the first stream took stays with the run, free.
+      // The staging pages that the first stream took stay with the run as free pages.
       if (step > 1) expect(after).toEqual(before);
       const upload = new Upload(client).open(1).push(step, f32Space(valuesOf(step)));
       expect(await upload.ack()).toMatchObject({ step, state: 'COMMITTED' });
@@ -87,7 +93,7 @@ describe('exactly once', () => {
     for (let step = 1; step <= 10; step++) {
       const frames = messagesOf(step).map(updateFrame);
       const call = new BareCall(server.port, 'Update').send(Buffer.concat(frames));
-      // No ack is read: the connection breaks before, after or while the step is committed.
+      // The test reads no ack, so the connection breaks before, while or after the step is committed.
       if (step % 2 === 0) await new Promise((resolve) => call.stream.once('response', resolve));
       call.kill();
       await eventually(async () => ((await ask(client, 'GetRun')).writers_connected === 0 ? true : undefined));

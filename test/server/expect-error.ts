@@ -6,7 +6,7 @@ import { decodeErrorDetails } from '../../src/protocol/index.js';
 import { ask, eventually } from './harness.js';
 import { read } from './read.js';
 
-/** Asserts canonical code, reason and what the text says, and gives the error's metadata. */
+/** Asserts the code, the reason and the text of an error, and returns its metadata. */
 export async function expectError(
   failing: Promise<unknown>,
   code: keyof typeof status,
@@ -28,7 +28,10 @@ export async function expectError(
   return info?.metadata ?? {};
 }
 
-/** All that a run is to its clients, for a comparison: state, bytes, and what the ledger holds. Waits for open streams to go. */
+/**
+ * All that clients can see of a run, for comparisons: its state, its bytes, and what the ledger holds. Waits until its
+ * open streams are gone.
+ */
 export async function pictureOf(client: ShadowWeightsClient, run = 'r'): Promise<object> {
   const { generation, committed_step, states, memory, tensors, averages, commits } = await eventually(async () => {
     const now = await ask(client, 'GetRun', { run });

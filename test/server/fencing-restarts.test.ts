@@ -9,8 +9,8 @@ import { type ServerProcess, startServerProcess } from './server-process.js';
 import { Upload } from './upload.js';
 
 /*
- * An old trainer that was away wakes when a newer one has the run. Whatever the server has been through meanwhile, the old
- * one ends with an error that says so, and the newer one goes on undisturbed:
+ * An old trainer that was away wakes up when a newer trainer has the run. Whatever has happened to the server meanwhile, the
+ * old trainer ends with an error that says so, and the newer trainer goes on undisturbed:
  *
  *   old    ── 76 ┐ (paused)                        ┌ 77 ✗
  *   server ──────┴── killed, stopped, deleted … ───┴────────
@@ -49,7 +49,7 @@ describe('an old trainer that wakes on a server that was killed', { timeout: TIM
     for (let kill = 0; kill < kills; kill++) {
       await server.kill();
       server = await startServerProcess(dataDir, server.port);
-      // A trainer in between, that the second kill ends.
+      // Another trainer opens the run in between; the second kill ends it.
       if (kill + 1 < kills) await open(connectToProcess(server), 'between');
     }
     const client = connectToProcess(server);
@@ -77,7 +77,7 @@ describe('an old trainer that wakes on a server that was killed', { timeout: TIM
     await server.kill();
     server = await startServerProcess(dataDir, server.port);
     const client = connectToProcess(server);
-    // The checkpoint is of step 40 and of the old one; the newer one has acknowledged nothing yet that is lost.
+    // The checkpoint is of step 40 and of the old trainer. The newer trainer has no acknowledged steps that are lost.
     expect((await client.getRun('r')).generation).toBe(young.generation);
     expect((await open(client, 'young')).generation).toBe(young.generation);
     expect(await failureOf(push(old, 77, -999))).toMatchObject({ reason: 'GENERATION_FENCED' });
@@ -92,7 +92,7 @@ describe('an old trainer that wakes on a server that was killed', { timeout: TIM
     expect(await push(first, 40)).toBe('COMMITTED');
     await server.stop();
     server = await startServerProcess(dataDir, server.port);
-    // The first one's stream broke with the stop, and it has not come back since.
+    // The stream of the first trainer broke with the stop, and the trainer has not come back since.
     const old = await open(connectToProcess(server), '');
     expect(await push(old, 76)).toBe('COMMITTED');
     await server.kill();

@@ -8,8 +8,8 @@ import { read } from './read.js';
 import { Upload } from './upload.js';
 
 /*
- * Two lives of a trainer race around a commit: the old one, of one or two writers, sends its last steps while the new one
- * opens its generation and sends its own. Each step of the old life was either committed before the new one began, or never:
+ * Two lives of a trainer race around a commit. The old life, with one or two writers, sends its last steps while the new life
+ * opens its generation and sends its own. Each step of the old life is committed before the new life begins, or never:
  *
  *   old   1 … base | base + 1, base + 2 (commits in flight) … zombie
  *   new                      OpenRun ↯ | committed + 1, committed + 2
@@ -18,12 +18,12 @@ const SEED = Number(process.env['SHADOWKEEP_SEED'] ?? 20_261_122);
 const RACES = 500;
 const RACES_PER_RUN = 50;
 
-/** Forty seconds where two cores have much else to do. */
+/** The test takes forty seconds on two busy cores. */
 const TIMEOUT_MS = 240_000;
 
 const TENSORS: TestTensor[] = [{ name: 'w', dtype: 'F32', shape: [6, 8] }];
 
-/** Another value for each life and step: a step of the wrong life is seen. */
+/** Values that differ for each life and step, so that a step of the wrong life shows. */
 const valuesOf =
   (life: number, step: number): ValueOf =>
   (_, index) =>
@@ -31,7 +31,7 @@ const valuesOf =
 
 type Below = (count: number) => number;
 
-/** Lets others run, a random number of times: microtasks or turns of the event loop. */
+/** Lets others run for a random number of microtasks or turns of the event loop. */
 async function hop(below: Below): Promise<void> {
   const [turns, isMicro] = [below(12), below(3) === 0];
   for (let turn = 0; turn < turns; turn++) {
@@ -40,7 +40,7 @@ async function hop(below: Below): Promise<void> {
   }
 }
 
-/** A life of a trainer: its streams and what it sends. */
+/** One life of a trainer, with its streams and what it sends. */
 class Life {
   readonly parts;
   readonly crew: Upload[];
@@ -97,7 +97,7 @@ class Life {
   }
 }
 
-/** A client whose openings name a run. */
+/** A client whose openings name this run. */
 function onRun(client: ShadowWeightsClient, run: string): ShadowWeightsClient {
   return {
     update: () => {
@@ -110,7 +110,9 @@ function onRun(client: ShadowWeightsClient, run: string): ShadowWeightsClient {
   } as unknown as ShadowWeightsClient;
 }
 
-/** Races of lives `first`, `first` + 1 … of one run; counts how many steps of the old life came before the new one. */
+/**
+ * Lets lives of a run race, each with the one before it. Counts how many steps of the old life came before the new one.
+ */
 async function race(
   client: ShadowWeightsClient,
   run: string,

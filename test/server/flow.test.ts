@@ -44,7 +44,7 @@ describe('an uploader that stops', () => {
   });
 
   test('between two steps may be silent for as long as it likes', async () => {
-    // Long enough for a busy machine to take a step that was sent in one go.
+    // The timeout is long enough for a busy machine to take a step that is sent in one go.
     const stepTimeoutMs = 1_000;
     const client = rawClient(await serve({ stepTimeoutMs }));
     const { generation } = await openRun(client);

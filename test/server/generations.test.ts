@@ -35,7 +35,7 @@ describe('a trainer that comes back with other writers', () => {
         );
         expect(metadata).toEqual({ generation: `${index + 1}` });
       }
-      // Nothing of the old life is left when the new one may begin.
+      // When the new life may begin, nothing of the old one is left.
       const now = await ask(client, 'GetRun');
       expect(now).toMatchObject({ staging_bytes: 0, writers, memory: { staging_bytes: 0, pinned_bytes: 0 } });
       expect(now).not.toHaveProperty('staging_step');
@@ -68,7 +68,7 @@ describe('a trainer that comes back with other writers', () => {
         expect(header).toMatchObject({ step, num_updates: step, generation: index + 1 });
         expect(bytes).toEqual(naive.bytes);
       }
-      // It dies in the middle of the next step: one has sent all, the last one half.
+      // The trainer dies in the middle of the next step: one writer has sent all of its part, the last one half.
       crew[0]!.push(step + 1, partOf(TENSORS, parts[0]!, valuesOf(99), dtype));
       if (writers > 1) {
         crew.at(-1)!.chunk(step + 1, 0, Buffer.alloc(64, 0xff));
@@ -96,14 +96,14 @@ describe('a trainer that comes back with other writers', () => {
     const old = await openCrew(client, generation, parts);
     for (const upload of old) send(upload, 1, half * 4);
     for (const upload of old) await upload.ack();
-    // 16 MiB of shadow, and twice 16 MiB in flight.
+    // The run has 16 MiB of shadow, and two steps of 16 MiB in flight.
     for (const step of [2, 3]) send(old[0]!, step, half * 4);
     const staged = await eventually(async () => {
       const { writer_states, memory } = await ask(client, 'GetRun');
       return writer_states[0]?.step === 3 ? memory!.staging_bytes : undefined;
     });
     expect(Number(staged)).toBe(32 << 20);
-    // 32 MiB for one step in F64: together 80.
+    // One step in F64 has 32 MiB. Together with the old life's memory that is 80 MiB.
     const opened = await openRun(client, { ...request, incarnation: 'b' });
     const crew = await openCrew(client, opened.generation, parts, { wire_dtype: 'F64' });
     for (const upload of old) {
@@ -160,7 +160,7 @@ test('the generation that created a run is told by all answers, over restarts, a
 describe('a step that a later life sends again', () => {
   const [two, three] = [shards(TENSORS, 2), shards(TENSORS, 3, 1)];
 
-  /** A first life with two writers that has committed three steps. */
+  /** Starts a first life with two writers, which commits three steps. */
   async function committed(): Promise<{ dataDir: string; server: RunningServer; client: ShadowWeightsClient }> {
     const dataDir = await newDataDir();
     const server = await serve({ dataDir });
@@ -189,7 +189,7 @@ describe('a step that a later life sends again', () => {
       generation: 2,
       memory: expect.anything(),
     });
-    // One element of one writer is another one.
+    // One element of one writer has another value.
     const crew2 = await openCrew(client, 2, three);
     const other: ValueOf = (tensor, index) => valuesOf(2)(tensor, index) + (tensor === 0 && index === 14 ? 1 : 0);
     for (const [writer, upload] of crew2.entries()) upload.push(2, partOf(TENSORS, three[writer]!, other));

@@ -13,7 +13,7 @@ import { packageDefinition } from '../../src/protocol/index.js';
 import { type RunningServer, startServer } from '../../src/server/index.js';
 import type { ServerOptions } from '../../src/server/options/option-table.js';
 
-/** The leg of the test run: `npm test` runs the suites once with each. */
+/** The kernels of this test run. `npm test` runs the suites once with each kind. */
 export const KERNELS = (process.env['SHADOWKEEP_KERNELS'] ?? 'simd') as KernelMode;
 
 const stops: (() => Promise<void> | void)[] = [];
@@ -23,8 +23,8 @@ afterEach(async () => {
 });
 
 /**
- * A real server on a free port, stopped after the test. Its generations are 1, 2 … so that tests can name them; those of
- * `serveReal` are what a real one issues.
+ * Starts a real server on a free port, which is stopped after the test. Its generations are 1, 2 …, so that tests can
+ * name them. A server of `serveReal` issues real generations.
  */
 export async function serve(options: Partial<ServerOptions> = {}): Promise<RunningServer> {
   let issued = 0;
@@ -34,7 +34,7 @@ export async function serve(options: Partial<ServerOptions> = {}): Promise<Runni
   });
 }
 
-/** One whose generations are a real one's. */
+/** Starts a server as `serve` does, which issues real generations. */
 export async function serveReal(options: Partial<ServerOptions> = {}): Promise<RunningServer> {
   return await start(options);
 }
@@ -54,7 +54,7 @@ async function start(options: Partial<ServerOptions>, nextGeneration?: () => num
   return server;
 }
 
-/** A bare client made from the proto: it sends whatever a test wants, valid or not. */
+/** A bare client, made from the proto, which sends whatever a test wants, valid or not. */
 export function rawClient(
   server: { readonly port: number },
   options: Record<string, number> = {},
@@ -70,14 +70,14 @@ export function rawClient(
   return client;
 }
 
-/** One F32 tensor `w` of four elements and one EMA with decay ½, unless told otherwise. */
+/** The usual run of tests: one F32 tensor `w` of four elements, and one EMA with a decay of ½. */
 export const SMALL: OpenRunRequest = {
   run: 'r',
   tensors: [{ name: 'w', dtype: 'F32', shape: [4] }],
   averages: [{ name: 'ema', start: 'FIRST', constant: { decay: 0.5 } }],
 };
 
-/** The unary methods, as promises; a request may be anything that can be encoded. */
+/** The unary methods as functions that return promises. A request may be anything that can be encoded. */
 interface UnaryMethods {
   OpenRun: OpenRunResponse__Output;
   GetRun: Run__Output;
@@ -106,7 +106,7 @@ export async function openRun(
   return await ask(client, 'OpenRun', request);
 }
 
-/** Does `look` again and again until what it gives is not undefined; the test's own timeout bounds it. */
+/** Calls `look` again and again until it returns something else than undefined. The test's own timeout bounds this. */
 export async function eventually<Found>(look: () => Promise<Found | undefined> | Found | undefined): Promise<Found> {
   for (;;) {
     const found = await look();

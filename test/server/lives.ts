@@ -9,7 +9,7 @@ import { openRun, SMALL } from './harness.js';
 import { read } from './read.js';
 import { Upload } from './upload.js';
 
-/** Of the steps 1 to 9 it keeps 4, 6 and 8. */
+/** A retention that keeps 4, 6 and 8 of the steps 1 to 9. */
 export const RETAIN = { every_steps: 2, count_max: 3 };
 
 const dirs: string[] = [];
@@ -18,20 +18,20 @@ afterEach(async () => {
   for (const dir of dirs.splice(0)) await rm(dir, { recursive: true, force: true });
 });
 
-/** A new directory, removed after the test. */
+/** Makes a new directory, which is removed after the test. */
 export async function newDataDir(): Promise<string> {
   const dir = await mkdtemp(join(tmpdir(), 'shadowkeep-'));
   dirs.push(dir);
   return dir;
 }
 
-/** Small integers: exact in BF16 too. */
+/** The values of a step: small integers, which are exact in BF16 too. */
 export const valuesOf =
   (step: number, life = 0): ValueOf =>
   (tensor, index) =>
     step * 8 + tensor * 4 + index + life * 64;
 
-/** One life of a trainer opens the run. */
+/** Opens the run as one life of a trainer. */
 export async function openLife(
   client: ShadowWeightsClient,
   incarnation: string,
@@ -42,7 +42,7 @@ export async function openLife(
 
 export type WireDType = 'F32' | 'F64' | 'BF16';
 
-/** Sends a step of all writers and gives what became of it, which all are told. */
+/** Sends a step of all writers and returns what became of it. Checks that all writers are told the same. */
 export async function pushAll(
   crew: readonly Upload[],
   parts: readonly (readonly TestBox[])[],
@@ -56,7 +56,7 @@ export async function pushAll(
   return states[0];
 }
 
-/** One life of one writer that commits the steps from `first` to `last`, and what was read after each. */
+/** Lets one life of a trainer with one writer commit the steps `first` to `last`. Returns what was read after each. */
 export async function live(
   client: ShadowWeightsClient,
   generation: number,

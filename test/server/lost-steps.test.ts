@@ -8,7 +8,7 @@ import { openWorld, spaceOf, TWO, valuesOf } from './world-of-two.js';
 const [mine, other] = TWO as [TestBox[], TestBox[]];
 
 async function twoAtStep1(): Promise<{ client: ReturnType<typeof rawClient>; generation: number; crew: Upload[] }> {
-  // A step that waits for its timeout would end the test by its own.
+  // The timeouts are so long that a step which waits for them exceeds the test's own timeout.
   const client = rawClient(await serve({ stepTimeoutMs: 3_600_000, reconnectGraceMs: 3_600_000 }));
   const generation = await openWorld(client, 2);
   const crew = await openCrew(client, generation, TWO);
@@ -49,7 +49,7 @@ test('what a writer has sent is decided before its loss counts; who is in the mi
   behind.push(2, spaceOf(other, 2));
   for (const upload of crew) expect(await upload.ack()).toMatchObject({ step: 2, state: 'COMMITTED' });
   behind.chunk(3, 0, spaceOf(other, 3).subarray(0, 64));
-  // Its connection breaks: the new stream goes on in the middle of the lost step, too.
+  // The connection breaks in the middle of the lost step, and the new stream goes on there.
   await eventually(async () =>
     (await ask(client, 'GetRun')).writer_states[1]?.received_bytes === 64 ? true : undefined,
   );

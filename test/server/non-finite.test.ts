@@ -10,7 +10,7 @@ import { Upload } from './upload.js';
 const NAN = Number.NaN;
 const INF = Number.POSITIVE_INFINITY;
 
-/** Two averaged tensors, one of them long, and one that is copied: nobody looks at what it holds. */
+/** A run with two averaged tensors, one of them long, and a copied tensor, whose values are not checked. */
 const RUN: OpenRunRequest = {
   run: 'r',
   tensors: [
@@ -26,12 +26,12 @@ const RUN: OpenRunRequest = {
 
 interface Values {
   readonly a?: number;
-  /** At element 700. */
+  /** The value at element 700 of `long`. */
   readonly long?: number;
   readonly copied?: number;
 }
 
-/** A step of ones but for what is said. */
+/** A step of ones, except for the given values. */
 function stepOf({ a = 1, long = 1, copied = 1 }: Values, rest = 1): Buffer {
   const values = new Array<number>(1_000).fill(rest);
   values[700] = long === 1 ? rest : long;
@@ -116,7 +116,7 @@ describe('REJECT_STEP, the default', () => {
     const { generation } = await openRun(client, RUN);
     const upload = new Upload(client).open(generation, { wire_dtype: 'BF16' });
     const space = Buffer.alloc(64 + 2_048 + 64);
-    // +∞ in BF16, at element 9 of `long`.
+    // Element 9 of `long` is +∞ in BF16.
     space.writeUInt16LE(0x7f80, 64 + 18);
     expect(await upload.push(1, space).ack()).toMatchObject({
       state: 'REJECTED',

@@ -21,7 +21,7 @@ export async function read(client: ShadowWeightsClient, request: GetShadowReques
   return { header, bytes: Buffer.concat(parts) };
 }
 
-/** The byte space of float32 tensors, each padded to 64 bytes. */
+/** The byte space of float32 tensors, each padded to a multiple of 64 bytes. */
 export function f32Space(...tensors: number[][]): Buffer {
   return Buffer.concat(
     tensors.map((values) => {

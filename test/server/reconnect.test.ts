@@ -11,7 +11,7 @@ import { Upload } from './upload.js';
 
 const ABORTED = 10;
 
-/** 160 bytes for one writer; 128 and 64 for two. */
+/** A tensor of 160 bytes for a single writer. Two writers have byte spaces of 128 and 64 bytes. */
 const TENSORS: TestTensor[] = [{ name: 'w', dtype: 'F32', shape: [10, 4] }];
 const ALL = shards(TENSORS, 1)[0]!;
 const TWO = [
@@ -34,7 +34,7 @@ afterEach(() => {
   lines.clear();
 });
 
-/** A stream on a connection of its own, which can be cut. */
+/** Opens a stream on a connection of its own, which can be cut. */
 async function uploadOn(server: RunningServer): Promise<Upload> {
   const sockets = new Set<Socket>();
   const line = createServer((near) => {
@@ -56,7 +56,7 @@ async function openWorld(client: ShadowWeightsClient, writers = 1): Promise<numb
   return (await openRun(client, { ...SMALL, tensors: TENSORS, writers })).generation;
 }
 
-/** Sends the step up to `bytes` of it, waits until they are there, and breaks. */
+/** Sends the first `bytes` bytes of the step, waits until the server has them, and breaks the stream. */
 async function breakAt(
   client: ShadowWeightsClient,
   upload: Upload,
@@ -110,7 +110,7 @@ describe('a writer whose stream broke in a step', () => {
     }
     expect(await upload.opened()).not.toHaveProperty('step');
     expect(await ask(client, 'GetRun')).toMatchObject({ bytes_received: 3 * 192, commits: 3 });
-    // What came in pieces over two streams has the digest of the whole.
+    // The step that came in pieces over two streams has the same digest as the whole step.
     expect(await upload.push(3, whole(3)).ack()).toMatchObject({ step: 3, state: 'ALREADY_COMMITTED' });
   });
 
@@ -199,7 +199,7 @@ describe('a writer whose stream broke in a step', () => {
   });
 
   test('what is kept is there for the whole grace of its last stream', async () => {
-    // Long enough for a busy machine to open the second stream within it.
+    // The grace is long enough for a busy machine to open the second stream within it.
     const reconnectGraceMs = 5_000;
     const client = rawClient(await serve({ reconnectGraceMs }));
     const generation = await openWorld(client);
@@ -207,7 +207,7 @@ describe('a writer whose stream broke in a step', () => {
     const graceOver = new Promise((resolve) => setTimeout(resolve, reconnectGraceMs + 500));
     const second = new Upload(client).open(generation, { takeover: true });
     await second.opened();
-    // The second stream has the bytes, the grace of the first is nobody's.
+    // The second stream has taken over the bytes, so the end of the first stream's grace must not drop them.
     await graceOver;
     expect((await ask(client, 'GetRun')).staging_bytes).toBe(64);
     second.chunk(1, 64, whole(1).subarray(64)).commit(1, 192);
@@ -228,7 +228,7 @@ describe('a writer of several whose stream broke', () => {
     await breakNow(client, first);
     const second = new Upload(client).open(generation, { writer: 0, boxes: TWO[0], takeover: true });
     expect(await second.opened()).toMatchObject({ step: 2, received_bytes: 0, whole: true, committed_step: 1 });
-    // Half of the next one: the service names the newest step, those before it are whole.
+    // The stream breaks in the next step. The service names the newest step only, because those before it are whole.
     await breakAt(client, second, 3, 80, part(0, 3));
     const third = new Upload(client).open(generation, { writer: 0, boxes: TWO[0], takeover: true });
     expect(await third.opened()).toMatchObject({ step: 3, received_bytes: 80, whole: false });
@@ -306,7 +306,7 @@ test('a writer whose old connection hangs takes its place, and goes on from what
   const upload = new Upload(client).open(generation, { takeover: true });
   expect(await upload.opened()).toMatchObject({ step: 1, received_bytes: 128 });
   expect(await hanging.closed()).toMatchObject({ status: ABORTED });
-  // What the old one had on its way comes too late.
+  // What the old stream had on its way comes too late.
   hanging.send(updateFrame({ chunk: { step: 1, offset: 128, data: Buffer.alloc(64, 0xff) } }));
   upload.chunk(1, 128, whole(1).subarray(128)).commit(1, 192);
   expect(await upload.ack()).toMatchObject({ step: 1, state: 'COMMITTED' });

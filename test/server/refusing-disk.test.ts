@@ -14,7 +14,7 @@ import { Upload } from './upload.js';
 const immutable = canSetImmutable();
 const mounting = canMount();
 
-/** A directory with a run at step 1, which a server has saved. */
+/** Lets a server save a run at step 1 in the directory. */
 async function withSavedRun(dataDir: string): Promise<void> {
   const server = await serve({ dataDir });
   const client = rawClient(server);
@@ -26,7 +26,7 @@ async function withSavedRun(dataDir: string): Promise<void> {
   await server.stop();
 }
 
-/** It can be pushed to, read and listed. */
+/** Expects that the run can be pushed to, read and listed. */
 async function expectUsable(client: ShadowWeightsClient, upload: Upload, step: number): Promise<void> {
   expect((await upload.push(step, f32Space([8, 8, 8, 8])).ack()).state).toBe('COMMITTED');
   expect((await read(client)).header).toMatchObject({ step });
@@ -88,7 +88,7 @@ describe('a disk that refuses a deletion', () => {
       setReadOnly(disk.path, true);
       await expectError(ask(client, 'DeleteRun'), 'FAILED_PRECONDITION', 'DISK_REFUSED', /refuses it \(EROFS\)/);
       await ask(client, 'DeleteRun', { run: 'unsaved' });
-      // A newer life that a crash would forget does not begin, and the old one is not fenced.
+      // A newer life that a crash would forget must not begin, and the old life is not fenced.
       await expectError(
         openRun(client, { ...SMALL, incarnation: 'b' }),
         'FAILED_PRECONDITION',

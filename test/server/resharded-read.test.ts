@@ -18,7 +18,7 @@ const TENSORS: TestTensor[] = [
   { name: 'bytes', dtype: 'U8', shape: [7, 3] },
 ];
 
-/** What is read of a whole tensor, cut as a box asks. */
+/** The bytes of a box, cut out of a read of the whole tensor. */
 function cut(whole: ReadResult, box: TestBox): Buffer {
   const { name, shape } = TENSORS[box.tensor]!;
   const entry = whole.header.tensors.find((tensor) => tensor.name === name)!;
@@ -31,7 +31,7 @@ function cut(whole: ReadResult, box: TestBox): Buffer {
   return Buffer.concat(elements);
 }
 
-/** The byte space of boxes, out of a whole read. */
+/** The byte space of boxes, made from a read of whole tensors. */
 function spaceOf(whole: ReadResult, boxes: readonly TestBox[]): Buffer {
   return Buffer.concat(
     boxes.flatMap((box) => {
@@ -138,7 +138,7 @@ describe('a read by boxes', () => {
       [5, 0],
     ] as const) {
       const whole = await read(client);
-      // A scalar cannot be shared out: the first one reads it.
+      // A scalar cannot be divided, so the first reader reads it.
       const tensors = TENSORS.map((tensor) => (tensor.shape.length === 0 ? { ...tensor, shape: [0] } : tensor));
       const parts = shards(tensors, world, dim).map((boxes) => boxes.filter(({ tensor }) => tensor !== 2));
       const reads = await Promise.all(

@@ -66,7 +66,7 @@ test('a stop in the middle of a step: what was acknowledged is there, what was n
       ({ state }) => state,
       () => 'broken',
     );
-    // A little later each time: before the chunks, among them, in the fold, after it.
+    // For each step the server stops a little later: before the chunks, among them, in the fold, after it.
     for (let turn = 0; turn < (step - 1) * 12; turn++) await new Promise((resolve) => setImmediate(resolve));
     await server.stop();
     const next = await serve(options);

@@ -70,7 +70,7 @@ describe('a trainer that restarts from an older checkpoint', () => {
         new RegExp(`^run "r": step ${base + 1} has not come yet, the newest is ${base}$`),
       );
     }
-    // It trains otherwise now: what was committed before the rewind is no conflict.
+    // The trainer pushes other weights now. What was committed before the rewind must not conflict with them.
     const upload = new Upload(client).open(2);
     const whole = shards(TENSORS, 1);
     const naive = new NaiveEma(TENSORS);
@@ -81,7 +81,7 @@ describe('a trainer that restarts from an older checkpoint', () => {
       expect((await read(client)).bytes).toEqual(naive.bytes);
     }
     expect((await read(client)).header).toMatchObject({ num_updates: base + 3, generation: 2 });
-    // The other processes of this life come late, and say the same.
+    // The other processes of this life come later, with the same request.
     expect(await openLife(client, 'b', { resume_step })).toMatchObject({ generation: 2, committed_step: base + 3 });
     expect((await read(client)).bytes).toEqual(naive.bytes);
     await upload.end();
@@ -127,7 +127,7 @@ describe('a trainer that restarts from an older checkpoint', () => {
     const { generation } = await openLife(client, 'a', { retain: RETAIN });
     const were = await live(client, generation, 1, 5);
     const { version } = (await read(client)).header;
-    // More messages than gRPC holds for a stream.
+    // The read has more messages than gRPC holds for a stream.
     const reader = stalledReader(server.port, { run: 'r', boxes: Array(20).fill({}), chunk_bytes: 16 });
     await eventually(async () => ((await ask(client, 'GetRun')).readers_connected === 1 ? true : undefined));
     await openLife(client, 'b', { resume_step: 4 });

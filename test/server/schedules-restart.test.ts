@@ -9,7 +9,9 @@ import { ask, openRun, rawClient, serve } from './harness.js';
 import { f32Space, read } from './read.js';
 import { Upload } from './upload.js';
 
-/** Each schedule in the middle of its warm-up, with what else an average can count. */
+/**
+ * An average of each schedule, with all else that an average can count. The restart comes in the middle of warm-ups.
+ */
 const AVERAGES = [
   { name: 'constant', start: 'ZEROS', constant: { decay: 0.9 }, bias_correction: true },
   { name: 'mean', start: 'FIRST', mean: {}, every: 3, every_offset: 1, precision: 'F64' },
@@ -59,7 +61,9 @@ const ADDED = {
 };
 const ADDED_POWER = { name: 'power-late', start: 'FIRST', power_function: { gamma: 3 }, decay_unit: 'PER_STEP' };
 
-/** Values that differ everywhere and round in every fold; the frozen tensor comes with the initial push. */
+/**
+ * A step whose values differ everywhere and need rounding in every fold. The initial push has the frozen tensor too.
+ */
 function stepOf(step: number): Buffer {
   const wave = (count: number) => Array.from({ length: count }, (_, index) => Math.sin(index * 0.7 + step * 1.3));
   const each = f32Space(wave(1_000), wave(3), wave(77), [step]);
@@ -68,7 +72,9 @@ function stepOf(step: number): Buffer {
 
 type Life = readonly (readonly ['push' | 'skip', number] | readonly ['add', object] | readonly ['remove', string])[];
 
-/** Up to the middle of every warm-up, with averages that come and go. */
+/**
+ * What happens before the restart: steps up to the middle of every warm-up, and averages that are added and removed.
+ */
 const BEFORE: Life = [
   ['push', 0],
   ['push', 1],
@@ -111,7 +117,7 @@ async function live(client: ShadowWeightsClient, life: Life): Promise<void> {
   await upload.end();
 }
 
-/** All that the run tells and all its bytes, but for what a restart may change. */
+/** All that clients can see of the run, without what a restart may change. */
 async function everything(client: ShadowWeightsClient): Promise<object> {
   const { averages, states, snapshots, snapshots_held, committed_step, generation } = await ask(client, 'GetRun');
   const bytesOf = async (request: object): Promise<object> => {

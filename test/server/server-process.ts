@@ -5,13 +5,13 @@ import { eventually } from './harness.js';
 export interface ServerProcess {
   readonly port: number;
   readonly command: RunningCommand;
-  /** As a crash or the kernel ends it: nothing is saved. */
+  /** Kills the process, as a crash or the kernel would. Nothing is saved. */
   kill(): Promise<void>;
-  /** SIGTERM; its exit status. */
+  /** Stops the process with SIGTERM, and returns its exit status. */
   stop(): Promise<unknown>;
 }
 
-/** Starts the built command; `port` 0 takes a free one. */
+/** Starts the built command. Port 0 takes a free port. */
 export async function startServerProcess(
   dataDir: string,
   port = 0,
@@ -38,7 +38,7 @@ export async function startServerProcess(
   };
 }
 
-/** The lines that it has logged until now. */
+/** The lines that the server has logged until now. */
 export function logLines({ command: { printed } }: ServerProcess): Record<string, unknown>[] {
   const lines = printed.stderr.split('\n').slice(0, -1);
   return lines.map((line) => JSON.parse(line) as Record<string, unknown>);

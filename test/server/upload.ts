@@ -5,7 +5,9 @@ import type { UpdateOpened__Output } from '../../src/protocol/gen/shadowkeep/v1/
 import type { UpdateRequest } from '../../src/protocol/gen/shadowkeep/v1/UpdateRequest.js';
 import type { UpdateResponse__Output } from '../../src/protocol/gen/shadowkeep/v1/UpdateResponse.js';
 
-/** An Update stream whose answers are awaited one by one; it throws the stream's error when that comes first. */
+/**
+ * An Update stream whose answers a test awaits one by one. Awaiting throws the stream's error when that comes first.
+ */
 export class Upload {
   readonly stream: ClientDuplexStream<UpdateRequest, UpdateResponse__Output>;
   readonly #answers: UpdateResponse__Output[] = [];
@@ -56,12 +58,12 @@ export class Upload {
     return this.commit(step, data.length, rest);
   }
 
-  /** Answers that have come and were not taken. */
+  /** Number of answers that have come and that the test has not taken. */
   get answerCount(): number {
     return this.#answers.length;
   }
 
-  /** Its connection breaks, as far as the server can tell. */
+  /** Ends the stream so that the server sees a broken connection. */
   break(): void {
     this.stream.cancel();
   }
@@ -89,12 +91,12 @@ export class Upload {
     }
   }
 
-  /** Rejects with the error that ends the stream, whatever is answered before. */
+  /** Rejects with the error that ends the stream, and ignores answers before it. */
   async failure(): Promise<never> {
     for (;;) await this.next();
   }
 
-  /** Half-closes and waits for the server's end; what is answered until then is left out. */
+  /** Half-closes the stream and waits until the server ends it. Ignores answers until then. */
   async end(): Promise<void> {
     this.stream.end();
     while (!this.#hasEnded) {

@@ -6,10 +6,10 @@ import { ask, eventually, KERNELS, openRun, rawClient, SMALL, serve } from './ha
 import { f32Space, f32Values, read } from './read.js';
 import { Upload } from './upload.js';
 
-/** Length of a shadow; with a step in flight it takes 48 MiB. */
+/** Length of a shadow. With a step in flight the run takes 48 MiB. */
 const TIGHT_BYTES = 24 << 20;
 
-/** Each element is the step: bytes of two steps in one read show. */
+/** A run whose shadow equals the newest step. Tests push steps of equal elements, so a read of two steps shows. */
 const ASSIGN = { ...SMALL, averages: [{ name: 'ema', start: 'FIRST', constant: { decay: 0 } }] } as const;
 
 describe('one read is one step', () => {
@@ -148,7 +148,7 @@ test('a reader that vanishes is let go after the lease', async () => {
   );
 });
 
-/** Opens a run that leaves no room for a second shadow in 64 MiB; returns what pushes a step of it. */
+/** Opens a run that leaves no room for a second shadow in 64 MiB. Returns the function that pushes a step. */
 async function openTight(client: ShadowWeightsClient): Promise<(step: number) => Promise<void>> {
   const { generation } = await openRun(client, {
     ...ASSIGN,
@@ -163,7 +163,7 @@ async function openTight(client: ShadowWeightsClient): Promise<(step: number) =>
   };
 }
 
-/** The value that a poll gives several times in a row. */
+/** Polls until a value stays the same several times in a row, and returns it. */
 async function untilStill(look: () => Promise<number>): Promise<number> {
   for (let last = await look(), count = 0; ; ) {
     await new Promise((resolve) => setTimeout(resolve, 20));

@@ -29,7 +29,7 @@ describe('the opening of several writers', () => {
     expect(first.map(({ answerCount }) => answerCount)).toEqual([0, 0]);
     const last = new Upload(client).open(generation, { writer: 1, boxes: parts[1] });
     const opened = await Promise.all([first[1]!, last, first[0]!].map((upload) => upload.opened()));
-    // `w` of 6 × 4 in columns of 1, 1 and 2; `b` of 5 in 1, 2 and 2.
+    // The writers have 1, 1 and 2 columns of `w`, which is 6 × 4, and 1, 2 and 2 elements of `b`, which has 5.
     expect(opened.map(({ step_bytes, first_step_bytes }) => [step_bytes, first_step_bytes])).toEqual(
       Array(3).fill([128, 128]),
     );
@@ -143,7 +143,7 @@ describe('the opening of several writers', () => {
       'BOXES_CHANGED',
       /^writer 1 of run "r" declares other boxes than before in this generation: another sharding needs a new incarnation$/,
     );
-    // The stream that would have been taken over goes on.
+    // The stream that was not taken over goes on.
     for (const [writer, upload] of [first, second].entries()) upload.push(1, spaceOf(TWO[writer]!, 1));
     expect([await first.ack(), await second.ack()]).toMatchObject(Array(2).fill({ step: 1, state: 'COMMITTED' }));
   });

@@ -10,7 +10,7 @@ describe('a step of several writers', () => {
   test('is committed when all have sent their part, whoever is last, and acknowledged to all', async () => {
     const client = rawClient(await serve());
     const generation = await openWorld(client, 4);
-    // The last one sends nothing.
+    // The last writer sends nothing.
     const parts = [...shards(TENSORS, 3, 1), []];
     const crew = await openCrew(client, generation, parts);
     const naive = new NaiveEma(TENSORS);
@@ -93,7 +93,7 @@ describe('a step of several writers', () => {
     const after = await ask(client, 'GetRun');
     expect(after).toMatchObject({ staging_bytes: 0, committed_step: 1, memory });
     expect(after).not.toHaveProperty('staging_step');
-    // What comes late of it goes the same way, whole and half.
+    // Late parts of the dropped step are dropped too, whether they are whole or half.
     first.push(3, spaceOf(mine, 3));
     late.push(2, spaceOf(other, 2)).push(3, spaceOf(other, 3));
     expect([await late.ack(), await late.ack(), await first.ack()]).toMatchObject([
@@ -215,10 +215,10 @@ describe('a step of several writers', () => {
       return partOf(tensors, [w!, frozen!], (tensor, index) => (tensor === 0 ? index : step + index));
     };
     for (const [writer, upload] of crew.entries()) upload.push(1, space(writer, 1));
-    // With them, and without: afterwards they may be left out.
+    // After the first commit a step may have the frozen tensors or leave them out.
     crew[0]!.push(2, space(0, 3));
     crew[1]!.push(2, space(1, 3).subarray(0, 64));
-    // Sent again by a trainer that does not know what has arrived: with and without them it is the same step.
+    // A trainer that does not know what has arrived sends a step again. With and without frozen tensors it is the same.
     crew[0]!.push(2, space(0, 3).subarray(0, 64)).push(1, space(0, 1).subarray(0, 64));
     crew[1]!.push(2, space(1, 3)).push(1, space(1, 1));
     for (const upload of crew) {
@@ -258,7 +258,7 @@ test('when all writers have gone, the run holds what it held', async () => {
   expect(held).toEqual(Array(4).fill(held[0]));
 });
 
-/** What is held, apart from what is free: that is what a run's next step begins with. */
+/** The memory that a run holds without its free pages, which its next step uses. */
 function usedBy(picture: object): object {
   const { memory } = picture as { memory: Record<string, number> };
   const { shadow_bytes, staging_bytes, pinned_bytes, snapshot_bytes } = memory;

@@ -6,14 +6,14 @@ import { ask, eventually, openRun, rawClient, SMALL, serve } from '../harness.js
 import { f32Space, read } from '../read.js';
 import { Upload } from '../upload.js';
 
-// endCall finds a call's HTTP/2 stream in private fields of grpc-js: a reset that does not come shows here.
+// endCall finds a call's HTTP/2 stream in private fields of grpc-js. If these move, no reset comes and this test fails.
 
 const ELEMENTS = 1 << 18;
 
 async function setUp(readStallTimeoutMs: number) {
   const server = await serve({ readStallTimeoutMs, readLeaseMs: 10 });
   const client = rawClient(server);
-  // On a connection of its own: what it does not read would stand before the other answers.
+  // The slow reader has a connection of its own, or its unread bytes would hold up the other answers.
   const slow = rawClient(server, { 'grpc-node.flow_control_window': 1 << 16 });
   const { generation } = await openRun(client, { ...SMALL, tensors: [{ name: 'w', dtype: 'F32', shape: [ELEMENTS] }] });
   const upload = new Upload(client).open(generation);
@@ -30,7 +30,7 @@ describe('a reader that never reads', () => {
     const call = stalledReader(server.port, { run: 'r', chunk_bytes: 4_096 });
     await eventually(async () => ((await ask(client, 'GetRun')).readers_connected === 1 ? true : undefined));
     await push(2);
-    // The status cannot get through behind bytes that are not taken, so the stream is reset.
+    // The status cannot pass the bytes that are not read, so the stream is reset.
     expect(await call.closed()).toEqual({ status: undefined, resetCode: constants.NGHTTP2_CANCEL });
     const { readers_connected, memory } = await eventually(async () => {
       const run = await ask(client, 'GetRun');

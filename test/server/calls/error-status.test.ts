@@ -5,7 +5,7 @@ import { ERROR_TABLE, type ErrorReason, ShadowkeepError } from '../../../src/com
 import { decodeErrorDetails } from '../../../src/protocol/index.js';
 import { toStatus } from '../../../src/server/calls/error-status.js';
 
-/** A real log, kept. */
+/** Makes a real logger whose lines are kept. */
 function makeLog() {
   const lines: Record<string, unknown>[] = [];
   const log = pino({ level: 'info' }, { write: (line: string) => lines.push(JSON.parse(line)) });

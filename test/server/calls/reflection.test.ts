@@ -34,7 +34,7 @@ interface Answer {
   readonly error_response?: { readonly error_code: number };
 }
 
-/** A reflection client that knows nothing but the protocol. */
+/** A reflection client that knows only the reflection protocol. */
 class Reflection {
   readonly #port: number;
   readonly #version: string;
@@ -63,7 +63,7 @@ class Reflection {
     }
   }
 
-  /** The file that declares a symbol first, then what it needs. */
+  /** The files for a symbol: first the file that declares it, then those that it needs. */
   async filesOf(symbol: string): Promise<File[]> {
     const { file_descriptor_response: response } = await this.ask({ file_containing_symbol: symbol });
     const protos = response?.file_descriptor_proto ?? [];
@@ -77,7 +77,7 @@ const allMessages = (messages: readonly Message[], scope: string): { full: strin
     return [{ full, message }, ...allMessages(message.nestedType, full)];
   });
 
-/** Full names of the types that a file declares. */
+/** The full names of the types that a file declares. */
 const declared = (file: File) => [
   ...file.enumType.map(({ name }) => `.${file.package}.${name}`),
   ...allMessages(file.messageType, `.${file.package}`).flatMap(({ full, message }) => [
@@ -142,7 +142,7 @@ test('an error is read with nothing but what reflection says', async () => {
   const [any] = (status as unknown as { details: { type_url: string; value: Buffer }[] }).details;
   const type = any!.type_url.replace('type.googleapis.com/', '');
   const info = (await rootOf(type)).lookupType(type).decode(any!.value);
-  // protobufjs takes the entries of a described map for what they are on the wire.
+  // For a map from a descriptor protobufjs wants the entries as they are on the wire: a list of keys and values.
   const metadata = [{ key: 'run', value: 'nobody' }];
   expect(info.toJSON()).toEqual({ reason: 'RUN_NOT_FOUND', domain: 'shadowkeep.dev', metadata });
 });

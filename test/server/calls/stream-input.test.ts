@@ -4,7 +4,9 @@ import type { ServerDuplexStream } from '@grpc/grpc-js';
 import { describe, expect, test } from 'vitest';
 import { StreamInput } from '../../../src/server/calls/stream-input.js';
 
-/** The reading side of a call: Node's own stream, as grpc-js's is, asked for one message at a time. */
+/**
+ * Makes the reading side of a call: a stream of Node's own, as that of grpc-js is, which gives one message at a time.
+ */
 function makeCall(highWaterMark = 2): { call: Duplex; input: StreamInput<number>; taken: () => number } {
   let next = 0;
   const call = new Duplex({
@@ -32,7 +34,7 @@ describe('the messages of a call', () => {
     let count = 0;
     for await (const message of input) {
       for (let turn = 0; turn < 3; turn++) await setImmediate();
-      // The one in work, and as many as the stream itself holds.
+      // Taken are the message in work, and as many as the stream itself holds.
       expect(taken()).toBeLessThanOrEqual(message + 3);
       if (++count === 20) break;
     }

@@ -3,7 +3,7 @@ import { setImmediate } from 'node:timers/promises';
 import { describe, expect, test } from 'vitest';
 import { type ResponseStream, writeMessage } from '../../../src/server/calls/write-message.js';
 
-/** A stream that holds two messages and takes one when it is told to. */
+/** Makes a stream that holds two messages, and takes one when the test says so. */
 function makeStream(): { stream: Writable & ResponseStream<number>; taken: number[]; takeOne: () => void } {
   const taken: number[] = [];
   let done: (() => void) | undefined;
@@ -23,7 +23,7 @@ function makeStream(): { stream: Writable & ResponseStream<number>; taken: numbe
   return { stream: stream as Writable & ResponseStream<number>, taken, takeOne };
 }
 
-/** What the promise has become after the event loop has turned a few times. */
+/** The state of the promise after a few turns of the event loop. */
 async function stateOf(promise: Promise<void>): Promise<'done' | 'waiting'> {
   for (let turn = 0; turn < 5; turn++) await setImmediate();
   return await Promise.race([promise.then(() => 'done' as const), setImmediate('waiting' as const)]);

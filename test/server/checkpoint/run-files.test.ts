@@ -9,7 +9,7 @@ import { ask, openRun, rawClient, SMALL, serve } from '../harness.js';
 import { f32Space, read } from '../read.js';
 import { Upload } from '../upload.js';
 
-/** Every kind of plane, start and precision; 1,000 elements are no whole number of SIMD lanes or lines. */
+/** A run with every kind of plane, start and precision. 1,000 elements are no whole number of SIMD vectors or lines. */
 const MIXED: OpenRunRequest = {
   run: 'r',
   tensors: [
@@ -33,14 +33,14 @@ async function dataDir(): Promise<string> {
   return path;
 }
 
-/** Every file below a directory, with its bytes. */
+/** All files below a directory, with their bytes. */
 async function treeOf(path: string): Promise<Map<string, string>> {
   const entries = await readdir(path, { recursive: true, withFileTypes: true });
   const files = entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
   return new Map(await Promise.all(files.sort().map(async (file) => [file, await readFile(file, 'hex')] as const)));
 }
 
-/** A step whose values differ everywhere and round in every fold. */
+/** A step whose values differ everywhere and need rounding in every fold. */
 function mixedStep(step: number): Buffer {
   const wave = (count: number): number[] => Array.from({ length: count }, (_, index) => Math.sin(index * 0.7 + step));
   const integer = Buffer.alloc(64);
@@ -55,7 +55,7 @@ async function push(client: ShadowWeightsClient, steps: readonly number[], rest:
   await upload.end();
 }
 
-/** Everything that a reader sees of each average, but what a restart may change: the version's id, the durable step. */
+/** All that a reader sees of each average, without what a restart may change: the version's id and the durable step. */
 async function everything(client: ShadowWeightsClient): Promise<object[]> {
   const names = (MIXED.averages ?? []).map(({ name }) => name ?? '');
   return await Promise.all(
@@ -235,7 +235,7 @@ test('whatever is wrong with a run, the others are served: a link, a newer forma
   for (const run of ['a', 'b', 'z']) await openRun(rawClient(first), { ...SMALL, run });
   await first.stop();
   await symlink(join(path, 'a'), join(path, 'link'));
-  // A run that was renamed by hand does not fit its manifest.
+  // A run's folder that was renamed by hand does not fit the name in the manifest.
   await rename(join(path, 'b'), join(path, 'moved'));
   const server = await serve({ dataDir: path });
   expect(server.loaded.map(({ run }) => run)).toEqual(['a', 'z']);

@@ -14,7 +14,7 @@ import { Upload } from '../upload.js';
 const mounting = canMount();
 const TIMEOUT_MS = 120_000;
 
-/** A server whose data directory is a file system of 1 MiB, with a run at step 1. */
+/** Starts a server whose data directory is a file system of 1 MiB, with a run at step 1. */
 async function startOnSmallDisk(grace: string) {
   const disk = mountSmallDisk()!;
   onTestFinished(() => disk.unmount());

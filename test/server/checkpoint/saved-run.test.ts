@@ -14,7 +14,7 @@ import { Upload } from '../upload.js';
 
 type Fields = { [name: string]: Json };
 
-/** Every field of a state is there: an added average, snapshots, a rejected step, two lives of the trainer. */
+/** A run whose state gets every field: an added average, snapshots, a rejected step, two lives of the trainer. */
 const RUN: OpenRunRequest = {
   run: 'r',
   incarnation: 'a',
@@ -36,7 +36,7 @@ async function dataDir(): Promise<string> {
   return path;
 }
 
-/** A data directory that a server has left: the run above, and another one. */
+/** Makes a data directory as a server leaves it, with the run of this test and another one. */
 async function savedDir(): Promise<string> {
   const path = await dataDir();
   const server = await serve({ dataDir: path });
@@ -63,14 +63,14 @@ async function checkpointOf(path: string): Promise<string> {
   return join(path, 'r', name ?? '');
 }
 
-/** Changes a sealed file as a program that knows the format would: its digest fits. */
+/** Changes a file as a program that knows the format would, so that its digest fits. */
 async function rewrite(file: string, change: (fields: Fields) => void): Promise<void> {
   const { sha256: _, ...fields } = JSON.parse(await readFile(file, 'utf8'));
   change(fields);
   await writeFile(file, encodeSealed(fields));
 }
 
-/** The object at a place. */
+/** The object at a place within nested fields. */
 function at(fields: Fields, ...place: Place): Fields {
   return place.reduce<Json>((value, name) => (value as Fields)[name]!, fields) as Fields;
 }
@@ -93,7 +93,7 @@ function readState(state: unknown): string {
   }
 }
 
-/** Which places may be changed so, without their indices. */
+/** The places, without their indices, at which this change is accepted. */
 function acceptedChanges(change: (value: Json) => Json | undefined): string[] {
   const names = [...placesOf(manifest.state)].flatMap((place) => {
     const state = changedAt(manifest.state, place, change);

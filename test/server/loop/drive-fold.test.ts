@@ -21,7 +21,7 @@ test('a long fold lets others run in between, a short one is done at once', asyn
   }
   await driveFold(slices());
   isDone = true;
-  // 60 ms of work in slices of 4: others came some ten times.
+  // 60 ms of work in slices of 4 ms let others run about ten times.
   expect(turns).toBeGreaterThan(5);
 });
 

@@ -32,10 +32,10 @@ const field = (number: number, bytes: readonly number[]): number[] => [
   ...bytes,
 ];
 
-/** An UpdateOpen of nothing but boxes, by their bytes. */
+/** An UpdateOpen with nothing but boxes, given as bytes. */
 const openOf = (...boxes: number[][]): Buffer => Buffer.from(boxes.flatMap((box) => field(4, box)));
 
-/** A decoded list as messages; a whole tensor has no offsets. */
+/** The messages of the boxes in a decoded list. The box of a whole tensor has no offsets. */
 function messages(list: BoxList | undefined): Box[] {
   if (list === undefined) return [];
   return Array.from({ length: list.count }, (_, index) => {
@@ -185,7 +185,7 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
     const work = takeBoxes(openOf(...Array(20_000).fill([0x08, 7])), OPEN_BOXES);
     let slices = 1;
     while (work.next().done !== true) slices += 1;
-    // Two walks over 80,000 bytes.
+    // The decoder walks twice over 80,000 bytes.
     expect(slices).toBeGreaterThan(2 * 2);
   });
 
@@ -221,7 +221,7 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
     ] as const) {
       expect(() => take(openOf([...bytes])), bytes.join()).toThrow(text);
     }
-    // The box's last field goes on into the next one: what follows is not its own.
+    // The last field of the first box claims bytes of the second box.
     expect(() => take(openOf([0x12, 3, 1], [0x08, 1]))).toThrow(/^a field ends at byte 7, its box at byte 5$/);
   });
 
@@ -239,7 +239,7 @@ describe('the boxes of an UpdateOpen, and of a GetShadowRequest', () => {
       for (let turn = 0; turn < 24; turn++) {
         const bytes = Buffer.from(good);
         bytes[at] = Math.floor(((random() + 1) / 2) * 256);
-        // A request or the error of one; what is thrown would be a bug of the server.
+        // The decoder returns a request or an error. If it threw, the server would have a bug.
         const decoded = decodedUpdate(bytes);
         if (!(decoded instanceof ShadowkeepError)) continue;
         expect(decoded.reason).toBe('INVALID_FIELD');

@@ -24,14 +24,14 @@ const lengthDelimited = (field: number, bytes: Uint8Array): Buffer => {
   return Buffer.concat([Buffer.from([(field << 3) | 2, ...length]), bytes]);
 };
 
-/** `count` entries of a field that decode to nothing: each ends in the middle of a number. */
+/** `count` entries of a field that cannot be decoded, because each ends in the middle of a number. */
 const broken = (field: number, count: number): Buffer =>
   Buffer.alloc(count * 3, Buffer.from([(field << 3) | 2, 1, 0xff]));
 
-/** `count` entries without a byte. */
+/** `count` empty entries of a field. */
 const empty = (field: number, count: number): Buffer => Buffer.alloc(count * 2, Buffer.from([(field << 3) | 2, 0]));
 
-/** As `broken`, of averages: the fields of one are counted too, so it is its schedule that ends in the middle of a number. */
+/** `count` averages that cannot be decoded. Their fields are counted first, so the break is inside of the schedule. */
 const brokenAverages = (count: number): Buffer => {
   const entry = lengthDelimited(3, Buffer.from([((20 << 3) & 0x7f) | 0x80 | 2, 1, 1, 0xff]));
   return Buffer.alloc(count * entry.length, entry);

@@ -11,13 +11,13 @@ type Definition = typeof shadowWeightsDefinition;
 
 type Request<Method extends keyof Definition> = ReturnType<NonNullable<Definition[Method]>['requestDeserialize']>;
 
-/** A request as a handler gets it: over the wire, with every default filled in. */
+/** A request as a handler gets it after it was encoded and decoded, with every default filled in. */
 export function arrived<Method extends keyof Definition>(method: Method, request: object): Request<Method> {
   const { requestSerialize, requestDeserialize } = shadowWeightsDefinition[method]!;
   return requestDeserialize(requestSerialize(request)) as Request<Method>;
 }
 
-/** A read as a handler gets it: its boxes in columns. Throws what is wrong with its bytes. */
+/** A GetShadowRequest as a handler gets it, with its boxes in columns. Throws what is wrong with its bytes. */
 export function arrivedRead(request: object): DecodedGetShadow {
   const method = shadowWeightsDefinition.GetShadow;
   const decoded = requestDecoder(method)(method.requestSerialize(request));
@@ -36,20 +36,20 @@ export function decodedUpdate(bytes: Buffer): DecodedUpdate | ShadowkeepError {
   }
 }
 
-/** An average as a handler gets it, complete unless `rest` says otherwise. */
+/** An average as a handler gets it. It is valid unless `rest` makes it invalid. */
 export function arrivedAverage(rest: object) {
   const [average] = arrived('OpenRun', { averages: [{ name: 'a', start: 'FIRST', ...rest }] }).averages;
   return average!;
 }
 
-/** What a refusal says. */
+/** The reason, the text and the field of an error. */
 export interface Refusal {
   readonly reason: ErrorReason;
   readonly message: string;
   readonly field: string | undefined;
 }
 
-/** Reason, text and field of a refusal. */
+/** Runs an action, and returns the error that it throws; undefined when it throws none. */
 export function refused(action: () => unknown): Refusal | undefined {
   try {
     action();

@@ -1,6 +1,6 @@
 import type { Schedule } from '../../../src/engine/index.js';
 
-/** Every schedule, as it is sent and as the engine has it, with parameters that no default explains. */
+/** All schedules, each as a message and as the engine's object, with parameters that differ from the defaults. */
 export const SCHEDULES: readonly (readonly [message: object, schedule: Schedule])[] = [
   [{ constant: { decay: 0.9 } }, { kind: 'constant', decay: 0.9 }],
   [{ mean: {} }, { kind: 'mean' }],
@@ -21,7 +21,7 @@ export const SCHEDULES: readonly (readonly [message: object, schedule: Schedule]
   [{ half_life_ramp_up: { half_life: 500, ratio: 0.09 } }, { kind: 'half_life_ramp_up', halfLife: 500, ratio: 0.09 }],
 ];
 
-/** The name of a schedule's field. */
+/** The kind of a schedule: the name of the field that its message has. */
 export function kindOf(message: object): string {
   return Object.keys(message)[0] ?? '';
 }

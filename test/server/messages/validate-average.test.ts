@@ -5,7 +5,7 @@ import { arrivedAverage, refused } from './requests.js';
 const validate = (rest: object) => validateAverage('averages[0]', arrivedAverage({ mean: {}, ...rest }));
 const constant = (decay: number): object => ({ mean: undefined, constant: { decay } });
 
-/** The least that an average says, with the defaults of everything else. */
+/** The average of a message with only the required fields: all others have their defaults. */
 const LEAST = {
   name: 'a',
   start: 'FIRST',

@@ -43,7 +43,7 @@ const readList = (boxes: Box[]): BoxList => {
 };
 const read = (boxes: Box[]) => refused(() => readList(boxes));
 
-/** Cuts into so many of the ten dimensions, from inside. */
+/** A box that ends inside of the tensor in `dims` of its ten dimensions. */
 const cutIn = (dims: number): Box => ({
   tensor: 4,
   offset: Array(10).fill(0),

@@ -33,7 +33,7 @@ describe('a GetShadowRequest', () => {
 
   test('asks for a combination by its exponent or its relative width, and names no average then', () => {
     expect(validate({ gamma: 6.94 }).gamma).toBe(6.94);
-    // Karras et al. 2023, section 3: the widths 5 % and 10 % are the exponents 16.97 and 6.94.
+    // The widths 5 % and 10 % correspond to the exponents 16.97 and 6.94 (Karras et al. 2023, section 3).
     expect(validate({ sigma_rel: 0.1 }).gamma).toBeCloseTo(6.94, 2);
     expect(validate({ sigma_rel: 0.05 }).gamma).toBeCloseTo(16.97, 2);
     expect(validate({ sigma_rel: 1 / Math.sqrt(12) }).gamma, 'the plain average').toBeCloseTo(0, 6);

@@ -12,7 +12,7 @@ const INF = Number.POSITIVE_INFINITY;
 const OUTSIDE_SHARE = [-Number.MIN_VALUE, 1 + 2 ** -52, 1.5, NAN, INF, -INF];
 const NOT_POSITIVE = [0, -0, -Number.MIN_VALUE, NAN, INF, -INF];
 
-/** A valid message of each schedule, and what each of its numbers may be. */
+/** Schedules with a field that is a share, and a valid message of each. */
 const SHARES: readonly (readonly [kind: string, message: Record<string, number>, field: string])[] = [
   ['constant', {}, 'decay'],
   ['ratio_warmup', { decay: 1 }, 'decay_min'],
@@ -83,7 +83,7 @@ describe('the schedule of an Average', () => {
     for (const value of NOT_POSITIVE) {
       expect(refused(() => validate({ [kind]: { ...message, [field]: value } }))).toEqual({
         reason: 'INVALID_AVERAGE',
-        // −0 is no value apart on the wire: an unset double is 0.
+        // −0 is refused and printed like 0, which is the value of an unset double.
         message: `average.${kind}.${field} must be a finite number above 0, got ${value}`,
         field: `average.${kind}.${field}`,
       });

@@ -4,7 +4,7 @@ import { expect, test } from 'vitest';
 import type { ResponseStream } from '../../../src/server/calls/write-message.js';
 import { PacedWriter } from '../../../src/server/reads/paced-writer.js';
 
-/** A stream that takes a message when it is told to. */
+/** Makes a stream that takes a message when the test says so. */
 function makeStream(): { stream: Writable & ResponseStream<number>; taken: number[]; takeOne: () => void } {
   const taken: number[] = [];
   let done: (() => void) | undefined;

@@ -10,17 +10,20 @@ import { Upload } from '../upload.js';
 const BOX_COUNT = 65_536;
 const BOXES = Array.from({ length: BOX_COUNT }, (_, index) => ({ offset: [index % 4], extent: [1] }));
 
-/** Columns of 32 bits for tensor, group, first, offset and extent, and one of 64 for the place in the byte space. */
+/**
+ * What the list of a read of boxes takes: columns of 32 bits for tensor, group, first, offset and extent, and a column
+ * of 64 bits for the place in the byte space.
+ */
 const LIST_BYTES = 28 * BOX_COUNT + 4;
 
 const STALL_MS = 1_000;
 
 let client: ShadowWeightsClient;
 let port: number;
-/** Before any read. */
+/** What is free in the ledger before any read. */
 let freeBytes: number;
 
-/** A run with one committed step of four elements. */
+/** Starts a server with a run that has committed one step. */
 async function start(options: { memoryBytes?: number; readStallTimeoutMs?: number } = {}): Promise<void> {
   const server = await serve({ readLeaseMs: 0, ...options });
   port = server.port;
@@ -69,7 +72,7 @@ test('that of a reader that takes nothing is given back when it is ended', async
 
 test('that of a read that waits for a step is given back when the step does not come', async () => {
   const waiting = read(client, { min_step: 9, wait_ms: STALL_MS, names: ['w'] }).catch((error) => error.code);
-  // A place in the byte space, the tensor and whether it is wanted; the pattern's one character.
+  // A tensor takes 13 bytes: its place in the byte space, its index, and whether it is wanted. The pattern takes 25.
   await untilFree(freeBytes - 13 - 25);
   expect(await waiting).toBe(status.DEADLINE_EXCEEDED);
   await untilFree(freeBytes);
@@ -85,7 +88,7 @@ test('that of a box that is none is given back', async () => {
 test('one that does not fit is refused, and what fits is served', async () => {
   let left = freeBytes;
   for (let run = 0; left > 4 * LIST_BYTES; run++) {
-    // Its shadow takes a third of what is left; there must be room for a step too.
+    // The shadow takes a third of what is left, so that there is room for a step too.
     const shape = [Math.floor(left / 12)];
     await openRun(client, { ...SMALL, run: `r${run}`, tensors: [{ name: 'w', dtype: 'F32', shape }] });
     left = await nowFree();

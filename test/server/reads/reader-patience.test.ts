@@ -1,7 +1,7 @@
 import { expect, test } from 'vitest';
 import { makeReaderPatience } from '../../../src/server/reads/reader-patience.js';
 
-/** A read that is over after `looks` looks at it, and sends something before each. */
+/** A read that is over after it was looked at `looks` times. If it is moving, it has sent bytes before each look. */
 function readOf(looks: number, isMoving = true) {
   let seen = 0;
   return {
@@ -28,7 +28,7 @@ test('a step waits for a read that goes on, and then not for a while', async () 
   const patience = makeReaderPatience();
   expect(await wait(patience, readOf(20))).toBe(21);
   expect(await wait(patience, readOf(20))).toBe(0);
-  // After three times as long as it has waited there is patience again.
+  // After three times as long as it has waited, a step waits again.
   for (let looks = 0; looks === 0; ) {
     await new Promise((resolve) => setTimeout(resolve, 5));
     looks = await wait(patience, readOf(1));

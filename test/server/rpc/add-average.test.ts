@@ -6,7 +6,7 @@ import { ask, eventually, openRun, rawClient, SMALL, serve } from '../harness.js
 import { f32Space, f32Values, read } from '../read.js';
 import { Upload } from '../upload.js';
 
-/** Long enough that a reader with a small window does not get all of it. */
+/** A run with a tensor so long that a reader with a small window does not get all of it. */
 const LONG = { ...SMALL, tensors: [{ name: 'w', dtype: 'F32' as const, shape: [400] }] };
 const stepOf = (value: number): Buffer => f32Space(new Array(400).fill(value));
 
@@ -60,7 +60,7 @@ describe('AddAverage', () => {
     await add({ name: 'steps', start: 'FIRST', power_function: { gamma: 1 }, decay_unit: 'PER_STEP' });
     await push(110, 1);
     await push(120, 2);
-    // The fold at t = 20 of 10 steps: w = 1 − (1 − 10 / 20)².
+    // The fold at t = 20, 10 steps after the last one, has w = 1 − (1 − 10 / 20)².
     expect((await read(client, { average: 'steps' })).header).toMatchObject({ num_updates: 2, weight: 0.75 });
     expect(await shadowOf('steps')).toBe(1.75);
   });
@@ -154,7 +154,7 @@ describe('AddAverage', () => {
 
   test('one that does not fit into the memory is refused and takes none', async () => {
     const small = rawClient(await serve({ memoryBytes: 64 << 20 }));
-    // 20 MiB of shadow and 20 MiB of a step: another 40 MiB do not fit.
+    // The run has 20 MiB of shadow and 20 MiB of a step. Another 40 MiB do not fit.
     await openRun(small, { ...SMALL, tensors: [{ name: 'w', dtype: 'F32', shape: [5 << 20] }] });
     const before = await pictureOf(small);
     await expectError(

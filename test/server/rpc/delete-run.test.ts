@@ -38,7 +38,7 @@ describe('DeleteRun', () => {
     await new Promise((resolve) => watch.once('data', resolve));
     const watched = new Promise((_, reject) => watch.on('error', reject));
     const waiting = read(client, { min_step: 9, wait_ms: 60_000 });
-    // A reader that has begun and does not read on; small chunks, so that most are still to come.
+    // This reader has begun and does not read on. Its chunks are small, so that most of them are still to come.
     const reading = rawClient(server, { 'grpc-node.flow_control_window': 1 << 16 }).getShadow({
       run: 'r',
       chunk_bytes: 4_096,
@@ -49,7 +49,7 @@ describe('DeleteRun', () => {
       expectError(failing, 'ABORTED', 'RUN_DELETED', /^run "r" was deleted$/);
     const told = [upload.failure(), watched, waiting].map(isTold);
     await ask(client, 'DeleteRun');
-    // The one that stands still hears of it when it goes on.
+    // The reader that stands still hears of the deletion when it reads on.
     told.push(isTold(new Promise((_, reject) => reading.on('error', reject).resume())));
     await Promise.all(told);
   });
@@ -65,7 +65,7 @@ describe('DeleteRun', () => {
     await eventually(async () => ((await ask(client, 'GetRun')).staging_bytes === elements * 4 ? true : undefined));
     upload.commit(1, elements * 4);
     const deleted = ask(client, 'DeleteRun');
-    // Whichever comes first: the commit is whole, or the run is gone; never INTERNAL.
+    // Either the step is committed or the run is gone, whichever comes first. INTERNAL would be a bug.
     const outcome = await upload.ack().then(
       ({ state }) => state,
       (error: Error) => error.message,

@@ -45,7 +45,7 @@ describe('GetRun', () => {
       pinned_bytes: 0,
       free_bytes: 0,
       snapshot_bytes: 0,
-      // The transport's part is taken from the start.
+      // The budget includes that of the transport, which is reserved from the start.
       budget_bytes: (64 + 32) << 20,
       budget_free_bytes: (64 << 20) - 2 * 8_192 - layoutBytes,
     });

@@ -7,7 +7,7 @@ import { ask, eventually, openRun, rawClient, serve } from '../harness.js';
 import { f32Space, f32Values, type ReadResult, read } from '../read.js';
 import { Upload } from '../upload.js';
 
-/** Two averages of three tensors, one of them copied, and one that is ignored. */
+/** A run with two averages and four tensors, one of which is copied and one ignored. */
 const MIXED = {
   run: 'r',
   tensors: [
@@ -85,7 +85,7 @@ describe('GetShadow', () => {
     expect(bytes.readDoubleLE(0)).toBe(1.5 + (1 / 3) * 2.5);
     const narrow = await read(client, { average: 'mean', dtype: 'BF16' });
     expect(narrow.header.tensors.map(({ dtype }) => dtype)).toEqual(['BF16', 'I32', 'BF16']);
-    // 2.3333… in BF16.
+    // 0x4015 is 2.3333… in BF16.
     expect(narrow.bytes.readUInt16LE(0)).toBe(0x4015);
   });
 
@@ -169,7 +169,7 @@ describe('GetShadow', () => {
     await expectError(read(client, later), 'NOT_FOUND', 'RUN_NOT_FOUND', /^run "later" does not exist$/);
     await expectError(read(client, { ...later, wait_ms: 20 }), 'NOT_FOUND', 'RUN_NOT_FOUND', /^run "later" does not/);
     const waiting = read(client, { ...later, wait_ms: 60_000 });
-    // The service answers one connection's requests in their order: the wait has begun before the run is opened.
+    // The service takes a connection's requests in order, so the wait has begun before the run is opened.
     const { generation } = await openRun(client, { ...MIXED, run: 'later' } as never);
     const other = new Upload(client).open(generation, { run: 'later' });
     await other.push(7, stepSpace(1)).ack();
@@ -244,7 +244,7 @@ describe('GetShadow', () => {
     const first = (await read(client, ema)).header;
     expect(first).toMatchObject({ weight: 1, movement: null });
     await push(3);
-    // θ = 3 s everywhere: ‖θ − s‖ / ‖s‖ = 2, and every element moved.
+    // θ = 3 s everywhere, so ‖θ − s‖ / ‖s‖ = 2, and every element has moved.
     const moved = { distance_rel: expect.closeTo(2, 6), changed_share: 1 };
     expect((await read(client, ema)).header.movement).toMatchObject(moved);
     expect((await ask(client, 'GetRun')).states[0]?.movement).toMatchObject(moved);
@@ -296,7 +296,7 @@ describe('GetShadow', () => {
   });
 });
 
-/** A read of the newest version that breaks off; its version is held for the lease. */
+/** Breaks a read of the newest version, which the server then holds for the read lease. */
 async function breakRead(): Promise<{ version: number }> {
   const { version } = (await read(client, ema)).header;
   const readers = (count: number) => async () =>

@@ -8,7 +8,7 @@ import { ask, openRun, rawClient, serve } from '../harness.js';
 
 const AVERAGES = [{ name: 'ema', start: 'FIRST', constant: { decay: 0.5 } }] as const;
 
-/** Names that are `chars` long. */
+/** Tensors whose names are `chars` characters long. */
 const tensorsNamed = (count: number, chars: number) =>
   Array.from({ length: count }, (_, index) => ({
     name: `${index}`.padStart(chars, 'n'),
@@ -99,8 +99,7 @@ describe('a layout in parts', () => {
     await openRun(client);
     const { memory } = await ask(client, 'GetRun');
     const { budget_bytes: budget = 0, budget_free_bytes: free = 0 } = memory!;
-    // The small run alone: what the refused one had reserved was given back.
-    // Beside the transport's own 32 MiB.
+    // Only the small run and the transport's 32 MiB are reserved: what the refused run had reserved was given back.
     expect(budget - free).toBeLessThan((32 + 1) << 20);
   });
 

@@ -152,7 +152,7 @@ describe('OpenRun', () => {
       'MEMORY_EXHAUSTED',
       /^run "large" with one step in flight needs \d+ bytes, \d+ of the server's 100663296 are free$/,
     );
-    // 32 MiB of shadow, 32 MiB of a step, 4 KiB of room for each MiB.
+    // The run asks for 32 MiB of shadow and 32 MiB of a step, with 4 KiB of room for each MiB.
     expect(metadata).toMatchObject({ askedBytes: String(64 * (2 ** 20 + 4_096)), totalBytes: String(96 * 2 ** 20) });
     expect(await pictureOf(client)).toEqual(before);
     expect((await ask(client, 'ListRuns', {})).runs.map(({ run }) => run)).toEqual(['r']);

@@ -54,7 +54,7 @@ describe('RemoveAverage', () => {
       Number(old.shadow_bytes) + Number(old.snapshot_bytes) - Number(now.shadow_bytes) - Number(now.snapshot_bytes),
     );
     await push(4);
-    // 1, 1.5, 2.25, 3.125
+    // The average has been 1, 1.5, 2.25 and 3.125.
     expect(f32Values((await read(client, { average: 'ema' })).bytes, 1)).toEqual([3.125]);
     await expectError(
       read(client, { average: 'power' }),
@@ -91,10 +91,10 @@ describe('RemoveAverage', () => {
     reader.stream.on('data', (data: Buffer) => received.push(data));
     reader.session.setLocalWindowSize(1 << 22);
     reader.session.settings({ initialWindowSize: 1 << 22 });
-    // All of it has come only then: the server is done when the last of it is with gRPC.
+    // Only now has the whole read come: the server is done when gRPC has the last byte.
     expect(await reader.closed()).toEqual({ status: 0, resetCode: 0 });
     const bytes = Buffer.concat(received);
-    // All elements are the same, so each chunk of four of them is, too.
+    // All elements are the same, so all chunks of four elements are the same too.
     expect(bytes.toString('hex').split(whole.toString('hex', 0, 16))).toHaveLength(whole.length / 16 + 1);
     reader.kill();
   });

@@ -6,7 +6,7 @@ import { ask, openRun, rawClient, SMALL, serve } from '../harness.js';
 import { f32Space, f32Values, read } from '../read.js';
 import { Upload } from '../upload.js';
 
-/** What a whole tensor says of its box. */
+/** The fields about boxes of a whole tensor in a read. */
 const WHOLE = { box_offset: [], global_shape: [] };
 
 describe('Update', () => {
@@ -121,7 +121,7 @@ describe('Update', () => {
     const upload = new Upload(client).open(generation).push(1, f32Space([1, 1, 1, 1]));
     await upload.ack();
     const before = await read(client);
-    // Without its bytes, with a part of them, and with all.
+    // Steps are skipped without their bytes, with a part of them, and with all of them.
     upload.commit(2, 0, { skipped: true });
     expect(await upload.ack()).toMatchObject({ step: 2, state: 'SKIPPED', committed_step: 2, detail: '' });
     upload.chunk(3, 0, Buffer.alloc(32, 7)).commit(3, 64, { skipped: true });
@@ -149,7 +149,7 @@ describe('Update', () => {
     expect(ack).toMatchObject({ step: 5, state: 'SKIPPED' });
     expect(ack).not.toHaveProperty('committed_step');
     await expectError(read(client), 'FAILED_PRECONDITION', 'NOTHING_COMMITTED', /^run "r": nothing is committed yet$/);
-    // A trainer that restarts from its beginning is not held to the step that it skipped.
+    // After a restart from the beginning the trainer may send the step that it has skipped before.
     expect((await upload.push(1, f32Space([1, 1, 1, 1])).ack()).state).toBe('COMMITTED');
   });
 
@@ -185,7 +185,7 @@ describe('Update', () => {
     const upload = new Upload(client).open(generation, { wire_dtype: 'BF16' });
     expect((await upload.next()).opened?.step_bytes).toBe(64 + 64 + 128);
     const space = Buffer.alloc(256);
-    // 1.5 and -2 in BF16, the counter 7, and 1.5 33 times.
+    // The step has 1.5 and -2 in BF16, then the counter 7, then 1.5 33 times.
     space.writeUInt16LE(0x3fc0, 0);
     space.writeUInt16LE(0xc000, 2);
     space.writeBigInt64LE(7n, 64);

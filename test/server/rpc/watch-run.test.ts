@@ -7,7 +7,7 @@ import { ask, eventually, openRun, rawClient, serve } from '../harness.js';
 import { f32Space } from '../read.js';
 import { Upload } from '../upload.js';
 
-/** The events of a watch, one by one. */
+/** Returns the events of a watch, one by one. */
 function follow(stream: ClientReadableStream<RunEvent__Output>): { next: () => Promise<RunEvent__Output> } {
   const events = stream[Symbol.asyncIterator]();
   return { next: async () => (await events.next()).value };
@@ -60,7 +60,7 @@ describe('WatchRun', () => {
     const server = await serve();
     const client = rawClient(server);
     const { generation } = await openRun(client);
-    // A window of one byte: not even the first event leaves.
+    // With a window of one byte not even the first event gets through.
     const stalled = new BareCall(server.port, 'WatchRun', { initialWindowSize: 1 });
     stalled.stream.end(frame(Buffer.from('0a0172', 'hex')));
     const upload = new Upload(client).open(generation);
@@ -72,7 +72,7 @@ describe('WatchRun', () => {
     stalled.session.settings({ initialWindowSize: 1 << 20 });
     const newest = Buffer.from([0x18, 200, 1]);
     await eventually(() => (Buffer.concat(received).includes(newest) ? true : undefined));
-    // grpc-js holds sixteen messages of a stream; the rest were never made.
+    // grpc-js holds sixteen messages of a stream. Further events were never made.
     expect(countMessages(Buffer.concat(received))).toBeLessThan(25);
     stalled.kill();
   });
@@ -81,7 +81,7 @@ describe('WatchRun', () => {
     const server = await serve();
     const client = rawClient(server);
     const { generation } = await openRun(client);
-    // A connection takes 128 streams.
+    // Three connections are needed, because a connection carries at most 128 streams.
     const connections = Array.from({ length: 3 }, () => rawClient(server, { 'grpc.use_local_subchannel_pool': 1 }));
     const begun: Promise<unknown>[] = [];
     const followers = connections.flatMap((connection) =>

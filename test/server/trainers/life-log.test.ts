@@ -8,7 +8,7 @@ import { f32Space } from '../read.js';
 import { logLines, startServerProcess } from '../server-process.js';
 import { Upload } from '../upload.js';
 
-/** Leaves out what a test cannot know. */
+/** A line of the log without the fields that a test cannot know. */
 const without = (line: Record<string, unknown>): object => {
   const { time, peer, problem, level, ...rest } = line;
   return rest;

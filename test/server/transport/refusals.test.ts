@@ -11,7 +11,7 @@ import { Upload } from '../upload.js';
 
 test('a connection too many is told so, and there is room again when one closes', async () => {
   const server = await serve({ maxConnections: 2 });
-  // grpc-js shares connections between clients of the same options.
+  // grpc-js shares a connection between clients with the same options, so each client gets an option of its own.
   const [first, second, third] = [1, 2, 3].map((index) => rawClient(server, { 'grpc.client_id': index }));
   await openRun(first!);
   await ask(second!, 'GetRun');
@@ -76,7 +76,7 @@ test('a run is trained while one stream keeps the room and others wait for it', 
   const upload = new Upload(client).open(generation);
   const half = Buffer.alloc(5 + (8 << 20) - 1);
   half.writeUInt32BE(8 << 20, 1);
-  // Each on a connection of its own: together they ask for four times the room.
+  // Each attacker has a connection of its own. Together they ask for four times the room.
   const attackers = Array.from({ length: 8 }, () => new BareCall(server.port, 'Update').send(half));
   for (let step = 1; step <= 20; step++) {
     expect(await upload.push(step, f32Space([1, 2, 3, 4])).ack()).toMatchObject({ step, state: 'COMMITTED' });
@@ -106,7 +106,7 @@ test('near its limit the process is collected, then the newest streams end, and 
   rssBytes = 300;
   watchdog.check();
   watchdog.check();
-  // A collection takes its time, so not each time; what is said is said once.
+  // The watchdog does not collect at each look, because that takes long, and it logs only once.
   expect([collected.length, shed.length, lines.length]).toEqual([1, 2, 1]);
   rssBytes = 100;
   watchdog.check();

@@ -1,7 +1,7 @@
 import { afterEach, beforeEach, describe, expect, test, vi } from 'vitest';
 import { type Claim, type Claimant, Room } from '../../../src/server/transport/room.js';
 
-/** A stream that remembers whether it was ended, which gives back what it holds. */
+/** A stream that remembers whether it was shed, and gives back what it holds then. */
 class Stream implements Claimant {
   readonly connection: object;
   readonly claims: Claim[] = [];
@@ -36,7 +36,7 @@ describe('room', () => {
     const room = new Room(100);
     const first = new Stream().claim(room, 60);
     const second = new Stream().claim(room, 60);
-    // A large claim does not hold up a small one.
+    // A large claim that waits does not hold up a small one.
     const third = new Stream().claim(room, 30);
     const told = vi.fn();
     second.whenGranted(told);
@@ -54,7 +54,7 @@ describe('room', () => {
     const connection = {};
     const claims = Array.from({ length: 8 }, () => new Stream(connection).claim(room, 20));
     expect(claims.filter(({ isGranted }) => isGranted)).toHaveLength(3);
-    // However much it asks for, another connection is served.
+    // However much one connection asks for, another connection is served.
     expect(new Stream().claim(room, 20).isGranted).toBe(true);
     expect(new Stream().claim(room, 20).isGranted).toBe(true);
   });

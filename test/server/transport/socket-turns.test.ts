@@ -9,12 +9,12 @@ import { expect, onTestFinished, test } from 'vitest';
 import { SocketTurns, TURN_COST_MAX } from '../../../src/server/transport/socket-turns.js';
 
 const CONNECTIONS = 300;
-/** HTTP/2's first window: what a peer may send before it is answered. */
+/** HTTP/2's initial window: what a peer may send before the server answers. */
 const WINDOW_BYTES = 65_535;
-/** One read from a socket, and the pieces of it. */
+/** Most cost of one read from a socket, with the pieces that it is cut into. */
 const READ_COST_MAX = 2 * WINDOW_BYTES;
 
-/** Opens connections with a stream each, and fills their windows when it is told; then says so by a file. */
+/** A program that opens connections with a stream each, fills their windows when it is told, and then writes a file. */
 const CLIENTS = `
   import { connect } from 'node:http2';
   import { writeFileSync } from 'node:fs';
@@ -31,7 +31,7 @@ const CLIENTS = `
     if (what === 'half') for (const { session } of calls.slice(0, calls.length / 2)) session.destroy();
     if (what !== 'fill') return;
     for (const { call } of calls) call.end(Buffer.alloc(${WINDOW_BYTES}));
-    // The kernel has it when the socket's own buffer is empty.
+    // The kernel has all data when the buffers of the sockets are empty.
     while (calls.some(({ session }) => session.socket?.writableLength > 0)) await new Promise(setImmediate);
     await new Promise((resolve) => setTimeout(resolve, 100));
     writeFileSync(done, '');
@@ -86,13 +86,13 @@ async function startPeers(
   return { server, child, done };
 }
 
-/** Holds the loop until all peers' data waits in the kernel: it is all there in the next turn. */
+/** Holds the event loop until the data of all peers waits in the kernel, so that the next turn finds all of it. */
 function holdUntil(path: string): void {
   const sleep = new Int32Array(new SharedArrayBuffer(4));
   while (!existsSync(path)) Atomics.wait(sleep, 0, 0, 10);
 }
 
-/** What is read in each turn of the loop, bytes, until all streams have ended. */
+/** The bytes that are read in each turn of the event loop, until all streams have ended. */
 async function readAll(turns: SocketTurns | undefined): Promise<number[]> {
   const read = [0];
   let ended = 0;
@@ -119,7 +119,7 @@ const sum = (values: readonly number[]): number => values.reduce((total, value) 
 test('what is read in one turn of the loop has a bound, and everybody is read in turn', async () => {
   const before = await readAll(undefined);
   expect(sum(before)).toBe(CONNECTIONS * WINDOW_BYTES);
-  // All of it is there at once: so it was.
+  // Without turns, all data that is there is read in one turn.
   expect(Math.max(...before)).toBeGreaterThan(TURN_COST_MAX + READ_COST_MAX);
 
   const read = await readAll(new SocketTurns());
