@@ -61,6 +61,8 @@ export function takeOnlyTheWindow(stream: ServerHttp2Stream): void {
 export interface ReadHandle {
   readStart(): number;
   readStop(): number;
+  /** Bytes that the kernel has not taken, because the peer has not. */
+  readonly writeQueueSize: number;
 }
 
 /**

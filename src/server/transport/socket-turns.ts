@@ -85,7 +85,9 @@ export class SocketTurns {
       if (left-- <= 0) break;
       this.#waiting.delete(handle);
       this.#reading.add(handle);
-      handle.readStart();
+      // While a write waits for the peer, Node has stopped the reading itself, so that a peer that takes no answers cannot
+      // go on asking. Node starts it again after the write.
+      if (handle.writeQueueSize === 0) handle.readStart();
     }
     if (this.#waiting.size > 0) this.#schedule();
     else this.#batchCount = BATCH_COUNT_MIN;

@@ -1,5 +1,6 @@
 import { type ClientHttp2Session, type ClientHttp2Stream, connect } from 'node:http2';
 import { shadowWeightsDefinition } from '../../../src/protocol/index.js';
+import { frame, PREFACE } from '../../server/transport/frames.js';
 
 type Method = keyof typeof shadowWeightsDefinition;
 
@@ -64,14 +65,6 @@ export function request<Name extends Method>(method: Name, message: object): Buf
 
 /** HTTP/2 by hand: Node's own client puts what is written together into one DATA frame. */
 export function tinyFrames(streamCount: number, framesPerStream: number): Buffer {
-  const frame = (type: number, flags: number, stream: number, payload: Buffer): Buffer => {
-    const head = Buffer.alloc(9);
-    head.writeUIntBE(payload.length, 0, 3);
-    head[3] = type;
-    head[4] = flags;
-    head.writeUInt32BE(stream, 5);
-    return Buffer.concat([head, payload]);
-  };
   // A header that is not indexed: 0x00 | length | name | length | value.
   const text = (value: string): Buffer => Buffer.concat([Buffer.from([value.length]), Buffer.from(value)]);
   const headers = {
@@ -91,5 +84,5 @@ export function tinyFrames(streamCount: number, framesPerStream: number): Buffer
     const bytes = Array.from({ length: framesPerStream }, () => frame(0, 0, id, byte));
     return Buffer.concat([frame(1, 4, id, block), frame(0, 0, id, prefix(8 << 20)), ...bytes]);
   });
-  return Buffer.concat([Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n'), frame(4, 0, 0, Buffer.alloc(0)), ...streams]);
+  return Buffer.concat([PREFACE, frame(4, 0, 0), ...streams]);
 }
