@@ -85,8 +85,8 @@ export class SocketTurns {
       if (left-- <= 0) break;
       this.#waiting.delete(handle);
       this.#reading.add(handle);
-      // While a write waits for the peer, Node has stopped the reading itself, so that a peer that takes no answers cannot
-      // go on asking. Node starts it again after the write.
+      // While a write waits for the peer, Node has stopped the reading itself, so that a peer that takes no answers
+      // cannot go on asking. Node starts it again after the write.
       if (handle.writeQueueSize === 0) handle.readStart();
     }
     if (this.#waiting.size > 0) this.#schedule();

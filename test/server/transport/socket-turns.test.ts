@@ -9,6 +9,10 @@ import { expect, onTestFinished, test } from 'vitest';
 import { SocketTurns, TURN_COST_MAX } from '../../../src/server/transport/socket-turns.js';
 
 const CONNECTIONS = 300;
+/** Connections that were opened before the others and send nothing. */
+const IDLE_CONNECTIONS = 1_000;
+/** Turns in which the idle connections are read again, 16 of them, then 32, then 64, up to 512. */
+const EMPTY_TURNS_MAX = 6;
 /** HTTP/2's initial window: what a peer may send before the server answers. */
 const WINDOW_BYTES = 65_535;
 /** Most cost of one read from a socket, with the pieces that it is cut into. */
@@ -18,8 +22,8 @@ const READ_COST_MAX = 2 * WINDOW_BYTES;
 const CLIENTS = `
   import { connect } from 'node:http2';
   import { writeFileSync } from 'node:fs';
-  const [port, count, done] = process.argv.slice(2);
-  const calls = await Promise.all(Array.from({ length: Number(count) }, () => new Promise((resolve) => {
+  const [port, count, done, idle] = process.argv.slice(2);
+  const calls = await Promise.all(Array.from({ length: Number(count) + Number(idle) }, () => new Promise((resolve) => {
     const session = connect('http://127.0.0.1:' + port);
     const call = session.request({ ':method': 'POST' }, { endStream: false });
     call.on('response', () => resolve({ session, call }));
@@ -30,7 +34,7 @@ const CLIENTS = `
   process.on('message', async (what) => {
     if (what === 'half') for (const { session } of calls.slice(0, calls.length / 2)) session.destroy();
     if (what !== 'fill') return;
-    for (const { call } of calls) call.end(Buffer.alloc(${WINDOW_BYTES}));
+    for (const { call } of calls.slice(Number(idle))) call.end(Buffer.alloc(${WINDOW_BYTES}));
     // The kernel has all data when the buffers of the sockets are empty.
     while (calls.some(({ session }) => session.socket?.writableLength > 0)) await new Promise(setImmediate);
     await new Promise((resolve) => setTimeout(resolve, 100));
@@ -48,6 +52,7 @@ async function startPeers(
   turns: SocketTurns | undefined,
   onData: (bytes: number) => void,
   onEnd: () => void,
+  idleConnections = 0,
 ): Promise<Peers> {
   const folder = await mkdtemp(join(tmpdir(), 'shadowkeep-socket-turns-'));
   const server = createServer();
@@ -74,9 +79,8 @@ async function startPeers(
   await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', resolve));
   const [program, done] = [join(folder, 'clients.mjs'), join(folder, 'done')];
   await writeFile(program, CLIENTS);
-  const child = fork(program, [String((server.address() as AddressInfo).port), String(CONNECTIONS), done], {
-    execArgv: [],
-  });
+  const { port } = server.address() as AddressInfo;
+  const child = fork(program, [`${port}`, `${CONNECTIONS}`, done, `${idleConnections}`], { execArgv: [] });
   onTestFinished(async () => {
     child.kill('SIGKILL');
     server.close();
@@ -93,7 +97,7 @@ function holdUntil(path: string): void {
 }
 
 /** The bytes that are read in each turn of the event loop, until all streams have ended. */
-async function readAll(turns: SocketTurns | undefined): Promise<number[]> {
+async function readAll(turns: SocketTurns | undefined, idleConnections = 0): Promise<number[]> {
   const read = [0];
   let ended = 0;
   const peers = await startPeers(
@@ -104,6 +108,7 @@ async function readAll(turns: SocketTurns | undefined): Promise<number[]> {
     () => {
       ended += 1;
     },
+    idleConnections,
   );
   peers.child.send('fill');
   holdUntil(peers.done);
@@ -125,6 +130,20 @@ test('what is read in one turn of the loop has a bound, and everybody is read in
   const read = await readAll(new SocketTurns());
   expect(sum(read)).toBe(CONNECTIONS * WINDOW_BYTES);
   expect(Math.max(...read)).toBeLessThanOrEqual(TURN_COST_MAX + READ_COST_MAX);
+});
+
+test('a thousand connections without data do not keep those with data waiting', async () => {
+  const read = await readAll(new SocketTurns(), IDLE_CONNECTIONS);
+  expect(sum(read)).toBe(CONNECTIONS * WINDOW_BYTES);
+  expect(Math.max(...read)).toBeLessThanOrEqual(TURN_COST_MAX + READ_COST_MAX);
+  const [longest] = read
+    .map((bytes) => (bytes > 0 ? 'x' : '.'))
+    .join('')
+    .replace(/\.+$/, '')
+    .split('x')
+    .map(({ length }) => length)
+    .sort((a, b) => b - a);
+  expect(longest).toBeLessThanOrEqual(EMPTY_TURNS_MAX);
 });
 
 test('a connection that is gone while it is not read is forgotten, and the others go on', async () => {
