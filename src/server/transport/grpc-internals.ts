@@ -61,7 +61,7 @@ export function takeOnlyTheWindow(stream: ServerHttp2Stream): void {
 export interface ReadHandle {
   readStart(): number;
   readStop(): number;
-  /** Bytes that the kernel has not taken, because the peer has not. */
+  /** Bytes of answers that the kernel has not taken, because the peer does not read. */
   readonly writeQueueSize: number;
 }
 

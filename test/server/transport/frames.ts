@@ -1,4 +1,4 @@
-/** A frame of HTTP/2, for peers that do what Node's own client would not do. */
+/** The bytes of an HTTP/2 frame, for peers that do what Node's own client would not do. */
 export function frame(type: number, flags: number, stream: number, payload: Uint8Array = new Uint8Array()): Buffer {
   const head = Buffer.alloc(9);
   head.writeUIntBE(payload.length, 0, 3);
@@ -8,5 +8,5 @@ export function frame(type: number, flags: number, stream: number, payload: Uint
   return Buffer.concat([head, payload]);
 }
 
-/** What a connection begins with, up to its SETTINGS frame. */
+/** The bytes with which a client begins a connection: the preface, which a SETTINGS frame must follow. */
 export const PREFACE = Buffer.from('PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n');

@@ -9,7 +9,7 @@ const WAIT = { timeout: 60_000 };
 
 const [DATA, HEADERS, SETTINGS, WINDOW_UPDATE] = [0, 1, 4, 8];
 const [END_STREAM, END_HEADERS] = [1, 4];
-/** The method POST, the scheme http, the path / and the authority x. */
+/** The encoded headers of a request: method POST, scheme http, path / and authority x. */
 const REQUEST = Buffer.from([0x83, 0x86, 0x84, 0x01, 0x01, 0x78]);
 
 function uint32(value: number): Buffer {
@@ -18,7 +18,7 @@ function uint32(value: number): Buffer {
   return bytes;
 }
 
-/** Lets the server send as much as it wants. */
+/** A connection's first bytes: a request, with windows so large that the server may send as much as it wants. */
 const OPENING = Buffer.concat([
   PREFACE,
   frame(SETTINGS, 0, 0, Buffer.concat([Buffer.from([0, 4]), uint32(2 ** 31 - 1)])),
@@ -33,7 +33,7 @@ const ANSWER_BYTES = 32 << 20;
 
 const turn = () => new Promise((resolve) => setImmediate(resolve));
 
-/** A server with two peers, each with one open stream. */
+/** A server with two peers, each of which has one open stream. */
 class TwoPeers {
   readonly turns = new SocketTurns();
   readonly streams: ServerHttp2Stream[] = [];
@@ -61,7 +61,7 @@ class TwoPeers {
     return this;
   }
 
-  /** Keeps both connections from being read, until `goOn`. */
+  /** Stops reading both connections until `goOn` is called. */
   stop(): void {
     this.#isStopped = true;
     const other = this.streams[1]!.session as ServerHttp2Session;
