@@ -6,6 +6,7 @@ import { SERVICE_NAME } from '../protocol/index.js';
 import { addReflection } from './calls/reflection.js';
 import { type LoadedRun, RunFiles } from './checkpoint/run-files.js';
 import { saveAtStop } from './checkpoint/save-at-stop.js';
+import { BackgroundSaver } from './checkpoint/save-in-background.js';
 import { tuneGarbageCollector } from './loop/tune-gc.js';
 import { memoryLimitBytes } from './options/memory-defaults.js';
 import type { ServerOptions } from './options/option-table.js';
@@ -56,12 +57,13 @@ export async function startServer(
     const connections = new Connections(server);
     const boundPort = await bind(server, host, port);
     const limitBytes = memoryLimitBytes();
+    const saver = files && new BackgroundSaver(service, files, compiled.checkpointIntervalMs);
     const watchdog = new MemoryWatchdog(service.transport, log, () => processMemory(limitBytes));
     const { memoryBytes, transportBytes, kernels } = compiled;
     log.info({ host, port: boundPort, memoryBytes, transportBytes, kernels }, 'listening');
     const stopAll = async (): Promise<void> => {
       watchdog.stop();
-      await stop(service, connections, health, `${host}:${boundPort}`);
+      await stop(service, saver, connections, health, `${host}:${boundPort}`);
     };
     return { host, port: boundPort, loaded, stop: once(stopAll) };
   } catch (error) {
@@ -112,6 +114,7 @@ async function checkPortFree(host: string, port: number): Promise<void> {
  */
 async function stop(
   service: Service,
+  saver: BackgroundSaver | undefined,
   connections: Connections,
   health: HealthImplementation,
   target: string,
@@ -120,8 +123,10 @@ async function stop(
   health.setStatus('', 'NOT_SERVING');
   health.setStatus(SERVICE_NAME, 'NOT_SERVING');
   service.beginStop();
+  const saverStopped = saver?.stop();
   await service.streamsEnded(service.options.stopGraceMs);
   for (const run of service.table.list()) await run.whenSettled(() => undefined);
+  await saverStopped;
   try {
     if (service.files !== undefined) await saveAtStop(service, service.files, target);
   } finally {

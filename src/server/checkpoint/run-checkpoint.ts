@@ -39,8 +39,14 @@ interface Part {
   readonly tensors: readonly PlacedTensor[];
 }
 
-/** The newest version of a run in the form that storage writes. No commit may run until it is written. */
-export function checkpointContent(run: Run): CheckpointContent {
+/** Called before each piece is read from the pages of a version. What it throws ends the writing. */
+export type BeforePiece = (pieceBytes: number) => void;
+
+/**
+ * Describes the head of a run as storage writes it. Until it is written, no commit may run or a reader must hold the
+ * version, which \`beforePiece\` checks.
+ */
+export function checkpointContent(run: Run, beforePiece: BeforePiece = () => undefined): CheckpointContent {
   const { name, tensors, averages, nonFinite, snapshots } = run.spec;
   const { retain } = run;
   const open = {
@@ -52,7 +58,7 @@ export function checkpointContent(run: Run): CheckpointContent {
     ...(retain === undefined ? {} : { retain: retentionMessage(retain) }),
   };
   const saved: SavedRun = { open, averages: run.averages.map(averageMessage), state: run.state };
-  return { step: run.committedStep, state: saved, parts: partsOf(run).map(toFile) };
+  return { step: run.committedStep, state: saved, parts: partsOf(run).map((part) => toFile(part, beforePiece)) };
 }
 
 /**
@@ -73,7 +79,7 @@ export async function restoreRun(table: RunTable, name: string, checkpoint: Open
 
 /** Throws DAMAGED unless the checkpoint's parts hold the tensors that its state declares, in the same order. */
 function checkParts(parts: readonly Part[], { parts: files, path }: OpenedCheckpoint): void {
-  const expected = parts.map(toFile).flatMap(linesOf);
+  const expected = parts.map((part) => toFile(part)).flatMap(linesOf);
   const found = files.flatMap(linesOf);
   const index = expected.findIndex((line, at) => line !== found[at]);
   if (index < 0 && expected.length === found.length) return;
@@ -102,12 +108,12 @@ function partsOf({ head, layout }: Run): Part[] {
   return [...averages, { name: 'copied', ...copied, tensors: pick(copiedTensorsOf(layout)) }, ...kept];
 }
 
-function toFile(part: Part): CheckpointPart {
+function toFile(part: Part, beforePiece: BeforePiece = () => undefined): CheckpointPart {
   const { name, plane, tensors } = part;
   return {
     name,
     tensors: tensors.map((tensor) => ({ name: tensor.name, dtype: plane.dtype ?? tensor.dtype, shape: tensor.shape })),
-    bytes: bytesOf(part),
+    bytes: bytesOf(part, beforePiece),
   };
 }
 
@@ -116,13 +122,14 @@ function lengthIn({ plane }: Part, { count, dtype }: PlacedTensor): number {
   return count * DTYPE_BYTES[plane.dtype ?? dtype];
 }
 
-function* bytesOf(part: Part): Generator<Uint8Array> {
+function* bytesOf(part: Part, beforePiece: BeforePiece): Generator<Uint8Array> {
   const { plane, table, tensors } = part;
   const piece = new Uint8Array(PIECE_BYTES);
   for (const tensor of tensors) {
     const bytes = lengthIn(part, tensor);
     for (let offset = 0; offset < bytes; offset += PIECE_BYTES) {
       const target = piece.subarray(0, Math.min(PIECE_BYTES, bytes - offset));
+      beforePiece(target.length);
       readElements(table, plane, tensor.flat + offset / plane.elementBytes, plane.dtype, target);
       yield target;
     }

@@ -33,8 +33,8 @@ export interface UnsavedRun {
 /** The part of the service that its files need: the table of runs, and what the server knows of each run. */
 export interface RunHolder {
   readonly table: RunTable;
-  /** Where the durable step of a run is noted. */
-  activity(run: Run): Pick<RunActivity, 'durableStep'>;
+  /** Where the durable step of a run is noted, and whose turn it is to attach or to write. */
+  activity(run: Run): Pick<RunActivity, 'durableStep' | 'attaching' | 'saving'>;
 }
 
 /** Loads the runs of a data directory when the server starts, and saves them when it stops. */
@@ -44,6 +44,10 @@ export class RunFiles {
   readonly #log: Logger;
   /** For each run that is on disk: the version and generation there. A run without an entry is gone after a crash. */
   readonly #saved = new WeakMap<Run, { versionId: number; generation: number }>();
+  /** The runs whose lineage is on disk: it is there before their first checkpoint is. */
+  readonly #hasLineage = new WeakSet<Run>();
+  /** The runs that are being deleted: a write of them that is under way ends. */
+  readonly #unwanted = new WeakSet<Run>();
 
   private constructor(lock: DataDirLock, log: Logger) {
     this.#dataDir = lock.path;
@@ -91,17 +95,9 @@ export class RunFiles {
   async save(service: RunHolder): Promise<UnsavedRun[]> {
     const failures: UnsavedRun[] = [];
     for (const run of service.table.list()) {
-      const saved = this.#saved.get(run);
-      if (saved?.versionId === run.head.id && saved.generation === run.generation) continue;
-      const { name } = run.spec;
+      if (!this.hasChanged(run)) continue;
       try {
-        const { path, bytes, cleanupError } = await writeCheckpoint(this.#dataDir, name, checkpointContent(run));
-        service.activity(run).durableStep = run.committedStep;
-        this.#remember(run);
-        this.#log.info({ run: name, step: run.committedStep, path, bytes }, 'run saved');
-        // lineage.json keeps the issued generations fenced even when a person goes back to an older checkpoint.
-        await writeLineage(this.#dataDir, name, run.lineage);
-        if (cleanupError !== undefined) this.#log.warn({ run: name, err: cleanupError }, 'older checkpoints stay');
+        await this.write(service, run);
       } catch (error) {
         failures.push({ run, error });
       }
@@ -109,12 +105,41 @@ export class RunFiles {
     return failures;
   }
 
+  /** Whether a run has changed since it was written last. */
+  hasChanged(run: Run): boolean {
+    const saved = this.#saved.get(run);
+    return saved?.versionId !== run.head.id || saved.generation !== run.generation;
+  }
+
+  /**
+   * Writes the head of a run, while it is trained or not: a reader holds the version. `checkWanted` is called before each
+   * piece, and what it throws ends the writing. Throws StorageError, StorageFatalError, and VERSION_EVICTED when a step took
+   * the version's memory.
+   */
+  async write(service: RunHolder, run: Run, checkWanted: () => void = () => undefined): Promise<void> {
+    await service.activity(run).saving.run(async () => {
+      if (this.#unwanted.has(run)) throw run.deletedError();
+      const { reader, content, written } = await run.whenSettled(() => this.#freeze(run, checkWanted));
+      try {
+        const { name } = run.spec;
+        const beforePublish = async (): Promise<void> => await this.#publishLineage(service, run);
+        const { path, bytes, cleanupError } = await writeCheckpoint(this.#dataDir, name, { ...content, beforePublish });
+        service.activity(run).durableStep = content.step;
+        this.#saved.set(run, written);
+        this.#log.info({ run: name, step: content.step, path, bytes }, 'run saved');
+        if (cleanupError !== undefined) this.#log.warn({ run: name, err: cleanupError }, 'older checkpoints stay');
+      } finally {
+        reader.release();
+      }
+    });
+  }
+
   /**
    * Writes the lineage that `run` is about to have. Does nothing for a run without a checkpoint, which no crash can
    * bring back with an old lineage. Throws DISK_REFUSED.
    */
   async keepLineage(run: Run, lineage: LineageState): Promise<void> {
-    if (!this.#saved.has(run)) return;
+    if (!this.#hasLineage.has(run)) return;
     const { name } = run.spec;
     try {
       await writeLineage(this.#dataDir, name, lineage);
@@ -126,11 +151,15 @@ export class RunFiles {
 
   /** Deletes the files of a run. Throws DISK_REFUSED when the disk refuses; the run then goes on as it was. */
   async delete(service: RunHolder, name: string): Promise<void> {
+    const run = service.table.find(name);
+    const remove = async (): Promise<void> => this.#warnOfRest(await deleteRunFiles(this.#dataDir, name));
     try {
-      this.#warnOfRest(await deleteRunFiles(this.#dataDir, name));
+      if (run !== undefined) this.#unwanted.add(run);
+      // A write that is under way would bring the files back.
+      await (run === undefined ? remove() : service.activity(run).saving.run(remove));
     } catch (error) {
+      if (run !== undefined) this.#unwanted.delete(run);
       // It is unknown what the disk has of the run now, so the next save must write the run again.
-      const run = service.table.find(name);
       const saved = run && this.#saved.get(run);
       if (run && saved) this.#saved.set(run, { ...saved, versionId: 0 });
       throw refusedError(`run ${quote(name)} was not deleted and goes on as it was`, error);
@@ -151,7 +180,8 @@ export class RunFiles {
       const run = await restoreRun(service.table, name, checkpoint);
       if (lineage !== undefined && lineage.generation > run.generation) run.restoreLineage(lineage);
       service.activity(run).durableStep = run.committedStep;
-      this.#remember(run);
+      this.#saved.set(run, placeOf(run));
+      this.#hasLineage.add(run);
       this.#log.info({ run: name, step: run.committedStep, path: checkpoint.path }, 'run loaded');
       return run;
     } finally {
@@ -169,9 +199,39 @@ export class RunFiles {
     if (error !== undefined) this.#log.warn({ err: error }, 'files of deleted runs still take room');
   }
 
-  #remember(run: Run): void {
-    this.#saved.set(run, { versionId: run.head.id, generation: run.generation });
+  /** Holds the head of a run for the writing, in one moment with what is written of the run beside it. */
+  #freeze(run: Run, checkWanted: () => void) {
+    const reader = run.pin(run.head);
+    const content = checkpointContent(run, (pieceBytes) => {
+      if (this.#unwanted.has(run)) throw run.deletedError();
+      checkWanted();
+      if (reader.evicted !== undefined) throw evictedError(run, content.step);
+      // A step that has no memory waits for a reader that moves.
+      reader.sentBytes += pieceBytes;
+    });
+    return { reader, content, written: placeOf(run) };
   }
+
+  /**
+   * Keeps the generations that were issued fenced, even when a person goes back to an older checkpoint. No trainer is
+   * attached meanwhile: its lineage would be older on the disk than it was told.
+   */
+  async #publishLineage(service: RunHolder, run: Run): Promise<void> {
+    await service.activity(run).attaching.run(async () => {
+      await writeLineage(this.#dataDir, run.spec.name, run.lineage);
+      this.#hasLineage.add(run);
+    });
+  }
+}
+
+/** Of which moment of a run a checkpoint is. */
+function placeOf({ head, generation }: Run): { versionId: number; generation: number } {
+  return { versionId: head.id, generation };
+}
+
+function evictedError({ spec }: Run, step: number | undefined): ShadowkeepError {
+  const problem = `step ${step} of run ${quote(spec.name)} was not written: the next step needed its memory`;
+  return new ShadowkeepError('VERSION_EVICTED', problem, { metadata: { run: spec.name, step: step ?? 0 } });
 }
 
 function warnOf({ freeBytes, isWritableByAll }: DataDirState, path: string, budgetBytes: number, log: Logger): void {

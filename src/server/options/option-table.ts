@@ -126,6 +126,12 @@ export const SERVER_OPTIONS = {
   ),
   readStallTimeoutMs: time('--read-stall-timeout', 'end a reader that takes nothing for this long', 1, 60_000),
   readLeaseMs: time('--read-lease', 'keep the version of a broken read for this long', 0, 10_000),
+  checkpointIntervalMs: time(
+    '--checkpoint-every',
+    'write runs that have changed to the data directory this often; 0: only at a stop',
+    0,
+    60_000,
+  ),
   stopGraceMs: time('--stop-grace', 'wait this long for streams to finish at a stop', 0, 5_000),
   /**
    * The largest window of a stream; many streams get smaller ones. The default fills 10 Gbit/s at a round trip of 6 ms.

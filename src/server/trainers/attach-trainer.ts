@@ -21,6 +21,8 @@ export async function attachTrainer(
         const before = { generation: run.generation, step: run.committedStep };
         const generation = run.attach(trainer, planned);
         onAttached();
+        // What is on the disk is of the steps that the trainer has gone back behind.
+        if (run.committedStep !== before.step) service.activity(run).durableStep = undefined;
         tell(service, run, trainer.incarnation, before);
         return generation;
       });

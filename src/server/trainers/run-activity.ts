@@ -12,6 +12,8 @@ export class RunActivity {
   bytesSent = 0;
   /** The attachments of trainers to the run, one at a time. */
   readonly attaching = new OneAtATime();
+  /** What changes the run's files, one at a time. */
+  readonly saving = new OneAtATime();
   /** Newest step that is in a checkpoint on disk, so that a crash cannot take it back. */
   durableStep: number | undefined;
   /** For each undecided step that some writer has sent whole: the time when the first writer had. */

@@ -35,6 +35,8 @@ export interface CheckpointContent {
   /** Any JSON value: it comes back as it was. */
   state: unknown;
   parts: readonly CheckpointPart[];
+  /** Called when everything is written and synced, before the checkpoint gets its name. What it throws, it never gets it. */
+  beforePublish?: () => Promise<void>;
 }
 
 export interface WrittenCheckpoint {
@@ -63,6 +65,7 @@ export async function writeCheckpoint(
   let bytes: number;
   try {
     bytes = await build(building, run, place, content);
+    await content.beforePublish?.();
     await publish(building, runDir, place);
   } catch (error) {
     await rm(building, { recursive: true, force: true }).catch(() => undefined);

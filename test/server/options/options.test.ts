@@ -24,6 +24,7 @@ describe('server options', () => {
       reconnectGraceMs: 30_000,
       readStallTimeoutMs: 60_000,
       readLeaseMs: 10_000,
+      checkpointIntervalMs: 60_000,
       stopGraceMs: 5_000,
       windowBytes: 8 << 20,
     });
