@@ -122,9 +122,9 @@ export class RunFiles {
       const { reader, content, written } = await run.whenSettled(() => this.#freeze(run, checkWanted));
       try {
         const { name } = run.spec;
-        const beforePublish = async (): Promise<void> => await this.#publishLineage(service, run);
+        const beforePublish = async (): Promise<void> => await this.#publishLineage(service, run, content.step);
         const { path, bytes, cleanupError } = await writeCheckpoint(this.#dataDir, name, { ...content, beforePublish });
-        service.activity(run).durableStep = content.step;
+        if (!isBehind(run, content.step)) service.activity(run).durableStep = content.step;
         this.#saved.set(run, written);
         this.#log.info({ run: name, step: content.step, path, bytes }, 'run saved');
         if (cleanupError !== undefined) this.#log.warn({ run: name, err: cleanupError }, 'older checkpoints stay');
@@ -216,8 +216,9 @@ export class RunFiles {
    * Keeps the generations that were issued fenced, even when a person goes back to an older checkpoint. No trainer is
    * attached meanwhile: its lineage would be older on the disk than it was told.
    */
-  async #publishLineage(service: RunHolder, run: Run): Promise<void> {
+  async #publishLineage(service: RunHolder, run: Run, step: number | undefined): Promise<void> {
     await service.activity(run).attaching.run(async () => {
+      if (isBehind(run, step)) throw rewoundError(run, step);
       await writeLineage(this.#dataDir, run.spec.name, run.lineage);
       this.#hasLineage.add(run);
     });
@@ -227,6 +228,16 @@ export class RunFiles {
 /** Of which moment of a run a checkpoint is. */
 function placeOf({ head, generation }: Run): { versionId: number; generation: number } {
   return { versionId: head.id, generation };
+}
+
+/** Whether a trainer has taken a run back behind a step. */
+function isBehind({ committedStep }: Run, step: number | undefined): boolean {
+  return (committedStep ?? -1) < (step ?? -1);
+}
+
+function rewoundError({ spec, committedStep }: Run, step: number | undefined): ShadowkeepError {
+  const problem = `step ${step} of run ${quote(spec.name)} was not written: its trainer went back to step ${committedStep}`;
+  return new ShadowkeepError('VERSION_NOT_FOUND', problem, { metadata: { run: spec.name, step: step ?? 0 } });
 }
 
 function evictedError({ spec }: Run, step: number | undefined): ShadowkeepError {

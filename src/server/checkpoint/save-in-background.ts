@@ -3,6 +3,12 @@ import { StorageFatalError } from '../../storage/index.js';
 import type { Service } from '../service.js';
 import type { RunFiles } from './run-files.js';
 
+/**
+ * Entries of tensors that a checkpoint written beside a training may have, over all its files. They become JSON in one go:
+ * so many hold the event loop for about 50 ms, which is as long as others may wait.
+ */
+const ENTRY_COUNT_MAX = 8_192;
+
 /** Ends the writing of a run when the server stops: it is written again then, as it is at the end. */
 class Stopped extends Error {}
 
@@ -15,6 +21,8 @@ export class BackgroundSaver {
   readonly #service: Service;
   readonly #files: RunFiles;
   readonly #intervalMs: number;
+  /** The runs that are too large to be written beside a training. The log has said so. */
+  readonly #tooLarge = new WeakSet<Run>();
   /** The runs whose last writing failed. */
   readonly #failing = new WeakSet<Run>();
   #timer: NodeJS.Timeout | undefined;
@@ -47,7 +55,8 @@ export class BackgroundSaver {
     for (const run of this.#service.table.list()) {
       // There is nothing that a crash could take back before the first commit.
       if (this.#isStopped || run.committedStep === undefined || !this.#files.hasChanged(run)) continue;
-      await this.#write(run);
+      if (entryCountOf(run) > ENTRY_COUNT_MAX) this.#tellTooLarge(run);
+      else await this.#write(run);
     }
   }
 
@@ -69,8 +78,22 @@ export class BackgroundSaver {
     }
   }
 
+  #tellTooLarge(run: Run): void {
+    if (this.#tooLarge.has(run)) return;
+    this.#tooLarge.add(run);
+    const [entries, entriesMax] = [entryCountOf(run), ENTRY_COUNT_MAX];
+    const problem =
+      'run has too many tensors to be written while it is trained: a crash takes back all since the last stop';
+    this.#service.log.warn({ ...this.#place(run), entries, entriesMax }, problem);
+  }
+
   #place(run: Run): object {
     const { durableStep } = this.#service.activity(run);
     return { run: run.spec.name, committedStep: run.committedStep, durableStep };
   }
+}
+
+/** At most so many entries of tensors are in the files of a run: each average, each snapshot and the copied tensors have one. */
+function entryCountOf({ layout, head }: Run): number {
+  return layout.tensors.length * (head.shadows.length + head.snapshots.length + 1);
 }

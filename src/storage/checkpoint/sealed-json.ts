@@ -10,7 +10,9 @@ import { canonicalJson } from './canonical-json.js';
 export type SealedFields = Record<string, unknown>;
 
 export function encodeSealed(fields: SealedFields): Uint8Array {
-  return Buffer.from(`${canonicalJson({ ...fields, sha256: digest(canonicalJson(fields)) })}\n`);
+  const members = membersOf(fields);
+  const sealed = [...members, ...membersOf({ sha256: digest(objectText(members)) })].sort(byName);
+  return Buffer.from(`${objectText(sealed)}\n`);
 }
 
 /**
@@ -36,20 +38,36 @@ export function damagedFile(path: string, problem: string): StorageError {
 function parseWhole(bytes: Uint8Array, path: string): SealedFields {
   const text = Buffer.from(bytes).toString();
   let value: unknown;
-  let canonical: string;
   try {
     value = JSON.parse(text);
-    canonical = `${canonicalJson(value)}\n`;
   } catch {
     throw damagedFile(path, 'it is not JSON');
   }
   if (!isRecord(value)) throw damagedFile(path, 'it is not an object');
+  const members = membersOf(value);
   const { sha256: expected, ...rest } = value;
-  const found = digest(canonicalJson(rest));
+  const found = digest(objectText(members.filter(([name]) => name !== 'sha256')));
   if (found !== expected) throw damagedFile(path, `expected sha256 ${String(expected).slice(0, 64)}, found ${found}`);
   // The bytes themselves must be the ones that were written, not just their meaning.
-  if (!Buffer.from(canonical).equals(bytes)) throw damagedFile(path, 'it is not in canonical form');
+  if (!Buffer.from(`${objectText(members)}\n`).equals(bytes)) throw damagedFile(path, 'it is not in canonical form');
   return rest;
+}
+
+/** A field's name, and its value as canonical JSON. */
+type Member = readonly [name: string, text: string];
+
+/** The fields in the order of canonical JSON. Each value becomes text once: those of a large layout are megabytes. */
+function membersOf(fields: SealedFields): Member[] {
+  const present = Object.entries(fields).filter(([, value]) => value !== undefined);
+  return present.map(([name, value]): Member => [name, canonicalJson(value)]).sort(byName);
+}
+
+function byName([a]: Member, [b]: Member): number {
+  return a < b ? -1 : 1;
+}
+
+function objectText(members: readonly Member[]): string {
+  return `{${members.map(([name, text]) => `${JSON.stringify(name)}:${text}`).join(',')}}`;
 }
 
 function digest(text: string): string {

@@ -164,6 +164,28 @@ test('without an interval nothing is written before the stop', async () => {
   expect((await serve({ dataDir })).loaded).toEqual([{ run: 'r', step: 3 }]);
 });
 
+test('a run with too many tensors is written at the stop only, and the log says so', async () => {
+  const dataDir = await newDataDir();
+  const server = await startServerProcess(dataDir, 0, ['--checkpoint-every', '5ms']);
+  onTestFinished(async () => await server.kill());
+  const client = rawClient(server);
+  const tensors = Array.from({ length: 4_097 }, (_, index) => ({
+    name: `t${index}`,
+    dtype: 'F32' as const,
+    shape: [1],
+  }));
+  const { generation } = await openRun(client, { ...RUN, tensors, averages: RUN.averages!.slice(0, 1) });
+  const upload = new Upload(client).open(generation);
+  for (let step = 1; step <= 3; step++) {
+    const { durable_step } = await upload.push(step, Buffer.alloc(64 * tensors.length)).ack();
+    expect(durable_step).toBeUndefined();
+  }
+  const told = () => logLines(server).filter(({ msg }) => String(msg).startsWith('run has too many tensors'));
+  await expect.poll(told, { timeout: 60_000 }).toMatchObject([{ run: 'r', entries: 8_194, entriesMax: 8_192 }]);
+  expect(await server.stop()).toBe(0);
+  expect((await serve({ dataDir })).loaded).toEqual([{ run: 'r', step: 3 }]);
+});
+
 test.skipIf(!immutable.isAble)(
   `a disk that refuses stops no training, and is tried again${immutable.note}`,
   { timeout: 120_000 },
