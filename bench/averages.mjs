@@ -125,16 +125,17 @@ async function stepCost(specs, elements, seconds) {
 /** Nanoseconds of CPU time for an element, of measuring how an average moves. */
 async function movementCost(elements, seconds) {
   const table = new RunTable(BUDGET_BYTES, 'simd');
-  const { run, writer, stage } = openRun(table, [ema('a', 0.999)], elements);
+  // The weights are those of another average: their pages lie beside those of the first one, as staging does.
+  const { run, stage } = openRun(table, [ema('a', 0.999), ema('b', 0.99)], elements);
   try {
     stage(1);
-    const [{ plane, table: pages }] = run.head.shadows;
+    const [{ plane, table: pages }, { table: weights }] = run.head.shadows;
     return await costOf(elements, seconds, () =>
       cpuMicroseconds(() => {
         const meter = new MovementMeter('F32', 1e-3);
         for (const [index, page] of pages.entries()) {
           const count = Math.min(plane.pageElements, elements - index * plane.pageElements);
-          meter.see(page, page.address, writer.pages[index].address, count, 'F32');
+          meter.see(page, page.address, weights[index].address, count, 'F32');
         }
       }),
     );
