@@ -16,7 +16,8 @@ import {
   writeLineage,
 } from '../../storage/index.js';
 import type { RunActivity } from '../trainers/run-activity.js';
-import { checkpointContent, restoreRun } from './run-checkpoint.js';
+import { freezeRun, isBehind, placeOf, type RunPlace, rewoundError } from './frozen-run.js';
+import { restoreRun } from './run-checkpoint.js';
 import { readSavedLineage } from './saved-run.js';
 
 export interface LoadedRun {
@@ -43,7 +44,7 @@ export class RunFiles {
   readonly #lock: DataDirLock;
   readonly #log: Logger;
   /** For each run that is on disk: the version and generation there. A run without an entry is gone after a crash. */
-  readonly #saved = new WeakMap<Run, { versionId: number; generation: number }>();
+  readonly #saved = new WeakMap<Run, RunPlace>();
   /** The runs whose lineage is on disk: it is there before their first checkpoint is. */
   readonly #hasLineage = new WeakSet<Run>();
   /** The runs that are being deleted: a write of them that is under way ends. */
@@ -118,14 +119,18 @@ export class RunFiles {
    */
   async write(service: RunHolder, run: Run, checkWanted: () => void = () => undefined): Promise<void> {
     await service.activity(run).saving.run(async () => {
-      if (this.#unwanted.has(run)) throw run.deletedError();
-      const { reader, content, written } = await run.whenSettled(() => this.#freeze(run, checkWanted));
+      const checkIsWanted = (): void => {
+        if (this.#unwanted.has(run)) throw run.deletedError();
+        checkWanted();
+      };
+      checkIsWanted();
+      const { reader, content, place } = await run.whenSettled(() => freezeRun(run, checkIsWanted));
       try {
         const { name } = run.spec;
         const beforePublish = async (): Promise<void> => await this.#publishLineage(service, run, content.step);
         const { path, bytes, cleanupError } = await writeCheckpoint(this.#dataDir, name, { ...content, beforePublish });
         if (!isBehind(run, content.step)) service.activity(run).durableStep = content.step;
-        this.#saved.set(run, written);
+        this.#saved.set(run, place);
         this.#log.info({ run: name, step: content.step, path, bytes }, 'run saved');
         if (cleanupError !== undefined) this.#log.warn({ run: name, err: cleanupError }, 'older checkpoints stay');
       } finally {
@@ -199,19 +204,6 @@ export class RunFiles {
     if (error !== undefined) this.#log.warn({ err: error }, 'files of deleted runs still take room');
   }
 
-  /** Holds the head of a run for the writing, in one moment with what is written of the run beside it. */
-  #freeze(run: Run, checkWanted: () => void) {
-    const reader = run.pin(run.head);
-    const content = checkpointContent(run, (pieceBytes) => {
-      if (this.#unwanted.has(run)) throw run.deletedError();
-      checkWanted();
-      if (reader.evicted !== undefined) throw evictedError(run, content.step);
-      // A step that has no memory waits for a reader that moves.
-      reader.sentBytes += pieceBytes;
-    });
-    return { reader, content, written: placeOf(run) };
-  }
-
   /**
    * Keeps the generations that were issued fenced, even when a person goes back to an older checkpoint. No trainer is
    * attached meanwhile: its lineage would be older on the disk than it was told.
@@ -223,26 +215,6 @@ export class RunFiles {
       this.#hasLineage.add(run);
     });
   }
-}
-
-/** Of which moment of a run a checkpoint is. */
-function placeOf({ head, generation }: Run): { versionId: number; generation: number } {
-  return { versionId: head.id, generation };
-}
-
-/** Whether a trainer has taken a run back behind a step. */
-function isBehind({ committedStep }: Run, step: number | undefined): boolean {
-  return (committedStep ?? -1) < (step ?? -1);
-}
-
-function rewoundError({ spec, committedStep }: Run, step: number | undefined): ShadowkeepError {
-  const problem = `step ${step} of run ${quote(spec.name)} was not written: its trainer went back to step ${committedStep}`;
-  return new ShadowkeepError('VERSION_NOT_FOUND', problem, { metadata: { run: spec.name, step: step ?? 0 } });
-}
-
-function evictedError({ spec }: Run, step: number | undefined): ShadowkeepError {
-  const problem = `step ${step} of run ${quote(spec.name)} was not written: the next step needed its memory`;
-  return new ShadowkeepError('VERSION_EVICTED', problem, { metadata: { run: spec.name, step: step ?? 0 } });
 }
 
 function warnOf({ freeBytes, isWritableByAll }: DataDirState, path: string, budgetBytes: number, log: Logger): void {

@@ -154,6 +154,25 @@ test('where memory is short, a step takes that of the version that is written', 
   expect(found!.map((bytes, index) => bytes.equals(expected![index]!))).toEqual([true, true]);
 });
 
+test('after a rewind nothing is durable until the run is written again', async () => {
+  const dataDir = await newDataDir();
+  const server = await serve({ ...CONTINUOUSLY, dataDir });
+  const client = rawClient(server);
+  await openRun(client, { ...RUN, retain: { every_steps: 1, count_max: 4 } });
+  const upload = await startUpload(client);
+  let step = 1;
+  while (((await push(upload, step)) ?? 0) < 3) step += 1;
+  const { generation } = await openRun(client, { ...RUN, incarnation: 'b', resume_step: step - 1 });
+  const next = new Upload(client).open(generation);
+  for (let ahead = step; ahead < step + 5; ahead++) expect((await push(next, ahead)) ?? 0).toBeLessThanOrEqual(ahead);
+  await server.stop();
+  const again = await serve({ dataDir });
+  expect(again.loaded).toEqual([{ run: 'r', step: step + 4 }]);
+  const found = await readBoth(rawClient(again), step + 4);
+  const expected = await readBoth(await undisturbed(step + 4), step + 4);
+  expect(found.map((bytes, index) => bytes.equals(expected[index]!))).toEqual([true, true]);
+});
+
 test('without an interval nothing is written before the stop', async () => {
   const dataDir = await newDataDir();
   const server = await serve({ dataDir, checkpointIntervalMs: 0 });
