@@ -11,6 +11,9 @@ const SEQUENCES = process.env['SHADOWKEEP_MODEL_SEQUENCES'];
 /** The leg of the test run: each plays different sequences. */
 export const MODE = (process.env['SHADOWKEEP_KERNELS'] ?? 'simd') as KernelMode;
 
+/** A block takes 4 s of one quiet core, and a minute of one that fifteen other processes share. */
+const BLOCK_TIMEOUT_MS = 600_000;
+
 /** What one seed decides. */
 interface Sequence {
   /** What has happened, for a failure to tell. */
@@ -37,7 +40,7 @@ export function playSequences(
     seeds.slice(i * block, (i + 1) * block),
   );
   describe(`${title}, ${MODE}`, () => {
-    test.each(blocks)('sequences from seed %i', async (...block) => {
+    test.each(blocks)('sequences from seed %i', { timeout: BLOCK_TIMEOUT_MS }, async (...block) => {
       for (const seed of block) {
         const sequence = new Played(seed, MODE);
         await sequence.play().catch((error: Error) => {

@@ -124,7 +124,7 @@ test('a run that is deleted while it is written does not come back', async () =>
   expect((await readdir(dataDir)).filter((name) => !name.startsWith('.'))).toEqual([]);
 });
 
-test('where memory is short, a step takes that of the version that is written', { timeout: 120_000 }, async () => {
+test('where memory is short, a step takes that of the version that is written', { timeout: 300_000 }, async () => {
   const dataDir = await newDataDir();
   // Shadows of 32 MiB and a step of 16 fit; the pages that a reader holds, another 32, do not.
   const [count, options] = [4 << 20, { memoryBytes: 64 << 20 }];
