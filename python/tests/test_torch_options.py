@@ -30,3 +30,8 @@ def test_a_choice_that_there_is_not_is_refused_by_name(option: str) -> None:
     choice: Any = {option: "never"}
     with pytest.raises(ValueError, match=rf"{option} must be .*'never'"):
         EMAOptions(**choice)
+
+
+def test_a_decay_that_is_none_is_refused_where_the_ema_is_made() -> None:
+    with pytest.raises(ValueError, match=r"decay must be .*got 1\.5"):
+        EMAOptions(decay=1.5)

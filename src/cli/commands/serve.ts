@@ -37,7 +37,7 @@ function optionOf(row: OptionRow): Option {
     case 'BYTES':
       return option.argParser(byteSize(row.flag, row.isZeroTaken === true ? 0 : row.min, row.max));
     case 'TIME':
-      return option.argParser(duration(row.flag));
+      return option.argParser(duration(row.flag, row.max));
   }
 }
 

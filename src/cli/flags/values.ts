@@ -53,12 +53,13 @@ export function byteSize(flag: string, min: number, max = Number.MAX_SAFE_INTEGE
 }
 
 /** Parses a duration with a unit (`500ms`, `30s`, `5m`, `1h`) into milliseconds. */
-export function duration(flag: string, maxMs = Number.MAX_SAFE_INTEGER): ValueParser<number> {
+export function duration(flag: string, maxMs: number): ValueParser<number> {
   return (text) => {
     const [, number, unit = ''] = /^(\d+(?:\.\d+)?)\s*(ms|s|m|h)$/.exec(text.trim()) ?? [];
     const value = number === undefined ? Number.NaN : Math.round(Number(number) * DURATION_UNITS_MS[unit]!);
     if (value <= maxMs) return value;
-    throw new UsageError(`${flag} must be a duration up to ${maxMs} ms (as 500ms, 30s, 5m or 1h), got ${quote(text)}`);
+    const max = maxMs % 3_600_000 === 0 ? `${maxMs / 3_600_000}h` : `${Math.floor(maxMs / 1_000)}s`;
+    throw new UsageError(`${flag} must be a duration up to ${max} (as 500ms, 30s, 5m or 1h), got ${quote(text)}`);
   };
 }
 

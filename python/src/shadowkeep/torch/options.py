@@ -17,7 +17,7 @@ from ..options import RECONNECT_SECONDS_DEFAULT, NonFiniteName, RunOptions
 from ..retention import Retention
 from ..snapshots import Snapshots
 from .names import BuffersPolicy, FrozenPolicy
-from .run_averages import Averages
+from .run_averages import Averages, textbook_average
 from .scale import LossScaler
 from .weights import Weights
 from .world import World
@@ -103,6 +103,7 @@ class EMAOptions(RunOptions):
         one_of("frozen", self.frozen, get_args(FrozenPolicy))
         if self.buffers is not None:
             one_of("buffers", self.buffers, get_args(BuffersPolicy))
+        textbook_average(self.decay)
         if self.decay is not None and self.averages is not None:
             raise ValueError(
                 f"decay ({self.decay}) is that of an average of its own: it and averages exclude each other"

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 from torch import nn
 
-from ..averages import Average
+from ..averages import Average, PrecisionName
 from ..layout import TensorSpec
 from .dtypes import average_precision
 from .names import BuffersPolicy
@@ -32,6 +32,11 @@ def flat_averages(averages: Averages) -> list[Average]:
     return flat
 
 
+def textbook_average(decay: float | None, precision: PrecisionName = "F32") -> Average:
+    """Return the average of the class that everybody copies. Raises ValueError for a decay that is none."""
+    return Average.ema("ema", decay=DECAY_DEFAULT if decay is None else decay, start="INITIAL", precision=precision)
+
+
 def averages_of(given: list[Average] | None, decay: float | None, specs: Mapping[str, TensorSpec]) -> list[Average]:
     """Return the averages of a run: those that are given, or the textbook class's.
 
@@ -39,8 +44,7 @@ def averages_of(given: list[Average] | None, decay: float | None, specs: Mapping
     silence: a run that exists has its precision.
     """
     if given is None:
-        decay = DECAY_DEFAULT if decay is None else decay
-        return [Average.ema("ema", decay=decay, start="INITIAL", precision=average_precision(specs.values()))]
+        return [textbook_average(decay, average_precision(specs.values()))]
     wide = [name for name, spec in specs.items() if average_precision([spec]) == "F64"]
     coarse = [rule.name for rule in given if rule.precision == "F32" and any(map(rule.takes, wide))]
     if coarse:
