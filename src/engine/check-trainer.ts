@@ -2,7 +2,7 @@ import { quote, ShadowkeepError } from '../common/index.js';
 import type { RunSpec } from './run-spec.js';
 import type { Version } from './versions/version.js';
 
-/** What a run has committed and what it has kept. */
+/** What a check of a trainer needs of a run: the steps that it has committed and kept. */
 interface StandingRun {
   readonly spec: RunSpec;
   readonly committedStep: number | undefined;
@@ -12,8 +12,8 @@ interface StandingRun {
 }
 
 /**
- * Whether a life of the trainer that stands where it says may go on in a run: from `version`, where it asks to go back. Throws
- * VERSION_NOT_FOUND, RUN_BEHIND, RUN_HAS_COMMITS, TRAINER_BEHIND.
+ * Checks that a trainer may go on in a run from the step where the trainer says it is, or from `version` when it asks to
+ * go back. Throws VERSION_NOT_FOUND, RUN_BEHIND, RUN_HAS_COMMITS, TRAINER_BEHIND.
  */
 export function checkTrainer(
   { committedStep, answeredStep = 0, retainedSteps, spec }: StandingRun,

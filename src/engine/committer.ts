@@ -9,7 +9,7 @@ import type { Plane } from './memory/plane.js';
 import type { CommitOutcome, ReaderPatience, RunSpec, RunState } from './run-spec.js';
 import type { RunVersions } from './versions/run-versions.js';
 
-/** Decides what becomes of a step that is whole, and folds it: the only one that moves a run's head on. */
+/** Decides what becomes of a whole step, and folds it. Nothing else moves the head of a run on. */
 export class Committer implements PipelineRun {
   readonly digests = new StepDigests();
   readonly #spec: RunSpec;
@@ -20,7 +20,7 @@ export class Committer implements PipelineRun {
   /** Set when the run was deleted: nothing is committed any more. */
   #end: ShadowkeepError | undefined;
   #nonFiniteSteps = 0;
-  /** The newest one, while none has been committed since. */
+  /** The newest step that was rejected or dropped; undefined once a later step is committed. */
   #refusedStep: number | undefined;
   #fold: Promise<void> | undefined;
 
@@ -52,7 +52,7 @@ export class Committer implements PipelineRun {
     return this.#versions.head.shadows[0]?.plane;
   }
 
-  /** Steps in which a value was not finite. */
+  /** Number of steps in which a value was not finite. */
   get nonFiniteSteps(): number {
     return this.#nonFiniteSteps;
   }
@@ -67,7 +67,7 @@ export class Committer implements PipelineRun {
     return action();
   }
 
-  /** The run was deleted: a fold that is under way ends with this error. */
+  /** Says that the run was deleted. A fold that is under way ends with this error. */
   close(error: ShadowkeepError): void {
     this.#end = error;
   }
@@ -76,12 +76,12 @@ export class Committer implements PipelineRun {
     if (!isSkipped) this.#advance(step, isInitial);
   }
 
-  /** A step will never be committed, and its writers are told. */
+  /** Notes that a step will never be committed, which its writers are told. */
   refused(step: number): void {
     this.#refusedStep = Math.max(step, this.answeredStep ?? step);
   }
 
-  /** A life of the trainer that went back has not been told of any step after `step`. */
+  /** Forgets the steps after `step`: the life of the trainer that went back has not been told of them. */
   rewind(step: number | undefined): void {
     this.#refusedStep = undefined;
     this.digests.rewind(step);
@@ -107,8 +107,8 @@ export class Committer implements PipelineRun {
   }
 
   /**
-   * Folds a whole step into every average and flips the version, all at once; one that is not finite may be refused by the
-   * run's policy, one that the optimizer skipped is only seen. Throws INITIAL_REQUIRED, INITIAL_TOO_LATE,
+   * Folds a whole step into every average and flips the version, all at once; one that is not finite may be refused by
+   * the run's policy, one that the optimizer skipped is only seen. Throws INITIAL_REQUIRED, INITIAL_TOO_LATE,
    * MEMORY_EXHAUSTED.
    */
   async decide(staged: StagedStep, drive: Drive): Promise<CommitOutcome> {
@@ -142,7 +142,7 @@ export class Committer implements PipelineRun {
     await this.#hold(() => drive(slices));
   }
 
-  /** Undefined: there is no room while readers hold what they hold. */
+  /** Plans a commit that takes no version from its readers. Returns undefined when there is no room for that. */
   #planWithoutEviction(plan: (mayEvict: boolean) => CommitPlan): CommitPlan | undefined {
     if (this.#patience === undefined || this.#versions.history.oldestRead === undefined) return plan(true);
     try {
@@ -153,7 +153,7 @@ export class Committer implements PipelineRun {
     }
   }
 
-  /** A read that is under way may end before its readers lose the version. */
+  /** Plans a commit after the oldest read has had time to end. Readers that are still there may lose their version. */
   async #planWithPatience(plan: (mayEvict: boolean) => CommitPlan): Promise<CommitPlan> {
     const reader = this.#versions.history.oldestRead?.firstReader;
     if (reader !== undefined) await this.#patience?.(reader);
@@ -161,16 +161,16 @@ export class Committer implements PipelineRun {
     return plan(true);
   }
 
-  /** Work during which nothing else may change the run, then what comes of it. */
+  /** Does work during which nothing else may change the run, then publishes its result. */
   async #hold(work: () => Promise<void>, then: () => void = () => {}): Promise<void> {
-    // Said before it begins: `drive` may let others run before the first slice too.
+    // `#fold` is set before the work begins, because `drive` may let others run before the first slice.
     this.#fold = Promise.resolve().then(work);
     try {
       await this.#fold;
     } finally {
       this.#fold = undefined;
     }
-    // Nothing comes in between: whoever sees no fold under way sees what came of it.
+    // Nothing runs in between, so that whoever sees no fold under way sees its result.
     then();
   }
 
@@ -179,7 +179,10 @@ export class Committer implements PipelineRun {
     return advance(this.#spec.name, this.#versions.head, step);
   }
 
-  /** Readers see the step, its averages are those before. There is nothing to see before the first commit. */
+  /**
+   * Gives the head the number of a step that the optimizer skipped; the averages stay. Before the first commit nothing
+   * changes.
+   */
   #skip(step: number): CommitOutcome {
     if (this.committedStep !== undefined) {
       this.#refusedStep = undefined;
@@ -200,5 +203,5 @@ export class Committer implements PipelineRun {
   }
 }
 
-/** No tensor is left out. */
+/** Stands for: every tensor is folded. */
 const NONE: ReadonlySet<number> = new Set();

@@ -1,22 +1,24 @@
 import { quote, ShadowkeepError } from '../common/index.js';
 
-/** Lives of a trainer that are remembered, so that a repeated OpenRun gets the answer it had; a run restarts less often. */
+/**
+ * Lives of a trainer that are remembered, so that a repeated OpenRun gets the answer it had; a run restarts less often.
+ */
 const INCARNATION_COUNT_MAX = 1_024;
 
-/** What is kept of a lineage. */
+/** What is saved of a lineage. */
 export interface LineageState {
   readonly generation: number;
-  /** The one that created the run; a lineage that was kept by an older server has none. */
+  /** The generation that created the run; undefined in a lineage that an older server has saved. */
   readonly firstGeneration: number | undefined;
-  /** How many processes push in the present generation. */
+  /** Number of processes that push in the present generation. */
   readonly writers: number;
   readonly incarnations: readonly (readonly [string, number])[];
 }
 
 /**
  * Which life of the trainer may write: generations only rise, and the newest one is the only one that counts. It is the
- * fencing token that a trainer which was thought dead does not have. No two are ever the same, of whichever run, server or
- * restart: `issue` sees to that, so a number that is equal was issued to the present life.
+ * fencing token that a trainer which was thought dead does not have. No two are ever the same, of whichever run, server
+ * or restart: `issue` sees to that, so a number that is equal was issued to the present life.
  */
 export class Lineage {
   readonly #run: string;
@@ -40,7 +42,7 @@ export class Lineage {
     return this.#firstGeneration;
   }
 
-  /** How many processes push in the present generation. */
+  /** Number of processes that push in the present generation. */
   get writers(): number {
     return this.#writers;
   }
@@ -63,9 +65,10 @@ export class Lineage {
   }
 
   /**
-   * What it is with an incarnation: a new one opens the next generation with so many `writers` (0: as many as the one
-   * before), a known one has its own or GENERATION_FENCED, an empty one takes part in the present generation. Throws
-   * WRITERS_MISMATCH when that has another number of writers. Undefined: it stays as it is.
+   * Returns the lineage with an incarnation; undefined when the lineage stays as it is. A new incarnation opens the next
+   * generation with so many `writers` (0: as many as the generation before). A known one has its own generation, or gets
+   * GENERATION_FENCED. An empty one takes part in the present generation. Throws WRITERS_MISMATCH when that generation
+   * has another number of writers.
    */
   next(incarnation: string, writers: number): LineageState | undefined {
     if (!this.isNew(incarnation)) {
@@ -112,7 +115,7 @@ export class Lineage {
     );
   }
 
-  /** What the stream of an older generation is told, whose newest committed step was `last`. */
+  /** The error for a stream of an older generation. `last` is the newest step that this generation committed. */
   fencedError(last: number | undefined): ShadowkeepError {
     const when = last === undefined ? "before the run's first commit" : `after step ${last}`;
     return new ShadowkeepError(

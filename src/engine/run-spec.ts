@@ -8,7 +8,7 @@ import type { Lease } from './memory/ledger.js';
 import type { Snapshot, SnapshotsSpec } from './post-hoc/index.js';
 import type { AverageState, Reader } from './versions/version.js';
 
-/** Older versions that are kept: those whose step is a multiple of `everySteps`, the newest `countMax` of them. */
+/** Says which older versions are kept: those whose step is a multiple of `everySteps`, the newest `countMax` of them. */
 export interface RetentionSpec {
   readonly everySteps: number;
   readonly countMax: number;
@@ -20,33 +20,36 @@ export interface RunSpec<Tensors extends TensorList = TensorList> {
   readonly tensors: Tensors;
   readonly averages: readonly AverageSpec[];
   readonly nonFinite: NonFinitePolicy;
-  /** Undefined: none are kept. */
+  /** Undefined: no snapshots are kept. */
   readonly snapshots: SnapshotsSpec | undefined;
   /** Undefined: no older version is kept. */
   readonly retain: RetentionSpec | undefined;
 }
 
-/** What OpenRun says of a run: what it leaves out is the default of a new one, and whatever an existing one has. */
+/**
+ * What OpenRun says of a run. A field that it leaves out is the default for a new run, and fits any value of an existing
+ * one.
+ */
 export type RunRequest = Omit<RunSpec, 'nonFinite' | 'snapshots'> & {
   readonly nonFinite: NonFinitePolicy | undefined;
   readonly snapshots: SnapshotsSpec | undefined;
 };
 
-/** Which life of the trainer opens a run, and where it stands. */
+/** The life of the trainer that opens a run, and the step where the trainer is. */
 export interface TrainerRequest {
-  /** Empty: it takes part in the present generation. */
+  /** The incarnation of the trainer. Empty: the trainer takes part in the present generation. */
   readonly incarnation: string;
-  /** Processes that push; 0: as many as the present generation has. */
+  /** Number of processes that push; 0: as many as in the present generation. */
   readonly writers: number;
-  /** The newest retained version at or below this step is to be gone on from. */
+  /** The trainer goes on from the newest retained version at or below this step. */
   readonly resumeStep: number | undefined;
-  /** The step that the trainer has restored; 0: none, it begins. */
+  /** The step that the trainer has restored; 0: the training begins. */
   readonly trainerStep: number | undefined;
 }
 
 /**
- * Waits for a read to end, for as long as a trainer may wait for it: where the ledger has no room for copies of the pages that
- * readers hold, each step would end every read otherwise.
+ * Waits for a read to end, for as long as a trainer may wait for it: where the ledger has no room for copies of the pages
+ * that readers hold, each step would end every read otherwise.
  */
 export type ReaderPatience = (reader: Reader) => Promise<void>;
 
@@ -72,9 +75,9 @@ export interface RunOptions {
 /** What is kept of a run beside its specs and its planes. */
 export interface RunState extends LineageState {
   readonly step: number | undefined;
-  /** The newest step that was rejected or dropped after `step`. */
+  /** The newest step after `step` that was rejected or dropped. */
   readonly answeredStep: number | undefined;
-  /** One for each present average. */
+  /** The state of each present average, in order. */
   readonly averages: readonly AverageState[];
   /** The present cadence, where snapshots are kept. */
   readonly snapshotsEverySteps: number | undefined;
@@ -88,14 +91,14 @@ export interface RunMemory {
   readonly snapshotBytes: number;
   readonly pinnedBytes: number;
   readonly freeBytes: number;
-  /** JavaScript's heap for the layout and the patterns themselves. */
+  /** Memory of the layout's columns and of the averages' patterns. */
   readonly layoutBytes: number;
 }
 
 /** What became of a step. */
 export interface CommitOutcome {
   readonly state: 'COMMITTED' | 'ALREADY_COMMITTED' | 'SKIPPED' | 'REJECTED' | 'DROPPED';
-  /** What was not finite in it, or who has lost it; empty: nothing and nobody. */
+  /** Says what was not finite in the step, or which writer has lost it; empty otherwise. */
   readonly detail: string;
   /** The writer that has lost a step that was dropped. */
   readonly lostBy?: number;

@@ -26,9 +26,9 @@ export class RunTable {
   readonly #runs = new Map<string, Run>();
   /** Runs that are kept somewhere and cannot be served, and why. */
   readonly #setAside = new Map<string, string>();
-  /** Who waits for a run of a name to be opened. */
+  /** The listeners that wait for a run of a name to be opened. */
   readonly #awaited = new Map<string, Set<() => void>>();
-  /** Layouts that are that of a run: a thousand ranks ask with the same one. */
+  /** For lists of tensors of requests: the run that was found to have them. A thousand ranks ask with the same list. */
   readonly #proved = new WeakMap<
     RunRequest['tensors'],
     { readonly run: Run; readonly order: Uint32Array | undefined }
@@ -39,7 +39,7 @@ export class RunTable {
 
   /**
    * `firstVersionId` is past every id of an earlier table with the same runs, `nextGeneration` gives none a second time;
-   * `heapBudgetBytes` is for layouts, `makePatience` for each run.
+   * `heapBudgetBytes` is for requests and patterns. `makePatience` is called for each run.
    */
   constructor(
     budgetBytes: number,
@@ -56,7 +56,7 @@ export class RunTable {
     this.#nextGeneration = nextGeneration;
   }
 
-  /** The run of that name, in the order of names. */
+  /** All runs, in the order of their names. */
   list(): Run[] {
     return [...this.#runs.values()].sort((a, b) => (a.spec.name < b.spec.name ? -1 : 1));
   }
@@ -65,7 +65,7 @@ export class RunTable {
     return this.#runs.get(name);
   }
 
-  /** Whether there is a run of that name, one that is set aside included. */
+  /** Whether there is a run of that name, or one that is set aside. */
   isKnown(name: string): boolean {
     return this.#runs.has(name) || this.#setAside.has(name);
   }
@@ -80,12 +80,12 @@ export class RunTable {
     };
   }
 
-  /** A run of that name is kept and cannot be served: nobody opens another one in its place. */
+  /** Says that a run of that name is on the disk and cannot be served. Nobody opens another run in its place. */
   setAside(name: string, problem: string): void {
     this.#setAside.set(name, problem);
   }
 
-  /** Those that are, in the order of names. */
+  /** The runs that are set aside, in the order of their names. */
   get damaged(): { readonly run: string; readonly problem: string }[] {
     return [...this.#setAside].map(([run, problem]) => ({ run, problem })).sort((a, b) => (a.run < b.run ? -1 : 1));
   }
@@ -156,12 +156,12 @@ export class RunTable {
     return { run, created: true, order: undefined };
   }
 
-  /** Throws RUN_NOT_FOUND: also a run that is set aside can be deleted. */
+  /** Throws RUN_NOT_FOUND. A run that is set aside can be deleted, too. */
   checkDeletable(name: string): void {
     if (!this.#setAside.has(name)) this.get(name);
   }
 
-  /** Returns the bytes that the ledger got back. */
+  /** Deletes a run. Returns the bytes that the ledger got back. */
   delete(name: string): number {
     if (this.#setAside.delete(name)) return 0;
     const run = this.get(name);
@@ -181,7 +181,7 @@ export class RunTable {
   }
 }
 
-/** A trainer that comes back says what it said when it opened the run, or what the run has become since. */
+/** Checks that a trainer which comes back says what it said when it opened the run, or what the run has become since. */
 function checkSameRules(run: Run, request: RunRequest): void {
   if (firstDifference(run.spec.averages, request.averages) !== undefined) {
     checkSameAverages(request.name, run.averages, request.averages);

@@ -23,7 +23,7 @@ export class Run {
   readonly #versions: RunVersions;
   readonly #lineage: Lineage;
   readonly #committer: Committer;
-  /** The writers of the present generation; undefined: none was opened since the run was. */
+  /** The writers of the present generation; undefined until a trainer has attached. */
   #writers: Writers | undefined;
   #isDeleted = false;
   readonly #listeners = new Set<() => void>();
@@ -74,27 +74,27 @@ export class Run {
     return this.#lineage.generation;
   }
 
-  /** The one that created the run; undefined: it was not kept. */
+  /** The generation that created the run; undefined when an older server has not saved it. */
   get firstGeneration(): number | undefined {
     return this.#lineage.firstGeneration;
   }
 
-  /** How many processes push in the present generation. */
+  /** Number of processes that push in the present generation. */
   get writerCount(): number {
     return this.#lineage.writers;
   }
 
-  /** How far each of them is. */
+  /** How far each writer is. */
   get writerStates(): WriterState[] {
     return this.#writers?.states ?? [];
   }
 
-  /** The step that is decided next, if any has begun. */
+  /** The oldest step that has begun, which is decided next. */
   get oldestStep(): number | undefined {
     return this.#writers?.pipeline?.oldest?.step;
   }
 
-  /** The step that is decided next, and how many of its bytes have arrived; undefined: none has begun. */
+  /** The step that is decided next, and the number of its bytes that have arrived; undefined when no step has begun. */
   get staging(): { readonly step: number; readonly receivedBytes: number } | undefined {
     const oldest = this.#writers?.pipeline?.oldest;
     if (oldest === undefined) return undefined;
@@ -124,7 +124,7 @@ export class Run {
     this.#versions.history.retain = retain;
   }
 
-  /** Steps in which a value was not finite, since the run was opened or restored. */
+  /** Number of steps, since the run was opened or restored, in which a value was not finite. */
   get nonFiniteSteps(): number {
     return this.#committer.nonFiniteSteps;
   }
@@ -139,8 +139,8 @@ export class Run {
   }
 
   /**
-   * Does `action` at a moment when no fold is under way. What pins the head, opens a writer or fences one belongs in here:
-   * after an `await` of anything else, a fold may have begun.
+   * Does `action` at a moment when no fold is under way. What pins the head, opens a writer or fences one belongs in
+   * here: after an `await` of anything else, a fold may have begun.
    */
   async whenSettled<Result>(action: () => Result): Promise<Result> {
     return await this.#committer.whenSettled(action);
@@ -152,15 +152,18 @@ export class Run {
     return () => this.#listeners.delete(listener);
   }
 
-  /** Holds a version for a reader; the head only `whenSettled`: a fold under way may be writing on its pages. */
+  /**
+   * Holds a version for a reader. The head may be held only `whenSettled`, because a fold under way may write on its
+   * pages.
+   */
   pin(version: Version): Reader {
     assert(!this.#committer.isFolding || version !== this.head, 'the head is not pinned while it is folded');
     return version.pin();
   }
 
   /**
-   * The lineage that `attach` makes of one life of the trainer, for who keeps it before anybody is told of it; undefined: it
-   * stays as it is. Only `whenSettled`. Throws what `attach` throws.
+   * Returns the lineage that `attach` would make of one life of the trainer, so that it can be saved before the trainer
+   * hears of it; undefined when the lineage stays as it is. Call it only `whenSettled`. Throws what `attach` throws.
    */
   planAttach(trainer: TrainerRequest): LineageState | undefined {
     this.#rewindTarget(trainer);
@@ -187,20 +190,21 @@ export class Run {
     return generation;
   }
 
-  /** Which lives of the trainer it knows. */
+  /** The lives of the trainer that the run knows. */
   get lineage(): LineageState {
     return this.#lineage.state;
   }
 
-  /** Puts a lineage that was kept in place of an older one. Before anybody writes. */
+  /** Replaces the lineage by a newer one that was saved. Call it before anybody writes. */
   restoreLineage(state: LineageState): void {
     this.#lineage.restore(state);
   }
 
   /**
-   * The stream of a writer; it is ready when all have declared their boxes and these are proved to be a whole: it takes the
-   * memory of one step then. `onFailure` is told when it is closed from outside: by a newer generation, with its run, because
-   * its step got no bytes for too long. Yields between slices; the first one only `whenSettled`.
+   * Opens the stream of a writer. The stream is ready when all writers have declared their boxes and these are proved to
+   * tile every tensor; the memory of one step is taken then. `onFailure` is called when the stream is closed from
+   * outside: by a newer generation, by the deletion of the run, or because its step got no bytes for too long. Yields
+   * between slices; the first slice must run `whenSettled`.
    */
   *openingWriter(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): Generator<void, WriterStream> {
     this.#checkSettled();
@@ -217,12 +221,12 @@ export class Run {
     return toEnd(this.openingWriter(request, onFailure));
   }
 
-  /** Drops the step that is decided next, because a writer's part of it does not come. Only `whenSettled`. */
+  /** Drops the oldest step, because the part of some writer does not come. Call it only `whenSettled`. */
   dropOldest(timeoutMs: number): void {
     this.#writers?.pipeline?.dropOldest(timeoutMs);
   }
 
-  /** What a writer is told that has waited for the declarations of others for so long. */
+  /** The error for a writer that has waited so long for the others to declare their boxes. */
   missingError(timeoutMs: number): ShadowkeepError {
     assert(this.#writers !== undefined, 'somebody waits');
     return this.#writers.missingError(timeoutMs);
@@ -275,7 +279,7 @@ export class Run {
     return new Writers(generation, writers, this.spec, this.#committer, pool, layout, this.#ledger);
   }
 
-  /** The version that a new life goes on from where it says so. Throws when the life may not begin. */
+  /** The version that a new life of the trainer asks to go on from, if it asks. Throws when the life may not begin. */
   #rewindTarget({ incarnation, resumeStep, trainerStep }: TrainerRequest): Version | undefined {
     this.#checkSettled();
     const isNew = this.#lineage.isNew(incarnation);

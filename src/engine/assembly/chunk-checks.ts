@@ -1,7 +1,10 @@
 import { CHUNK_BYTES_MAX, CHUNK_CUT_BYTES, type ErrorReason, ShadowkeepError } from '../../common/index.js';
 import type { WriterSlot } from './writer-slot.js';
 
-/** Throws unless a chunk is the next one of its step: of any length, cut where no element is, inside of the step. */
+/**
+ * Throws unless a chunk is the next one of its step. It may have any length, must not cut an element, and must end inside
+ * the step.
+ */
 export function checkChunk(
   { part, receivedBytes }: WriterSlot,
   step: number,
@@ -41,7 +44,7 @@ export function checkWhole({ part, receivedBytes }: WriterSlot, step: number, by
   );
 }
 
-/** Throws STEP_MISMATCH when another step is being received. */
+/** Throws STEP_MISMATCH when the writer is in the middle of another step. */
 export function checkStep({ receiving }: WriterSlot, step: number): void {
   if (receiving === undefined || step === receiving.step) return;
   throw new ShadowkeepError('STEP_MISMATCH', `step ${step} came while step ${receiving.step} is being received`, {

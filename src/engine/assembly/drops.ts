@@ -1,16 +1,16 @@
 import type { CommitOutcome } from '../run-spec.js';
 
-/** Losses that are remembered: who comes later to one that is older is told only that the step is dropped. */
+/** Number of losses that are remembered. Of an older loss, a late writer is told only that the step is dropped. */
 const LOSS_COUNT_MAX = 16;
 
-/** The steps that a writer has lost. */
+/** The steps up to `through`, which a writer has lost. */
 interface Loss {
   readonly after: number;
   readonly through: number;
   readonly writer: number;
 }
 
-/** Which steps are dropped, also for writers that are yet to send them, and who has lost them. */
+/** Knows which steps are dropped, also for writers that are yet to send them, and which writer has lost them. */
 export class Drops {
   #through = Number.NEGATIVE_INFINITY;
   #losses: readonly Loss[] = [];
@@ -20,12 +20,12 @@ export class Drops {
     return this.#through;
   }
 
-  /** A part of the step did not come in time. */
+  /** Notes that a part of the step did not come in time. */
   miss(step: number): void {
     this.#through = Math.max(this.#through, step);
   }
 
-  /** A writer has lost the steps up to `through`. */
+  /** Notes that a writer has lost the steps up to `through`. */
   lose(through: number, writer: number): void {
     if (through <= this.#through) return;
     this.#losses = [...this.#losses, { after: this.#through, through, writer }].slice(-LOSS_COUNT_MAX);

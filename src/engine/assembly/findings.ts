@@ -2,7 +2,7 @@ import { type DigestValue, EMPTY_DIGEST } from '../fold/digest.js';
 import { type NonFinitePolicy, NonFiniteScan } from '../fold/non-finite.js';
 import type { WirePlan } from '../layout/wire-plan.js';
 
-/** What is kept of the bytes that a writer sends of a step: what is not finite, and their digest. */
+/** Holds what was found in the bytes of a writer's part of a step: infinities and NaN, and the digest. */
 export class Findings {
   readonly nonFinite: NonFiniteScan;
   digest: DigestValue = EMPTY_DIGEST;

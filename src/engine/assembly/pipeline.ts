@@ -15,36 +15,36 @@ import { Replays } from './step-digests.js';
 import type { Sink, WriterSlot } from './writer-slot.js';
 
 /**
- * Steps that are taken before the one that is being put together is decided: one hides the distance between the fastest
- * writer and the slowest, each costs the wire bytes of the model.
+ * Number of steps that may be received before the oldest step is decided. One step hides the distance between the fastest
+ * and the slowest writer; each step costs as much memory as a step has bytes.
  */
 const STEPS_AHEAD_MAX = 1;
 
 /** Runs a fold to its end, letting others run between its slices. */
 export type Drive = (fold: Iterable<void>) => Promise<void>;
 
-/** What a writer's commit says. */
+/** What the commit message of a writer says of its part. */
 export interface PartCommit extends StepKind {
   readonly step: number;
   readonly bytes: number;
 }
 
-/** The run that steps are put together for. */
+/** Whoever decides the steps that a pipeline puts together: the committer of a run. */
 export interface PipelineRun {
   readonly committedStep: number | undefined;
-  /** One of the planes that steps are folded into. */
+  /** A plane that steps are folded into. Staging pages are allocated near its pages. */
   readonly plane: Plane | undefined;
   /** Throws when a step of this kind cannot be the next one. */
   checkKind(step: number, kind: StepKind): void;
   /** Folds a whole step, or refuses it by the run's policies. */
   decide(staged: StagedStep, drive: Drive): Promise<CommitOutcome>;
-  /** What folds a step while it arrives, as the next one after the head; undefined: that is not possible. */
+  /** Begins to fold a step while it arrives, as the step after the head. Returns undefined where that is not possible. */
   foldAhead(staged: StagedStep): FoldAhead | undefined;
-  /** Runs slices of a fold; nothing that needs a settled run happens meanwhile. */
+  /** Runs the slices of a fold. Nothing that needs a settled run happens in between. */
   fold(slices: Iterable<void>, drive: Drive): Promise<void>;
-  /** A step will never be committed, and its writers are told. */
+  /** Notes that a step will never be committed, which its writers are told. */
   refused(step: number): void;
-  /** Whether a step that is committed may have been this one. */
+  /** Whether a committed step may have had this content. */
   mayBe(step: number, wireDType: FloatDType | undefined, digest: DigestValue): boolean;
 }
 
@@ -59,7 +59,7 @@ export class Pipeline {
   readonly #plan: WirePlan;
   readonly #sendsGaps: boolean;
   #steps: StagedStep<WriterSlot>[] = [];
-  /** Staging that no step has now; one at least is kept, so that a step that may begin has its memory. */
+  /** Staging pages that no step uses. At least one set is kept, so that the next step has its memory. */
   #spare: (readonly Page[])[] = [];
   readonly #drops = new Drops();
   readonly #replays: Replays;
@@ -80,7 +80,7 @@ export class Pipeline {
     this.#spare.push(this.#allocate());
   }
 
-  /** The step that is decided next, if any has begun. */
+  /** The oldest step that has begun, which is decided next. */
   get oldest(): StagedStep<WriterSlot> | undefined {
     return this.#steps[0];
   }
@@ -96,8 +96,8 @@ export class Pipeline {
   }
 
   /**
-   * Undefined: the step may be sent. Otherwise it is too far ahead; ask again when the promise has resolved. Throws
-   * STEP_MISMATCH.
+   * Returns undefined when the writer may send the step. Otherwise the step is too far ahead: ask again when the promise
+   * has resolved. Throws STEP_MISMATCH.
    */
   admission(slot: WriterSlot, step: number): Promise<void> | undefined {
     if (slot.receiving !== undefined || this.#isClosed) return undefined;
@@ -113,8 +113,8 @@ export class Pipeline {
   }
 
   /**
-   * Takes the next chunk of a writer's part, or refuses it whole, before a byte is staged. Yields between slices: what is taken
-   * by then has arrived, as that of a shorter chunk.
+   * Takes the next chunk of a writer's part, or refuses it whole, before a byte is staged. Yields between slices:
+   * what is taken by then counts as arrived, as if the chunk had been shorter.
    */
   *stage(slot: WriterSlot, step: number, partOffset: number, data: Uint8Array): Generator<void> {
     this.#checkPlace(slot, step, partOffset);
@@ -128,7 +128,7 @@ export class Pipeline {
     }
   }
 
-  /** Returns how many of the bytes it has taken. */
+  /** Takes as many of the bytes as one slice may have, and returns their number. */
   #scatter(slot: WriterSlot, partOffset: number, data: Uint8Array): number {
     const { staged } = slot;
     if (staged !== undefined) {
@@ -139,7 +139,10 @@ export class Pipeline {
     return slot.receiving?.kind === 'REPLAYING' ? this.#examine(slot, partOffset, data) : data.length;
   }
 
-  /** A writer's part is whole; resolves when the step is decided. `drive` runs its fold, where this part is the last. */
+  /**
+   * Says that a writer's part is whole. Resolves when the step is decided. `drive` runs the fold if this part is the
+   * last.
+   */
   async commit(slot: WriterSlot, commit: PartCommit, drive: Drive): Promise<CommitOutcome> {
     const { step, bytes, isSkipped } = commit;
     this.#checkPlace(slot, step, slot.receivedBytes);
@@ -171,8 +174,8 @@ export class Pipeline {
   }
 
   /**
-   * Drops the oldest step, which misses a writer, whole: who has sent its part is told, the stream of who is in the middle
-   * of it ends. With nobody to tell, it may be sent again.
+   * Drops the oldest step, because the part of some writer is missing. Writers that have sent their part are told so, and
+   * streams in the middle of their part end. If no writer has sent its part, the step may be sent again.
    */
   dropOldest(timeoutMs: number): void {
     const { oldest } = this;
@@ -191,8 +194,9 @@ export class Pipeline {
   }
 
   /**
-   * A writer has lost the steps up to `through` that it has not sent, which cannot become whole any more: they are dropped.
-   * Who has sent its part is told, who is in the middle of one is told at its end. All that it has sent must be decided.
+   * Drops the steps up to `through`: a writer has lost its parts of them, so they cannot become whole any more. Writers
+   * that have sent their part are told so, and writers in the middle of theirs are told at its end. Every step that the
+   * losing writer has sent must be decided before.
    */
   lose(slot: WriterSlot, through: number): void {
     assert(slot.awaited.length === 0, 'a writer does not lose what it has sent');
@@ -207,7 +211,7 @@ export class Pipeline {
     }
   }
 
-  /** Frees all staging; what was staged leaves no trace. */
+  /** Frees all staging pages. The steps on them leave no trace. */
   close(): void {
     this.#isClosed = true;
     for (const pages of [...this.#spare, ...this.#steps.map((staged) => staged.pages)]) {
@@ -218,7 +222,10 @@ export class Pipeline {
     this.#wake();
   }
 
-  /** A new stream may begin its step again; otherwise one step follows the other. */
+  /**
+   * Checks that a chunk or commit is of the step that the writer is in, or of the next one. A new stream may begin its
+   * step again.
+   */
   #checkPlace(slot: WriterSlot, step: number, partOffset: number): void {
     if (slot.takeRestart()) {
       if (step !== slot.receiving?.step) {
@@ -231,7 +238,7 @@ export class Pipeline {
     checkStep(slot, step);
   }
 
-  /** Where a writer's part of a step goes; undefined: to a step that is new. Throws STEP_MISMATCH. */
+  /** Says what becomes of a writer's part of a step; undefined when the step is new. Throws STEP_MISMATCH. */
   #sinkOf(slot: WriterSlot, step: number): Sink | undefined {
     const { committedStep } = this.#run;
     if (committedStep !== undefined && step <= committedStep) return { kind: 'REPLAYING' };
@@ -260,7 +267,7 @@ export class Pipeline {
     return staged;
   }
 
-  /** Decides the steps that are whole, one after another; what has come of the next one is folded then. */
+  /** Decides the whole steps one after another. Then begins to fold what has come of the next step. */
   async #decideWhole(drive: Drive): Promise<void> {
     if (this.#isDeciding) return;
     this.#isDeciding = true;
@@ -302,7 +309,10 @@ export class Pipeline {
     this.#wake();
   }
 
-  /** Gives back what only tensors of policy COPY_ONCE are staged on, once the run has them. */
+  /**
+   * Frees the pages on which only tensors of policy COPY_ONCE were staged, which no later step has. Returns the other
+   * pages.
+   */
   #trim(pages: readonly Page[]): readonly Page[] {
     const kept = Math.ceil(this.#stagedBytes / this.#pool.pageBytes);
     for (const page of pages.slice(kept)) this.#pool.free(page);
@@ -318,7 +328,10 @@ export class Pipeline {
     return this.#run.committedStep === undefined ? firstStepBytes : stepBytes;
   }
 
-  /** Acknowledges a part of a step that is committed. Throws STEP_CONFLICT when all parts have come and are others. */
+  /**
+   * Acknowledges a part of a committed step. Throws STEP_CONFLICT when all parts have come and their content is another
+   * one.
+   */
   #replayed(slot: WriterSlot, step: number): CommitOutcome {
     const isWhole = slot.receivedBytes >= slot.part.stepBytes;
     const digest = isWhole ? this.#replays.add(step, slot.number, slot.findings.digest) : undefined;
@@ -333,7 +346,10 @@ export class Pipeline {
     );
   }
 
-  /** Takes bytes of a step that is committed into the digest; they are looked at in an arena, as those of any other. */
+  /**
+   * Adds bytes of a committed step to the digest. They are copied into an arena for that, where the kernels can read
+   * them.
+   */
   #examine(slot: WriterSlot, partOffset: number, data: Uint8Array): number {
     const page = (this.#spare[0] ?? this.oldest?.pages)?.[0];
     if (page === undefined) return data.length;

@@ -1,9 +1,10 @@
-/** Processes that have been one writer of one generation; a launcher starts a rank again less often. */
+/** Number of processes that may have been one writer of one generation. A launcher starts a rank again less often. */
 const SESSION_COUNT_MAX = 16;
 
 /**
- * Which process speaks for each writer of a generation: the one that came last. Two that share a writer's number and its
- * generation (an incarnation that was used again, or none) are told apart by the session that each of them names.
+ * Knows which process speaks for each writer of a generation: the process that came last. Two processes that share a
+ * writer's number and its generation (an incarnation was used again, or none was given) are told apart by the session
+ * that each of them names.
  */
 export class Sessions {
   readonly #of = new Map<number, string[]>();
@@ -13,7 +14,7 @@ export class Sessions {
     return this.#of.get(writer)?.at(-1) === session;
   }
 
-  /** Whether another one has come since. */
+  /** Whether another session of the writer has come since. */
   isReplaced(writer: number, session: string): boolean {
     return !this.isNewest(writer, session) && (this.#of.get(writer)?.includes(session) ?? false);
   }

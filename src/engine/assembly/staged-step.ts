@@ -9,40 +9,40 @@ import type { Page } from '../memory/page-pool.js';
 import type { Part } from '../world/index.js';
 import type { Findings } from './findings.js';
 
-/** What the writers' commits say of a step; all say the same. */
+/** What the writers' commits say of a step. All writers of a step must say the same. */
 export interface StepKind {
   readonly isInitial: boolean;
   readonly isSkipped: boolean;
 }
 
-/** Whose bytes a step is put together from: a writer, which has one part of it. */
+/** A writer, as far as a step needs it: it sends one part of the step. */
 export interface Contributor {
   readonly findings: Findings;
   readonly part: Part;
-  /** How many bytes of its part of a step have arrived. */
+  /** Number of bytes that have arrived of the writer's part of a step. */
   arrivedOf(step: number): number;
 }
 
 /**
- * A step that is being received: the bytes of all writers, each where it belongs in the byte space of the whole step. Nobody
- * sees it before it is whole, and without its commit it leaves no trace.
+ * A step that is being received. It holds the bytes of all writers, each at its place in the byte space of the whole
+ * step. Nobody sees the step before it is whole, and a step that is not committed leaves no trace.
  */
 export class StagedStep<Writer extends Contributor = Contributor> {
   readonly step: number;
   #pages: readonly Page[];
-  /** Folds it as it arrives, where that is possible. */
+  /** Folds the step as it arrives; undefined where that is not possible. */
   ahead: FoldAhead | undefined;
-  /** Whose part has begun, and whose is whole. */
+  /** The writers whose part has begun, and those whose part is whole. */
   readonly parts = new Set<Writer>();
   readonly whole = new Set<Writer>();
-  /** Tensors that are not finite in the parts that are whole, and the first such element in words. */
+  /** Tensors, by index, with an infinity or NaN in the whole parts; and in words the first such element. */
   readonly nonFinite = new Set<number>();
   detail = '';
-  /** Bytes of the parts that are still to be caught up. */
+  /** For each writer whose part is still to be caught up: the bytes that had arrived when that began. */
   readonly #arrived = new Map<Writer, number>();
   #digest = EMPTY_DIGEST;
   #kind: StepKind | undefined;
-  /** Its byte space. */
+  /** The byte space of the step. */
   readonly plan: WirePlan;
   readonly #pageBytes: number;
 
@@ -53,12 +53,12 @@ export class StagedStep<Writer extends Contributor = Contributor> {
     this.#pageBytes = pageBytes;
   }
 
-  /** What it is staged on: the pages of its byte space, one behind the other. */
+  /** The pages that hold the byte space of the step, in order. */
   get pages(): readonly Page[] {
     return this.#pages;
   }
 
-  /** It was committed, and its pages are the head's now: these are free in their place. */
+  /** Says that the step was committed and its pages became the head's. `pages` are free staging pages in their place. */
   exchange(pages: readonly Page[]): void {
     this.#pages = pages;
   }
@@ -71,7 +71,10 @@ export class StagedStep<Writer extends Contributor = Contributor> {
     return this.#digest;
   }
 
-  /** Zeroes what lies between tensors, for writers that do not send it: old bytes there would be measured with the fold. */
+  /**
+   * Zeroes the gaps between tensors when no writer sends them. Old bytes there would be folded and measured with the
+   * tensors.
+   */
   clearGaps(): void {
     const { boxes } = this.plan;
     for (let index = 0; index < boxes.count; index++) {
@@ -84,7 +87,10 @@ export class StagedStep<Writer extends Contributor = Contributor> {
     }
   }
 
-  /** Takes bytes of a writer. Those of COPY_ONCE tensors that the run has already lie behind the pages and are dropped. */
+  /**
+   * Writes bytes of a writer to their place. Bytes of COPY_ONCE tensors that the run has already lie behind the last page
+   * and are dropped.
+   */
   write(stepOffset: number, data: Uint8Array, writer: Writer): void {
     this.#forEachPiece(stepOffset, data.length, (piece, at) => {
       const { page, address, length } = piece;
@@ -94,7 +100,10 @@ export class StagedStep<Writer extends Contributor = Contributor> {
     });
   }
 
-  /** Folds what has arrived before `ahead` began, in slices; what comes meanwhile is folded as it comes. */
+  /**
+   * Folds, in slices, the bytes that had arrived before `ahead` began. Bytes that come in between are folded as they
+   * come.
+   */
   *catchUp(ahead: FoldAhead): Generator<void> {
     this.ahead = ahead;
     for (const writer of this.parts) this.#arrived.set(writer, writer.arrivedOf(this.step));
@@ -111,12 +120,12 @@ export class StagedStep<Writer extends Contributor = Contributor> {
     }
   }
 
-  /** What has come of a writer's part counts no more: it comes again, and is folded as it comes. */
+  /** Forgets what has come of a writer's part: the part comes again, and is folded as it comes. */
   forget(writer: Writer): void {
     this.#arrived.delete(writer);
   }
 
-  /** Throws STEP_MISMATCH when a writer says something else of the step than those before. */
+  /** Throws STEP_MISMATCH when a writer says something else of the step than the writers before it. */
   checkKind(kind: StepKind, writer: number): void {
     const ours = this.#kind ?? kind;
     if (ours.isInitial === kind.isInitial && ours.isSkipped === kind.isSkipped) return;
@@ -128,7 +137,7 @@ export class StagedStep<Writer extends Contributor = Contributor> {
     );
   }
 
-  /** A writer's part is whole. */
+  /** Says that a writer's part is whole. */
   finish(writer: Writer, kind: StepKind): void {
     this.#kind = kind;
     this.parts.add(writer);
@@ -153,7 +162,10 @@ export class StagedStep<Writer extends Contributor = Contributor> {
   }
 }
 
-/** Looks at a piece while it is in the cache, segment by segment. */
+/**
+ * Looks for infinities and NaN in a piece, and adds it to the digest, segment by segment, while the piece is in the
+ * cache.
+ */
 export function examine(segments: Segments, piece: Piece, findings: Findings): void {
   const end = piece.stepOffset + piece.length;
   for (

@@ -5,8 +5,8 @@ import type { Page, PagePool } from '../memory/page-pool.js';
 import { homeOf, type Plane } from '../memory/plane.js';
 
 /**
- * Pages for the byte space of a step, each in the arena where the first averaged element of its bytes lives in `plane`, one
- * of the planes that it is folded into. Throws MEMORY_EXHAUSTED.
+ * Allocates pages for the byte space of a step. Each page lies in the arena that holds the same elements of `plane`, a
+ * plane that the step is folded into, so that kernels reach both. Throws MEMORY_EXHAUSTED.
  */
 export function allocateStaging(pool: PagePool, plan: WirePlan, stagedBytes: number, plane: Plane | undefined): Page[] {
   const homes = stagingHomes(plan, stagedBytes, pool.pageBytes, plane);

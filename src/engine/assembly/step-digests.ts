@@ -1,10 +1,10 @@
 import type { FloatDType } from '../../common/index.js';
 import { type DigestValue, EMPTY_DIGEST, mergeDigests, type StepDigest, sameDigest } from '../fold/digest.js';
 
-/** Steps of which the digest is kept: a trainer that goes back further than that has lost more than its place. */
+/** Number of committed steps whose digest is kept. A trainer that goes back further has lost more than its place. */
 const DIGEST_COUNT_MAX = 1_024;
 
-/** What was committed, to tell a step that is sent again from another one of the same number. */
+/** Keeps digests of committed steps, to tell a step that is sent again from another one with the same number. */
 export class StepDigests {
   readonly #digests = new Map<number, StepDigest>();
 
@@ -22,19 +22,21 @@ export class StepDigests {
     if (this.#digests.size > DIGEST_COUNT_MAX && oldest !== undefined) this.#digests.delete(oldest);
   }
 
-  /** The trainer goes back to `step`: what came after it has not been. */
+  /** Forgets the steps after `step`, to which the trainer goes back. */
   rewind(step: number | undefined): void {
     for (const later of [...this.#digests.keys()]) if (step === undefined || later > step) this.#digests.delete(later);
   }
 
-  /** Whether a step may have been this one: unknown ones, and those that came in another dtype, may. */
+  /**
+   * Whether a committed step may have had this content. It may if its digest is not known, or was taken in another dtype.
+   */
   mayBe(step: number, wireDType: FloatDType | undefined, digest: DigestValue): boolean {
     const ours = this.#digests.get(step);
     return ours === undefined || ours.wireDType !== wireDType || sameDigest(ours, digest);
   }
 }
 
-/** Steps that writers send again, until all have: only then is their content known. */
+/** Collects steps that writers send again. The content of such a step is known when all writers have sent their part. */
 export class Replays {
   readonly #writerCount: number;
   readonly #replays = new Map<number, { digest: DigestValue; readonly writers: Set<number> }>();
@@ -43,7 +45,7 @@ export class Replays {
     this.#writerCount = writerCount;
   }
 
-  /** Adds a writer's part, which has come whole; the digest of the step when this was the last of them. */
+  /** Adds the part of a writer that has come whole. Returns the digest of the step when this part was the last one. */
   add(step: number, writer: number, digest: DigestValue): DigestValue | undefined {
     const replay = this.#replays.get(step) ?? { digest: EMPTY_DIGEST, writers: new Set() };
     if (replay.writers.has(writer)) return undefined;

@@ -18,24 +18,27 @@ export type Sink =
   | { readonly kind: 'REPLAYING' }
   | { readonly kind: 'IGNORING'; readonly why: 'DROPPED' | 'REPEATED' };
 
-/** IDLE: it is between two steps. */
+/** The state of a writer. IDLE: the writer is between two steps. */
 type SlotState = { readonly kind: 'IDLE' } | (Sink & { readonly step: number; readonly receivedBytes: number });
 
 const IDLE: SlotState = { kind: 'IDLE' };
 
-/** The stream of a writer, for those who end it. */
+/** A stream of a writer, as far as the slot needs it. */
 interface Stream {
   fail(error: ShadowkeepError): void;
 }
 
-/** Acks that can have been lost with one stream, and more. */
+/** Number of settled steps whose outcome is kept: more than acks can be lost with one stream. */
 const SETTLED_COUNT_MAX = 16;
 
-/** One of the writers of a generation, whichever stream it has: what it sends, and how far it is. */
+/**
+ * One of the writers of a generation, whichever stream it has. The slot knows which part the writer sends and how far it
+ * is.
+ */
 export class WriterSlot {
   readonly number: number;
   readonly part: Part;
-  /** Its boxes that others send, by their index. */
+  /** The boxes, by index, that this writer has declared and other writers send. */
   readonly leftOut: readonly number[];
   /** What was found in the bytes of the step being received. */
   readonly findings: Findings;
@@ -46,7 +49,7 @@ export class WriterSlot {
   #mayRestart = false;
   #resentThrough: number | undefined;
   readonly #awaited = new Map<number, Waiter<CommitOutcome>>();
-  /** The last ones that were settled: their acks may have been lost, and their steps sent again. */
+  /** The outcomes of the steps that were settled last. Their acks may have been lost, and the steps may be sent again. */
   readonly #settled = new Map<number, Promise<CommitOutcome>>();
 
   constructor(number: number, plan: WirePlan, part: Part, leftOut: readonly number[], nonFinite: NonFinitePolicy) {
@@ -57,12 +60,12 @@ export class WriterSlot {
     this.cursor = new PartCursor(part);
   }
 
-  /** Undefined: its stream broke, or has ended. */
+  /** The writer's open stream; undefined when it broke or has ended. */
   get stream(): Stream | undefined {
     return this.#stream;
   }
 
-  /** The step being received, and what becomes of its bytes; undefined: none has begun. */
+  /** The step that the writer is in the middle of, and what becomes of its bytes; undefined between two steps. */
   get receiving(): (Sink & { readonly step: number }) | undefined {
     return this.#state.kind === 'IDLE' ? undefined : this.#state;
   }
@@ -71,87 +74,95 @@ export class WriterSlot {
     return this.#state.kind === 'IDLE' ? 0 : this.#state.receivedBytes;
   }
 
-  /** The step that its bytes are staged in; undefined: they are not. */
+  /** The step in which the writer's bytes are staged; undefined when they are not. */
   get staged(): StagedStep<WriterSlot> | undefined {
     return this.#state.kind === 'STAGING' ? this.#state.staged : undefined;
   }
 
-  /** The newest step that it has sent whole. */
+  /** The newest step that the writer has sent whole. */
   get wholeStep(): number | undefined {
     return this.#wholeStep;
   }
 
-  /** A step that it has sent whole on an older stream, whose client has heard no outcome of it. */
+  /**
+   * Whether the writer has sent a step whole on an older stream, so that its client may not have heard of the outcome.
+   */
   isResent(step: number): boolean {
     return this.#resentThrough !== undefined && step <= this.#resentThrough;
   }
 
-  /** A step of which its part is whole and the outcome open, with the outcome. */
+  /** The steps whose part the writer has sent whole, each with its outcome, which is still open. */
   get awaited(): readonly { readonly step: number; readonly outcome: Promise<CommitOutcome> }[] {
     return [...this.#awaited].map(([step, { promise }]) => ({ step, outcome: promise }));
   }
 
-  /** How many bytes of its part of a step have arrived. */
+  /** Number of bytes that have arrived of the writer's part of a step. */
   arrivedOf(step: number): number {
     if (this.receiving?.step === step) return this.receivedBytes;
     return this.#awaited.has(step) ? this.part.firstStepBytes : 0;
   }
 
-  /** It has this stream now. */
+  /** Says that the writer has this stream now. */
   attach(stream: Stream): void {
     this.#stream = stream;
   }
 
-  /** A stream has ended; an older one than it has now changes nothing. */
+  /** Says that a stream has ended. The end of an older stream than the writer has now changes nothing. */
   detach(stream: Stream): void {
     if (this.#stream === stream) this.#stream = undefined;
   }
 
-  /** It comes back on another stream, which may begin its step again; with `takeover` it was away against its will. */
+  /**
+   * Says that the writer comes back on another stream, which may begin its step again. With `takeover` its old stream had
+   * broken.
+   */
   comeBack(takeover: boolean): void {
     this.#mayRestart = true;
     this.#resentThrough = takeover ? this.#wholeStep : undefined;
   }
 
-  /** Whether its stream is new and in a step that an older one has begun. Asked once, of what comes first. */
+  /**
+   * Whether the stream is new while an older stream has begun the present step. True once: for the first message of the
+   * stream.
+   */
   takeRestart(): boolean {
     const mayRestart = this.#mayRestart && this.#state.kind !== 'IDLE';
     this.#mayRestart = false;
     return mayRestart;
   }
 
-  /** The first bytes of a step have come. From IDLE. */
+  /** Begins a step, when its first bytes come. From IDLE. */
   begin(step: number, sink: Sink): void {
     assert(this.#state.kind === 'IDLE', 'a writer begins one step after the other');
     this.#state = { ...sink, step, receivedBytes: 0 };
   }
 
-  /** So many bytes of the step have come. */
+  /** Notes how many bytes of the step have come so far. */
   advance(receivedBytes: number): void {
     assert(this.#state.kind !== 'IDLE', 'bytes are of a step');
     this.#state = { ...this.#state, receivedBytes };
   }
 
-  /** The step being received begins again. */
+  /** Begins the present step again. */
   restart(): void {
     this.advance(0);
     this.#clear();
   }
 
-  /** The step being received was dropped: the rest of it is counted. From STAGING. */
+  /** Says that the present step was dropped. The rest of its bytes is only counted. From STAGING. */
   ignore(): void {
     assert(this.#state.kind === 'STAGING', 'what is dropped was staged');
     const { step, receivedBytes } = this.#state;
     this.#state = { kind: 'IGNORING', why: 'DROPPED', step, receivedBytes };
   }
 
-  /** Its step has come to its end, or is forgotten. */
+  /** Ends the present step, or forgets it. */
   end(): void {
     this.#state = IDLE;
     this.#clear();
   }
 
-  /** Its part of a step is whole: the outcome, once it is there. Ends the step. */
+  /** Ends a step whose part is whole. Resolves with the outcome of the step. */
   sentWhole(step: number): Promise<CommitOutcome> {
     this.#wholeStep = step;
     const waiter = createWaiter<CommitOutcome>();
@@ -160,7 +171,7 @@ export class WriterSlot {
     return waiter.promise;
   }
 
-  /** The outcome of a step of which its part was whole, while it is open and for a while after. */
+  /** The outcome of a step that the writer has sent whole, while it is open and for a while afterwards. */
   outcomeOf(step: number): Promise<CommitOutcome> | undefined {
     return this.#awaited.get(step)?.promise ?? this.#settled.get(step);
   }
@@ -170,7 +181,7 @@ export class WriterSlot {
     this.#forget(step);
   }
 
-  /** The outcome of a step, or of all, is this error. */
+  /** Settles a step, or all open steps, with an error. */
   settleWith(error: unknown, step?: number): void {
     for (const [awaitedStep, { reject }] of [...this.#awaited]) {
       if (step !== undefined && step !== awaitedStep) continue;

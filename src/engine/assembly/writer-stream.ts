@@ -10,7 +10,7 @@ interface StreamOwner {
   failAll(error: ShadowkeepError): void;
 }
 
-/** One stream of a writer: from its opening to its end, or to the error that ended it from outside. */
+/** One Update stream of a writer, from its opening to its end or to the error that ended it from outside. */
 export class WriterStream {
   readonly number: number;
   readonly generation: number;
@@ -29,12 +29,12 @@ export class WriterStream {
     this.#onFailure = onFailure;
   }
 
-  /** Settles when all writers have declared: resolves when their boxes are a whole. */
+  /** Settles when all writers have declared their boxes. Resolves when these boxes tile every tensor. */
   get ready(): Promise<void> {
     return this.#ready.promise;
   }
 
-  /** All writers have declared. */
+  /** Says that all writers have declared their boxes, and gives the stream its slot. */
   begin(slot: WriterSlot, pipeline: Pipeline): void {
     this.#begun = { slot, pipeline };
     slot.attach(this);
@@ -45,12 +45,12 @@ export class WriterStream {
     return this.#begun !== undefined;
   }
 
-  /** Its boxes that others send, by their index. */
+  /** The boxes, by index, that the writer has declared and other writers send. */
   get leftOut(): readonly number[] {
     return this.#slot.leftOut;
   }
 
-  /** Length of its step, bytes, without the tensors of policy COPY_ONCE, and with them. */
+  /** Length of the writer's part of a step, bytes: without the tensors of policy COPY_ONCE, and with them. */
   get stepBytes(): number {
     return this.#slot.part.stepBytes;
   }
@@ -59,7 +59,7 @@ export class WriterStream {
     return this.#slot.part.firstStepBytes;
   }
 
-  /** The step being received, if one has begun. */
+  /** The step that the writer is in the middle of; undefined between two steps. */
   get step(): number | undefined {
     return this.#begun?.slot.receiving?.step;
   }
@@ -68,12 +68,12 @@ export class WriterStream {
     return this.#begun?.slot.receivedBytes ?? 0;
   }
 
-  /** Steps of which its writer's part is whole and the outcome open, oldest first. */
+  /** The steps, oldest first, that the writer has sent whole and whose outcome is open. */
   get awaited(): WriterSlot['awaited'] {
     return this.#slot.awaited;
   }
 
-  /** Whether it has still to wait for other writers before its last step is decided. */
+  /** Whether the writer's last step still waits for the parts of other writers. */
   get waitsForOthers(): boolean {
     return this.#slot.awaited.length > 0 && !this.#pipeline.isDeciding;
   }
@@ -85,16 +85,16 @@ export class WriterStream {
   }
 
   /**
-   * Undefined: it may send the step. Otherwise that is too far ahead of what the others send; ask again when the promise has
-   * resolved. Throws STEP_MISMATCH.
+   * Returns undefined when the writer may send the step. Otherwise the step is too far ahead of what the others send: ask
+   * again when the promise has resolved. Throws STEP_MISMATCH.
    */
   admission(step: number): Promise<void> | undefined {
     return this.#begun?.pipeline.admission(this.#begun.slot, step);
   }
 
   /**
-   * Takes the next chunk of a step, or refuses it whole, before a byte is staged. Yields between slices: throws what has ended
-   * the stream meanwhile.
+   * Takes the next chunk of a step, or refuses it whole, before a byte is staged. Yields between slices,
+   * and throws what has ended the stream in between.
    */
   *staging(step: number, partOffset: number, data: Uint8Array): Generator<void> {
     this.checkOpen();
@@ -110,10 +110,11 @@ export class WriterStream {
   }
 
   /**
-   * Its part of a step is whole. When all parts are, the step is folded into every average and the version flips, all at once;
-   * the promise resolves then. `drive` runs the fold to its end, letting others run between its slices. A step at or below the
-   * committed one is not folded again, one that is not finite may be refused by the run's policy. Rejects with
-   * STEP_CONFLICT, which ends every stream, when all parts of a committed step have come with other content.
+   * Says that the writer's part of a step is whole. When all parts are, the step is folded into every average and the
+   * version flips, all at once; the promise resolves then. `drive` runs the fold to its end, letting others run between
+   * its slices. A step at or below the committed one is not folded again, one that is not finite may be refused by the
+   * run's policy. Rejects with STEP_CONFLICT, which ends every stream, when all parts of a committed step have come with
+   * other content.
    */
   async commit(commit: PartCommit, drive: Drive): Promise<CommitOutcome> {
     this.checkOpen();
@@ -126,25 +127,28 @@ export class WriterStream {
   }
 
   /**
-   * Its writer will not send its part of the steps up to `through` that it has not sent: they are dropped for all. Only
-   * `whenSettled`, and when all that it has sent is decided.
+   * Says that the writer will not send the steps up to `through` that it has not sent. They are dropped for all writers.
+   * Call it only `whenSettled`, and when everything that the writer has sent is decided.
    */
   lose(through: number): void {
     this.checkOpen();
     this.#pipeline.lose(this.#slot, through);
   }
 
-  /** It has ended. What it has sent of a step is kept until `forget`, for a writer that comes back. Idempotent. */
+  /**
+   * Says that the stream has ended. What it has sent of a step is kept until `forget`, for a writer that comes back.
+   * Idempotent.
+   */
   leave(): void {
     this.#owner.leave(this);
   }
 
-  /** Frees what it has left behind, unless its writer came back. Only `whenSettled`. */
+  /** Frees what the stream has left behind, unless its writer came back. Call it only `whenSettled`. */
   forget(): void {
     this.#owner.forget(this);
   }
 
-  /** Ends it from outside: its owner is told why. */
+  /** Ends the stream from outside, and tells its RPC why. */
   fail(error: ShadowkeepError): void {
     if (!this.#isOpen) return;
     this.#failure = error;

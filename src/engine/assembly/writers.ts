@@ -10,16 +10,16 @@ import { Sessions } from './sessions.js';
 import { WriterSlot } from './writer-slot.js';
 import { WriterStream } from './writer-stream.js';
 
-/** What a stream of a writer opens with. */
+/** What the first message of an Update stream says. */
 export interface WriterRequest {
   readonly generation: number;
   readonly writer: number;
-  /** Undefined: the whole layout of a single writer, nothing of one among several. */
+  /** Undefined stands for the whole layout when there is one writer, and for nothing when there are several. */
   readonly boxes: BoxList | undefined;
   readonly wireDType: FloatDType | undefined;
-  /** It takes the place of a stream that is still open: its own, as `session` tells. */
+  /** The stream takes the place of one that is still open and belongs to the same process, as `session` shows. */
   readonly takeover: boolean;
-  /** Names the process: the same on each of its streams, another one on those of others. */
+  /** Names the process: all streams of a process have the same session, and no other process has it. */
   readonly session: string;
 }
 
@@ -27,12 +27,12 @@ export interface WriterRequest {
 export interface WriterState {
   readonly writer: number;
   readonly isConnected: boolean;
-  /** The newest step that it has sent whole. */
+  /** The newest step that the writer has sent whole. */
   readonly step: number | undefined;
   readonly receivingStep: number | undefined;
   readonly receivedBytes: number;
   readonly stepBytes: number;
-  /** Steps that another writer has sent whole, and this one has not, oldest first. */
+  /** Steps, oldest first, that another writer has sent whole and this writer has not. */
   readonly behind: readonly number[];
 }
 
@@ -44,9 +44,9 @@ export class Writers {
   readonly #world: World;
   readonly #run: PipelineRun;
   readonly #pool: PagePool;
-  /** Streams that wait for the others' declarations. */
+  /** Streams that wait until all other writers have declared their boxes. */
   readonly #waiting = new Map<number, WriterStream>();
-  /** One for each writer, once all have declared. */
+  /** A slot for each writer; empty until all writers have declared their boxes. */
   #slots: readonly WriterSlot[] = [];
   /** The last stream of each writer whose staged bytes are kept. */
   readonly #held = new Map<number, WriterStream>();
@@ -71,14 +71,14 @@ export class Writers {
     this.#world = new World(spec.name, layout, count, ledger);
   }
 
-  /** The steps in flight; undefined: nobody writes. */
+  /** The steps that are being received; undefined while nobody writes. */
   get pipeline(): Pipeline | undefined {
     return this.#pipeline;
   }
 
   /**
-   * Opens the stream of a writer; it is ready when all have declared and `proving` has begun their steps. Throws INVALID_FIELD,
-   * WRITER_BUSY, BOXES_CHANGED, WRITERS_MISMATCH, MEMORY_EXHAUSTED.
+   * Opens the stream of a writer. The stream is ready when all writers have declared their boxes and `proving` has begun
+   * them. Throws INVALID_FIELD, WRITER_BUSY, BOXES_CHANGED, WRITERS_MISMATCH, MEMORY_EXHAUSTED.
    */
   open(request: WriterRequest, onFailure: (error: ShadowkeepError) => void): WriterStream {
     const { writer: number } = request;
@@ -108,9 +108,10 @@ export class Writers {
   }
 
   /**
-   * When all have declared: proves that their boxes are a whole, and begins their streams. Yields between slices; who goes or
-   * comes meanwhile is seen. `last` is who is refused what cannot be. Throws BOX_GAP, BOX_OVERLAP, which all are told, and
-   * MEMORY_EXHAUSTED: the others go on waiting.
+   * When all writers have declared: proves that their boxes tile every tensor, and begins their streams. Yields between
+   * slices, and begins again when a writer goes or comes in between. `last` is the stream that is refused when the proof
+   * fails. Throws BOX_GAP and BOX_OVERLAP, which all streams are told, and MEMORY_EXHAUSTED, after which the others go on
+   * waiting.
    */
   *proving(last: WriterStream): Generator<void> {
     if (this.#isProving) return;
@@ -122,7 +123,7 @@ export class Writers {
     }
   }
 
-  /** A stream has ended: what it has sent of a step is kept until `forget`. */
+  /** Says that a stream has ended. What it has sent of a step is kept until `forget`. */
   leave(stream: WriterStream): void {
     stream.close();
     if (this.#waiting.get(stream.number) !== stream) return;
@@ -130,7 +131,7 @@ export class Writers {
     this.#world.withdraw(stream.number);
   }
 
-  /** Nobody has come back for what a stream has left: it leaves no trace. */
+  /** Frees what a stream has left behind, because its writer has not come back. */
   forget(stream: WriterStream): void {
     const { number } = stream;
     if (this.#held.get(number) !== stream || this.#waiting.get(number) === stream) return;
@@ -148,14 +149,14 @@ export class Writers {
     this.#close();
   }
 
-  /** Ends every stream; what they have sent is kept for those that come back, and with it their open steps. */
+  /** Ends every stream. What the writers have sent, and their open steps, are kept for those that come back. */
   failAll(error: ShadowkeepError): void {
     for (const stream of [...this.#waiting.values()]) stream.fail(error);
     for (const { stream } of this.#slots) stream?.fail(error);
     this.#waiting.clear();
   }
 
-  /** What a writer that has waited in vain is told. */
+  /** The error for a writer that has waited in vain for the others to declare their boxes. */
   missingError(timeoutMs: number): ShadowkeepError {
     const { missing } = this.#world;
     const names = missing.slice(0, NAMED_MAX).join(', ') + (missing.length > NAMED_MAX ? ' …' : '');
@@ -222,7 +223,7 @@ export class Writers {
     return new ShadowkeepError('WRITER_BUSY', `writer ${writer} of run ${quote(this.#spec.name)} already has a stream`);
   }
 
-  /** What a process is told that was away while another one took its place. */
+  /** The error for a process that was away while another process took its place. */
   #lateError(writer: number): ShadowkeepError {
     return new ShadowkeepError(
       'STREAM_REPLACED',
@@ -240,5 +241,5 @@ export class Writers {
   }
 }
 
-/** Writers that an error names: a person starts with the first ones. */
+/** Number of writers that an error names. A person starts with the first ones. */
 const NAMED_MAX = 16;
