@@ -2,7 +2,7 @@ import { quote, ShadowkeepError } from '../../common/index.js';
 import { type Advance, advanceInitial, advanceUpdate } from '../averages/index.js';
 import type { Version } from '../versions/version.js';
 
-/** What an initial push of `step` makes of each average of `head`. Throws INITIAL_TOO_LATE. */
+/** Returns how an initial push of `step` advances each average of `head`. Throws INITIAL_TOO_LATE. */
 export function advanceAllInitial(run: string, head: Version, step: number): Advance[] {
   if (head.step !== undefined) {
     throw new ShadowkeepError(
@@ -14,7 +14,10 @@ export function advanceAllInitial(run: string, head: Version, step: number): Adv
   return head.shadows.map(({ spec, state }) => advanceInitial(spec, state, step));
 }
 
-/** What an update of `step` makes of each. Throws INITIAL_REQUIRED when an average still lacks its initial weights. */
+/**
+ * Returns how an update of `step` advances each average of `head`. Throws INITIAL_REQUIRED when an average lacks its
+ * initial weights.
+ */
 export function advanceAll(run: string, head: Version, step: number): Advance[] {
   return head.shadows.map(({ spec, state }) => {
     if (spec.start === 'INITIAL' && state.weight === undefined) {

@@ -8,9 +8,9 @@ import { copyElements } from '../read/read.js';
 import type { AverageState, Shadow, Version } from '../versions/version.js';
 import { copyBases, type FoldTarget, foldStep } from './fold.js';
 
-/** What a commit does, decided before the first byte is folded. */
+/** Says what a commit does. All of it is decided before the first byte is folded. */
 export interface CommitPlan {
-  /** One per average, then the copied plane. */
+  /** One target for each average, then the target of the copied plane. */
   readonly targets: readonly FoldTarget[];
   readonly advances: readonly Advance[];
   readonly snapshots: SnapshotPlan;
@@ -24,21 +24,25 @@ export interface CommitPlan {
 
 /** Staging pages that become the pages of a shadow at the flip, because the step was folded on them. */
 export interface Exchange {
-  /** Undefined: the average was removed meanwhile, and nothing is exchanged. */
+  /** Undefined when the average was removed meanwhile and nothing is exchanged. */
   readonly target: FoldTarget | undefined;
-  /** What becomes of each page of the old table: it is staging then, or this one is because readers hold it. */
+  /**
+   * For each page of the old table: undefined when the page becomes a staging page, or the page that does so because
+   * readers hold the old one.
+   */
   readonly replacements: readonly (Page | undefined)[];
 }
 
-/** Which averages fold a tensor of an index, a bit for each. */
+/** Returns a function that says which averages fold a tensor, given by index: a bit for each average. */
 function averagesOfTensor(layout: Layout, shadows: readonly Shadow[]): (tensor: number) => number {
   const takers = shadows.map(({ spec }) => choiceOf(layout.tensors, spec));
   return (tensor) => takers.reduce((bits, isTaken, index) => (isTaken(tensor) ? bits | (1 << index) : bits), 0);
 }
 
 /**
- * Which averages are assigned as their first content, a bit for each by its index. There is no shadow yet that a skipped
- * tensor could keep, and an assignment spreads nothing: what comes is taken as it is.
+ * Says which averages get their first content by assignment, a bit for each by its index. There is no shadow yet that a
+ * skipped tensor could keep, and an assignment spreads no NaN to other elements, so that their weights are taken as they
+ * are.
  */
 function beginningAverages(shadows: readonly Shadow[], advances: readonly Advance[]): number {
   return shadows.reduce((bits, { state }, index) => {
@@ -46,7 +50,7 @@ function beginningAverages(shadows: readonly Shadow[], advances: readonly Advanc
   }, 0);
 }
 
-/** Plans of the byte space that say which averages fold what; the last one is kept, because steps are alike. */
+/** Makes plans of the byte space that say which averages fold what. The last plan is kept, because steps are alike. */
 export class FoldPlans {
   readonly #layout: Layout;
   #last: { readonly own: WirePlan; readonly specs: readonly AverageSpec[]; readonly plan: WirePlan } | undefined;
@@ -55,7 +59,10 @@ export class FoldPlans {
     this.#layout = layout;
   }
 
-  /** The writer's own plan, unless averages or tensors are left out. Yields between slices. */
+  /**
+   * Returns the writers' plan, or one of its own when averages leave tensors out or tensors are skipped. Yields between
+   * slices.
+   */
   *planFor(own: WirePlan, shadows: readonly Shadow[], { skipped, advances }: CommitPlan): Generator<void, WirePlan> {
     const specs = shadows.map(({ spec }) => spec);
     const isWhole = !specs.some(isFiltered);
@@ -77,7 +84,7 @@ export class FoldPlans {
   }
 }
 
-/** The whole fold of a commit, in slices. */
+/** Does the whole fold of a commit, in slices. */
 export function* foldCommit(
   wire: WirePlan,
   staging: readonly Page[],
@@ -86,7 +93,7 @@ export function* foldCommit(
   yieldElements: number | undefined,
 ): Generator<void> {
   if (exchange !== undefined) {
-    // A tensor that was folded on its way but is to be left out is what it was.
+    // A tensor that was folded on its way and is to be skipped gets its old shadow back.
     if (exchange.target !== undefined) {
       const { plane, base, target } = exchange.target;
       yield* copyElements(wire.layout, skipped, { plane, table: base }, { plane, table: target });
@@ -95,7 +102,7 @@ export function* foldCommit(
     return;
   }
   if (skipped.size > 0) yield* copyBases(targets, pageBytes);
-  // A fresh page of copied tensors may hold some that are not in this step.
+  // A fresh page of copied tensors may hold tensors that are not in this step.
   else if (!isFirst && wire.onceSegments.length > 0) yield* copyBases(targets.slice(-1), pageBytes);
   yield* foldStep(wire.segments, staging, pageBytes, targets, yieldElements);
   if (isFirst) yield* foldStep(wire.onceSegments, staging, pageBytes, targets, yieldElements);

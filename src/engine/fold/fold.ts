@@ -6,7 +6,9 @@ import type { PageTable, Plane } from '../memory/plane.js';
 import { pageAt } from '../memory/tables.js';
 import type { MovementMeter } from './movement.js';
 
-/** Elements folded into all averages while their source is in the cache: at most 256 KiB of wire bytes. */
+/**
+ * Number of elements that are folded into all averages while their source is in the cache: at most 256 KiB of wire bytes.
+ */
 const TILE_ELEMENTS = SCRATCH_BYTES / DTYPE_BYTES.F64;
 
 /**
@@ -18,14 +20,14 @@ const STRIP_ELEMENTS = 1_024;
 /** Elements between two yields: some 40 microseconds of SIMD, some 10 milliseconds of the scalar reference. */
 const YIELD_ELEMENTS = 1 << 17;
 
-/** One plane of a fold: reads `base`, writes `target`; the same page in both is folded in place. */
+/** One plane of a fold. The fold reads `base` and writes `target`; a page that both have is folded in place. */
 export interface FoldTarget {
   readonly plane: Plane;
   readonly base: PageTable;
   readonly target: PageTable;
-  /** w_k; 1 assigns, 0 holds (its target is its base). */
+  /** The weight w_k of the update. 1 assigns; 0 holds, and the target is the base then. */
   readonly weight: number;
-  /** Looks at a sample of what is blended. */
+  /** Measures a sample of what is blended; undefined for the copied plane. */
   readonly meter: MovementMeter | undefined;
 }
 
@@ -64,7 +66,7 @@ export function* foldStep(
   }
 }
 
-/** The targets that take a segment and change. */
+/** The targets that a segment is folded into, without those that a weight of 0 leaves as they are. */
 function targetsOf({ dtype, averages }: Segment, targets: readonly FoldTarget[]): FoldTarget[] {
   return targets.filter(({ plane, weight }, index) => {
     if (plane.dtype === undefined || dtype === undefined) return plane.dtype === dtype;
@@ -73,7 +75,7 @@ function targetsOf({ dtype, averages }: Segment, targets: readonly FoldTarget[])
 }
 
 /**
- * Copies what is folded onto fresh pages there first, for a fold that leaves tensors out: what it does not write must
+ * Copies the old contents to the fresh pages of a fold that leaves tensors out, because what the fold does not write must
  * be what it was.
  */
 export function* copyBases(targets: readonly FoldTarget[], pageBytes: number): Generator<void> {
@@ -96,7 +98,7 @@ interface Source {
 /** Folds some elements of a tile, counted from where it begins, into one target. */
 type Strip = (at: number, count: number) => void;
 
-/** Folds `count` elements at `flat`, cut where any plane's pages are. */
+/** Folds `count` elements at `flat`, in parts that end where a page of any plane ends. */
 function foldTile(targets: readonly FoldTarget[], flat: number, count: number, source: Source): void {
   const size = source.dtype === undefined ? 1 : DTYPE_BYTES[source.dtype];
   for (let done = 0; done < count; ) {
@@ -110,7 +112,7 @@ function foldTile(targets: readonly FoldTarget[], flat: number, count: number, s
   }
 }
 
-/** All averages take turns strip by strip: one alone is fastest in one go. */
+/** Folds all averages in turns, strip by strip. A single average is folded in one go, which is fastest. */
 function foldPart(targets: readonly FoldTarget[], flat: number, count: number, source: Source): void {
   const strips = targets.map((target) => stripOf(target, flat, count, source));
   const stripMax = strips.length === 1 ? count : STRIP_ELEMENTS;

@@ -4,7 +4,7 @@ import type { WireBox, WirePlan } from '../layout/wire-plan.js';
 import type { Page } from '../memory/page-pool.js';
 import { lastFrom } from './last-from.js';
 
-/** What is done with a step that has infinities or NaN in averaged tensors. */
+/** Says what is done with a step that has infinities or NaN in averaged tensors. */
 export type NonFinitePolicy = 'ACCEPT' | 'REJECT_STEP' | 'SKIP_TENSOR';
 
 /** A piece of the byte space from `stepOffset`, that lies on `page` at `address`. No element is cut. */
@@ -18,7 +18,7 @@ export interface Piece {
 /** Looks for infinities and NaN in what has just been staged, while it is in the cache. */
 export class NonFiniteScan {
   readonly #plan: WirePlan;
-  /** Whether one tensor is enough to know. */
+  /** Whether the scan may end with the first tensor that it finds. */
   readonly #firstOnly: boolean;
   readonly #found = new Set<number>();
   #detail = '';
@@ -43,7 +43,10 @@ export class NonFiniteScan {
     this.#detail = '';
   }
 
-  /** Scans a piece of a segment of this dtype: tensors that lie close together at once, one by one only where it hits. */
+  /**
+   * Scans a piece of a segment of this dtype. Tensors that lie close together are scanned at once, and one by one only
+   * after a hit.
+   */
   scan(piece: Piece, dtype: FloatDType): void {
     if (this.#firstOnly && this.#found.size > 0) return;
     if (!isFinitePart(piece, piece.stepOffset, piece.stepOffset + piece.length, dtype)) this.#findTensors(piece);
@@ -79,7 +82,7 @@ function isFinitePart(piece: Piece, begin: number, end: number, dtype: FloatDTyp
   return piece.page.arena.kernels.finite[dtype](address, (to - from) / DTYPE_BYTES[dtype]) !== 0;
 }
 
-/** The first element of a box in `piece` that is not finite: its half has one, or the other half. */
+/** Finds, by halving, the first element of a box in `piece` that is not finite. Returns its index in the tensor. */
 function firstNonFinite(piece: Piece, box: WireBox, boxEnd: number, dtype: FloatDType): number {
   const size = DTYPE_BYTES[dtype];
   let from = Math.max(box.stepOffset, piece.stepOffset);

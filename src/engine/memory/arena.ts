@@ -14,12 +14,12 @@ import { createKernels, type KernelMode, type Kernels } from '../../kernels/inde
 /** Largest operand that is moved between arenas or cast on its way out in one piece. */
 export const SCRATCH_BYTES = 256 * 1024;
 
-/** Where kernels leave their sums. */
+/** Address where kernels leave their sums. */
 export const SUMS_ADDRESS = SCRATCH_BYTES;
 
 const WASM_PAGE_BYTES = 65_536;
 
-/** Where the first slot begins. */
+/** Address where the first slot begins. */
 export const SLOTS_ADDRESS = SUMS_ADDRESS + WASM_PAGE_BYTES;
 
 /** Room in each slot for the skew of its page: one period of the 4 KiB aliasing. */
@@ -28,7 +28,7 @@ export const SLOT_EXTRA_BYTES = 4096;
 /** Skews by what a page is for; a copied-on-write page takes the one that its origin does not have. */
 export const SKEW = { shadow: 0, shadowCopy: 1088, staging: 2112 } as const;
 
-/** What 32-bit addresses reach. */
+/** Bytes that 32-bit addresses reach. */
 export const ARENA_BYTES_MAX = 2 ** 32;
 
 export class Arena {
@@ -40,7 +40,7 @@ export class Arena {
   #floats: Float64Array;
   #slotCount = 0;
   readonly #freeSlots: number[] = [];
-  /** Slots that were given back at least once. */
+  /** The slots that were freed at least once, and may hold old bytes. */
   readonly #usedSlots = new Set<number>();
 
   constructor(pageBytes: number, mode: KernelMode, bytesMax = ARENA_BYTES_MAX) {
@@ -72,7 +72,7 @@ export class Arena {
       this.#view = new Uint8Array(this.#memory.buffer);
       this.#floats = new Float64Array(this.#memory.buffer);
     }
-    // Highest first, so that slots are handed out in rising addresses.
+    // The highest slots come first, because slots are taken from the end: so pages get rising addresses.
     for (let slot = this.#slotCount + count - 1; slot >= this.#slotCount; slot--) this.#freeSlots.push(slot);
     this.#slotCount += count;
   }

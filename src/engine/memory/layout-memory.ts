@@ -7,23 +7,26 @@ import { WIRE_COLUMN_BYTES } from '../layout/wire-plan.js';
 import { READ_TENSOR_BYTES } from '../read/read-tensors.js';
 
 /*
- * What a layout takes beside the arenas, in JavaScript's heap and in columns: computed, and measured
- * (test/engine/memory/layout-memory.test.ts).
+ * Memory of a layout beside the arenas, in columns and in JavaScript's heap. It is computed here, and measured by
+ * test/engine/memory/layout-memory.test.ts.
  */
 
-/** A text beside its characters, which take one byte each, or two when one of them is not Latin-1. */
+/** Bytes of a text beside its characters. Each character takes one byte, or two when any of them is not Latin-1. */
 const TEXT_HEAP_BYTES = 24;
 
-/** A tensor in the lists of reads, one for each dtype. */
+/** Bytes of a tensor in the lists of reads, of which there is one for each dtype. */
 const READS_BYTES = FLOAT_DTYPES.length * READ_TENSOR_BYTES;
 
-/** A tensor in a plan of the byte space where it is a segment of its own; columns that have just doubled are half empty. */
+/** Bytes of a tensor in a plan of the byte space, if it is a segment of its own and the columns have just doubled. */
 const PLAN_BYTES = WIRE_COLUMN_BYTES + 2 * SEGMENT_COLUMN_BYTES;
 
-/** A tensor of a layout: placed, in the plan of a whole step and in the plan of the last fold, in reads, and marked as averaged. */
+/**
+ * Bytes of a tensor: in the layout, in the plans of a whole step and of the last fold, in reads, and in the mark of
+ * averaged tensors.
+ */
 const TENSOR_BYTES = TENSOR_COLUMN_BYTES + 2 * PLAN_BYTES + READS_BYTES + 1;
 
-/** An average beside its patterns: its rule, its state and its plans. */
+/** Bytes of an average beside its patterns: of its rule, its state and its plans. */
 const AVERAGE_HEAP_BYTES = 4_096;
 
 // biome-ignore lint/suspicious/noControlCharactersInRegex: all characters that V8 stores in one byte
@@ -33,14 +36,14 @@ export function textHeapBytes(text: string): number {
   return TEXT_HEAP_BYTES + text.length * (LATIN1.test(text) ? 1 : 2);
 }
 
-/** What an average takes: its patterns, which tensors they choose, and lists of reads of its own. */
+/** Bytes of an average: of its patterns, of the marks of the tensors that they choose, and of its own lists of reads. */
 export function averageHeapBytes({ include, exclude }: AverageSpec, tensorCount: number): number {
   const patterns = [...include, ...exclude];
   const chosen = patterns.length === 0 ? 0 : tensorCount * (1 + READS_BYTES);
   return patterns.reduce((sum, pattern) => sum + textHeapBytes(pattern) + 8, AVERAGE_HEAP_BYTES + chosen);
 }
 
-/** What the columns of a layout take, and what comes of them: plans, and lists of reads. */
+/** Bytes of the columns of a layout, of its plans and of its lists of reads. */
 export function layoutBytes(tensors: TensorList): number {
   let [chars, extents, isLatin1] = [0, 0, true];
   for (const { name, shape } of tensors) {

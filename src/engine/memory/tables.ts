@@ -28,26 +28,29 @@ function indicesWhere(count: number, isWanted: (index: number) => boolean): numb
 /** Tensors that are looked at between two yields: under a millisecond. */
 const SLICE_TENSORS = 4_096;
 
-/** Pages of a plane from one to the one before the other. */
+/** Pages of a plane, from the page `from` to the page before `to`. */
 interface PageRange {
   readonly from: number;
   to: number;
 }
 
-/** The pages on which the tensors lie that an average takes, where it leaves some out: finding them out takes long. */
+/**
+ * For each average that leaves tensors out: the pages on which its tensors lie. They are kept because finding them takes
+ * long.
+ */
 const found = new WeakMap<
   AverageSpec,
   { readonly layout: Layout; readonly size: number; readonly pages: PageRange[] }
 >();
 
-/** All pages of a plane: tensors lie in it one behind the other. */
+/** All pages of a plane, as one range: tensors lie in it one behind the other. */
 export function allPages({ pageCount }: Plane): readonly PageRange[] {
   return pageCount === 0 ? [] : [{ from: 0, to: pageCount }];
 }
 
 /**
- * The pages of the plane of an average on which the tensors lie that it takes: in ranges, because there may be more pages than
- * any list of them could hold.
+ * The pages of a plane on which the tensors of an average lie. They are ranges, because there may be more pages than a
+ * list could hold.
  */
 export function pagesOf(plane: Plane, layout: Layout, average: AverageSpec): readonly PageRange[] {
   return isFiltered(average) ? toEnd(findingPages(plane.pageElements, layout, average)) : allPages(plane);
@@ -78,7 +81,7 @@ export function countPages(ranges: readonly PageRange[]): number {
   return ranges.reduce((sum, { from, to }) => sum + to - from, 0);
 }
 
-/** The pages of zeros that a table of these ranges wants. */
+/** The requests for the pages of zeros of a table that has these ranges. */
 export function wantsOf(plane: Plane, ranges: readonly PageRange[]): PageWant[] {
   const wants: PageWant[] = [];
   for (const { from, to } of ranges) {
@@ -87,7 +90,7 @@ export function wantsOf(plane: Plane, ranges: readonly PageRange[]): PageWant[] 
   return wants;
 }
 
-/** A table with pages of zeros. Throws MEMORY_EXHAUSTED, saying `what`. */
+/** Allocates a table with pages of zeros. Throws MEMORY_EXHAUSTED, and says `what` in its text. */
 export function allocateTable(pool: PagePool, plane: Plane, ranges: readonly PageRange[], what: string): PageTable {
   const table = new Array<Page | undefined>(plane.pageCount).fill(undefined);
   const pages = pool.allocateZeros(wantsOf(plane, ranges), what).values();
@@ -97,14 +100,14 @@ export function allocateTable(pool: PagePool, plane: Plane, ranges: readonly Pag
   return table;
 }
 
-/** The page of an element; a tensor that is read or folded has one. */
+/** The page of an element of a tensor that is read or folded. Such a tensor has all its pages. */
 export function pageAt(table: PageTable, plane: Plane, flat: number): Page {
   const page = table[Math.floor(flat / plane.pageElements)];
   assert(page !== undefined, 'a tensor lies on pages of its plane');
   return page;
 }
 
-/** How many pages a table has. */
+/** Number of pages that a table has. */
 export function pageCountOf(table: PageTable): number {
   return table.reduce((sum, page) => sum + (page === undefined ? 0 : 1), 0);
 }

@@ -9,7 +9,7 @@ export class History {
   #head: Version;
   /** Versions that readers still hold, or that are retained, oldest first. */
   #retired: Version[] = [];
-  /** Undefined: none is retained. */
+  /** Says which versions are retained; undefined when none is. */
   retain: RetentionSpec | undefined;
 
   constructor(pool: PagePool, nextVersionId: () => number, content: VersionContent, retain: RetentionSpec | undefined) {
@@ -40,7 +40,10 @@ export class History {
     return isBefore(this.#head) ? this.#head : this.retained.findLast(isBefore);
   }
 
-  /** A new version of the step takes the head's place; it is retained where that is due, and older ones give way to it. */
+  /**
+   * Puts a new version, of the next step, in the head's place. Retains it where that is due, and gives up older retained
+   * ones.
+   */
   commit(changes: Partial<VersionContent>): void {
     this.replace(changes);
     const { retain } = this;
@@ -50,7 +53,7 @@ export class History {
     for (const version of this.retained.slice(0, -retain.countMax)) this.#release(version);
   }
 
-  /** A retained version takes the head's place, and is retained in it; the versions after it are undone. */
+  /** Puts a retained version in the head's place, where it stays retained. The versions after it are undone. */
   rewind(version: Version, generation: number): void {
     const { step, shadows, copied, snapshots } = version;
     this.replace({ step, shadows, copied, snapshots, generation });
@@ -62,7 +65,7 @@ export class History {
     this.#forgetUnused();
   }
 
-  /** A new version takes the head's place. */
+  /** Puts a new version in the head's place. */
   replace(changes: Partial<VersionContent>): void {
     const old = this.#head;
     const { step, generation, shadows, copied, snapshots } = old;
@@ -78,7 +81,10 @@ export class History {
     return [...this.#retired, this.#head].find(({ isRead }) => isRead);
   }
 
-  /** Ends the readers of the oldest version that has any, else gives up the oldest retained one; false: there is none. */
+  /**
+   * Ends the readers of the oldest version that has any, or else gives up the oldest retained version. Returns false when
+   * there is neither.
+   */
   evictOldest(): boolean {
     const read = this.oldestRead;
     if (read !== undefined) {
@@ -91,7 +97,7 @@ export class History {
     return retained !== undefined;
   }
 
-  /** Ends every reader: the run is deleted. */
+  /** Ends every reader, because the run is deleted. */
   evictAll(): void {
     for (const version of [...this.#retired, this.#head]) version.evict('DELETED');
   }

@@ -7,7 +7,7 @@ import type { PageTable, PlaneShape, ShadowPlane } from '../memory/plane.js';
 import { allocateTable, allPages, countPages, pagesOf, wantsOf } from '../memory/tables.js';
 import type { Shadow, VersionContent } from './version.js';
 
-/** The empty shadow of an average. Throws MEMORY_EXHAUSTED. */
+/** Allocates the empty shadow of an average. Throws MEMORY_EXHAUSTED. */
 export function openShadow(
   pool: PagePool,
   shape: PlaneShape,
@@ -21,12 +21,15 @@ export function openShadow(
 }
 
 function shadowOf(spec: AverageSpec, plane: ShadowPlane, table: PageTable, addedAtStep: number | undefined): Shadow {
-  // Time of an average that is added later begins where it is added.
+  // The time of an average that is added later begins at the step where it is added.
   const progress = { ...NO_PROGRESS, originStep: addedAtStep, lastStep: addedAtStep };
   return { spec, plane, table, state: { ...progress, movement: undefined, addedAtStep } };
 }
 
-/** What a run is before its first commit. Throws MEMORY_EXHAUSTED unless it fits together with one step in flight. */
+/**
+ * Allocates what a run consists of before its first commit. Throws MEMORY_EXHAUSTED unless it fits together with one step
+ * in flight.
+ */
 export function openContent(
   pool: PagePool,
   shape: PlaneShape,
@@ -42,7 +45,7 @@ export function openContent(
     const plane = shape.plane(spec.precision, layout.averagedLength);
     return { spec, plane, pages: pagesOf(plane, layout, spec) };
   });
-  // Before anything is made.
+  // Checked before anything is allocated, so that a refusal leaves nothing behind.
   const pageCount = shadows.reduce(
     (sum, { pages }) => sum + countPages(pages),
     countPages(copiedPages) + Math.ceil(stepBytes / pool.pageBytes),

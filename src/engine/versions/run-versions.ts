@@ -20,7 +20,7 @@ import { History } from './history.js';
 import { openContent, openShadow } from './open-shadows.js';
 import type { Shadow, Version } from './version.js';
 
-/** The memory of a run: its pages, the versions made of them, and how the next version comes from the last one. */
+/** Owns the memory of a run: the pages, the versions made of them, and the way from one version to the next. */
 export class RunVersions {
   readonly layout: Layout;
   readonly pool: PagePool;
@@ -45,7 +45,7 @@ export class RunVersions {
     this.#lease?.reserveColumns(layoutBytes(spec.tensors));
     this.#lease?.reserve(averages.reduce((sum, average) => sum + averageHeapBytes(average, spec.tensors.length), 0));
     this.layout = options.layout ?? placeTensors(spec.tensors);
-    // One list of tensors, not two.
+    // The layout's table stands for the list of the request, which can be freed then.
     this.spec = { ...spec, tensors: this.layout.tensors };
     this.#foldPlans = new FoldPlans(this.layout);
     const { stepBytes, firstStepBytes } = stepLengths(this.layout);
@@ -96,8 +96,8 @@ export class RunVersions {
   }
 
   /**
-   * The same for a step that was folded as it arrived, on its staging pages. An average that was added meanwhile
-   * begins with the next step: the weights are no more.
+   * Decides the same for a step that was folded on its staging pages as it arrived. An average that was added meanwhile
+   * begins with the next step, because the weights of this step were overwritten by the fold.
    */
   planExchange(
     step: number,
@@ -119,13 +119,13 @@ export class RunVersions {
     return { targets, advances, snapshots, skipped, isFirst: false, exchange };
   }
 
-  /** The fold of a step that is staged whole, in slices. */
+  /** Folds a step that is staged whole, in slices. */
   *fold({ pages, plan: own }: StagedStep, plan: CommitPlan): Generator<void> {
     const wire = yield* this.#foldPlans.planFor(own, this.head.shadows, plan);
     yield* foldCommit(wire, pages, plan, this.pool.pageBytes, this.#yieldElements);
   }
 
-  /** What was folded becomes the head. */
+  /** Makes what was folded the head. */
   flip(step: number, generation: number, plan: CommitPlan): void {
     const { head } = this;
     this.history.commit({
@@ -137,19 +137,25 @@ export class RunVersions {
     });
   }
 
-  /** After the flip of an exchange: the old pages that nobody holds are staging now, in place of the others fresh ones. */
+  /**
+   * The staging pages after the flip of an exchange: old pages of the shadow that nobody holds, and fresh ones in place
+   * of the others.
+   */
   stagingAfter({ exchange }: CommitPlan): readonly Page[] | undefined {
     const target = exchange?.target;
     return target?.base.map((page, index) => {
       const replacement = exchange?.replacements[index];
       if (replacement !== undefined) return replacement;
       assert(page !== undefined, 'a table that is exchanged has every page');
-      // The old version has just freed it.
+      // The flip has just freed this page with the old version.
       return takeNext(this.pool.allocate([wantLike(target.plane, page, index)], 'one step in flight').values());
     });
   }
 
-  /** Throws INVALID_AVERAGE, MEMORY_EXHAUSTED; without an open writer a step in flight has to fit besides. */
+  /**
+   * Adds an average. Without an open writer, one step in flight has to fit besides. Throws INVALID_AVERAGE,
+   * MEMORY_EXHAUSTED.
+   */
   addAverage(spec: AverageSpec, hasWriter: boolean): void {
     const { shadows, step } = this.head;
     if (this.spec.snapshots !== undefined) {
@@ -216,7 +222,7 @@ export class RunVersions {
     this.history.replace({ step: state.step, generation: state.generation, shadows, snapshots });
   }
 
-  /** The snapshots of the next version, and how the new ones of them are filled. */
+  /** The snapshots of the next version, and the work that fills the new ones. */
   #planSnapshots(step: number, advances: readonly Advance[], targets: readonly FoldTarget[]): SnapshotPlan {
     const { shadows, snapshots } = this.head;
     if (this.#snapshots === undefined) return { snapshots, fill: [] };
@@ -226,7 +232,7 @@ export class RunVersions {
     return this.#snapshots.plan(snapshots, averages, step);
   }
 
-  /** Fresh pages for those of a shadow that readers hold. */
+  /** Allocates a fresh page for each page of a shadow that readers hold. */
   #replacements({ plane, table }: Shadow): (Page | undefined)[] {
     const isHeld = (page: Page | undefined): page is Page => page !== undefined && this.head.holds(page);
     const wants = table.flatMap((page, index) => (isHeld(page) ? [wantLike(plane, page, index)] : []));
@@ -234,7 +240,7 @@ export class RunVersions {
     return table.map((page) => (isHeld(page) ? takeNext(fresh) : undefined));
   }
 
-  /** Allocates. When it does not fit, the oldest readers lose their version, where they may. */
+  /** Allocates. When memory is short and `mayEvict`, the oldest readers lose their version first. */
   #allocate<Allocated>(mayEvict: boolean, allocate: () => Allocated): Allocated {
     for (;;) {
       try {
@@ -246,7 +252,7 @@ export class RunVersions {
   }
 }
 
-/** A page in the place of another one. */
+/** Asks for a page that can stand in the place of another page. */
 function wantLike(plane: Plane, { skew }: Page, index: number): PageWant {
   return { home: homeOfPage(plane, index), skew };
 }
@@ -255,7 +261,7 @@ function copiedBy({ copied }: Version, { targets }: CommitPlan): Version['copied
   return { ...copied, table: targets.at(-1)?.target ?? copied.table };
 }
 
-/** A counter: its first answer is `first`. */
+/** Returns a counter whose first answer is `first`. */
 export function countFrom(first: number): () => number {
   let next = first;
   return () => next++;

@@ -4,11 +4,11 @@ import type { Page, PagePool } from '../memory/page-pool.js';
 import type { PageTable, Plane, ShadowPlane } from '../memory/plane.js';
 import type { Snapshot } from '../post-hoc/snapshot.js';
 
-/** What an average has been through, as of one version. */
+/** The state of an average in one version: what it has been through. */
 export interface AverageState extends Progress {
-  /** How the last folded update moved it. */
+  /** How the last folded update moved the average. */
   readonly movement: Movement | undefined;
-  /** The committed step at which it was added; undefined: the run was opened with it. */
+  /** The committed step at which the average was added; undefined when the run was opened with it. */
   readonly addedAtStep: number | undefined;
 }
 
@@ -22,7 +22,7 @@ export interface Shadow {
 
 /** What a version is made of. */
 export interface VersionContent {
-  /** Undefined: the run as it was opened, before its first commit; nobody reads that. */
+  /** The step of the version; undefined before the first commit of the run, when nobody reads. */
   readonly step: number | undefined;
   readonly generation: number;
   readonly shadows: readonly Shadow[];
@@ -43,7 +43,7 @@ export class Version implements VersionContent {
   readonly snapshots: readonly Snapshot[];
   readonly #pool: PagePool;
   readonly #readers = new Set<Reader>();
-  /** The run was rewound to an older one: new readers do not get it. */
+  /** Whether the run was rewound to an older version. New readers do not get an undone version. */
   isUndone = false;
   #isCurrent = true;
   #isRetained = false;
@@ -61,7 +61,7 @@ export class Version implements VersionContent {
     for (const snapshot of this.snapshots) snapshot.hold();
   }
 
-  /** Whether it is needed when it is not the current one. */
+  /** Whether the version is needed although it may not be the current one. */
   get isPinned(): boolean {
     return this.isRead || this.#isRetained;
   }
@@ -74,7 +74,7 @@ export class Version implements VersionContent {
     return this.#isRetained;
   }
 
-  /** Whether it is kept when no reader holds it. */
+  /** Whether the version is kept when no reader holds it. */
   set isRetained(isRetained: boolean) {
     this.#isRetained = isRetained;
     this.#releaseIfUnused();
@@ -87,12 +87,12 @@ export class Version implements VersionContent {
     }
   }
 
-  /** Whether a page of this version is needed as it is once the version is followed by another. */
+  /** Whether a page of this version must stay as it is when another version follows. */
   holds(page: Page): boolean {
     return page.refs > 1 || this.isPinned;
   }
 
-  /** The reader that has held it for the longest time. */
+  /** The reader that has held the version for the longest time. */
   get firstReader(): Reader | undefined {
     const [first] = this.#readers;
     return first;
@@ -107,13 +107,13 @@ export class Version implements VersionContent {
     return reader;
   }
 
-  /** Another version has taken its place. */
+  /** Says that another version has taken the place of this one. */
   retire(): void {
     this.#isCurrent = false;
     this.#releaseIfUnused();
   }
 
-  /** Ends every reader. */
+  /** Ends every reader of the version. */
   evict(why: EvictionReason): void {
     for (const reader of [...this.#readers]) reader.evict(why);
   }
@@ -137,7 +137,7 @@ export class Reader {
   readonly #unpin: () => void;
   #evicted: EvictionReason | undefined;
   #isOpen = true;
-  /** Bytes of the read that have gone out: whoever waits for it sees whether it moves. */
+  /** Number of bytes of the read that have gone out. Whoever waits for the read sees whether it makes progress. */
   sentBytes = 0;
 
   constructor(version: Version, unpin: () => void) {
@@ -145,7 +145,7 @@ export class Reader {
     this.#unpin = unpin;
   }
 
-  /** Whether it still holds the version. */
+  /** Whether the reader still holds the version. */
   get isOpen(): boolean {
     return this.#isOpen;
   }

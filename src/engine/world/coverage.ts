@@ -3,16 +3,16 @@ import type { TensorTable } from '../layout/tensor-table.js';
 import type { BoxList } from './box-list.js';
 import { CornerSums } from './corner-sums.js';
 
-/** Corners of one box: the most that are inside of its tensor. */
+/** Largest number of corners of one box that lie inside its tensor. */
 const BOX_CORNER_COUNT_MAX = 2 ** BOX_CUT_COUNT_MAX;
 
 /** The first element of a tensor that is in no box, or in more than one. */
 export interface Fault {
-  /** Its index in the layout. */
+  /** The tensor's index in the layout. */
   readonly tensor: number;
-  /** Its index in each dimension. */
+  /** The element's index in each dimension. */
   readonly element: readonly number[];
-  /** In how many boxes it is: 0, or more than 1. */
+  /** Number of boxes that hold the element: 0, or more than 1. */
   readonly boxCount: number;
 }
 
@@ -31,24 +31,24 @@ export interface Fault {
 export class Coverage {
   readonly #tensors: TensorTable;
   /**
-   * By tensor: the sum at a corner of its own (none where it is 0), because boxes that come in order leave no more. The
-   * others are in a table, by their place among the elements of all tensors.
+   * For each tensor: one corner and its sum (0: none). Boxes that come in order leave no more than one corner at a time.
+   * The other corners are in a table, by their place among the elements of all tensors.
    */
   readonly #corner: Float64Array;
   readonly #sum: Int32Array;
   readonly #others: CornerSums;
-  /** Where the elements of each tensor begin among those of all. */
+  /** For each tensor: the place of its first element among the elements of all tensors. */
   readonly #begin: Float64Array;
-  /** How many tensors have a sum at a corner of their own. */
+  /** Number of tensors with a sum that is not 0 at their own corner. */
   #ownCount = 0;
-  /** Boxes that were added, beside the work of the table. */
+  /** Number of boxes that were added. The table counts its own work. */
   #boxCount = 0;
-  /** How far the far side of the present box lies, in each dimension in which that is inside of the tensor. */
+  /** For each dimension in which the present box ends inside its tensor: the distance to its far side, in elements. */
   readonly #cuts: number[] = [];
 
   /**
-   * Tensors without elements, and those that are not sent, need no boxes. `reserve` is told how many bytes it takes more than
-   * a few for each tensor; it throws when there are not so many.
+   * Tensors without elements, and tensors that are not sent, need no boxes. `reserve` is called with the bytes that the
+   * table takes, and throws when there is no memory for them.
    */
   constructor(tensors: TensorTable, reserve: (bytes: number) => void) {
     this.#tensors = tensors;
@@ -70,17 +70,17 @@ export class Coverage {
     return this.#others.hasRoom(BOX_CORNER_COUNT_MAX);
   }
 
-  /** Makes room. Yields between slices; throws what `reserve` throws. */
+  /** Makes room for one more box. Yields between slices; throws what `reserve` throws. */
   *makeRoom(): Generator<void> {
     yield* this.#others.makeRoom(BOX_CORNER_COUNT_MAX);
   }
 
-  /** What has been done so far, in boxes and look-ups. */
+  /** Work that was done so far, in boxes and look-ups. */
   get work(): number {
     return this.#boxCount + this.#others.work;
   }
 
-  /** Adds a box of a list: there must be room. */
+  /** Adds a box of a list. There must be room for it. */
   add(boxes: BoxList, index: number): void {
     this.#boxCount += 1;
     const tensor = boxes.tensor[index]!;

@@ -1,6 +1,6 @@
 /**
- * A hash of 32 bits, with one more number in it: its low 32 bits, each of which changes half of the hash's. Source: the
- * finalizer of MurmurHash3 (Appleby 2011).
+ * Mixes the low 32 bits of a number into a hash of 32 bits. Each of these bits changes about half of the bits of the
+ * hash. Source: the finalizer of MurmurHash3 (Appleby 2011).
  */
 export function mixed(hash: number, value: number): number {
   let next = hash ^ value;

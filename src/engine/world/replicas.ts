@@ -3,36 +3,41 @@ import type { BoxList } from './box-list.js';
 import { mixed } from './mixed.js';
 import { sortedFalling } from './sorted-falling.js';
 
-/** Bytes of the columns below for each box: of its replica, its slots and its membership. */
+/** Bytes of all columns for each box: of its replica, its slots and its membership. */
 const BOX_BYTES = 20 + 16 + 12;
 
 /** Members that are looked at between two yields: under a millisecond. */
 const SLICE_MEMBERS = 8_192;
 
 /**
- * Boxes of replica groups: who holds them, and which of those sends. In columns: ranks that hold the same shards declare
- * millions of boxes.
+ * Knows which writers hold each box of the replica groups, and which of them sends it. It is made of columns, because
+ * ranks that hold the same shards declare millions of boxes.
  */
 export class Replicas {
   readonly #tensors: TensorTable;
   readonly #lists: readonly BoxList[];
-  /** A replica and one more, in the first slot that was free from that of its hash on. */
+  /**
+   * A hash table: the number of a replica plus 1, in the first free slot from the slot of its hash on; 0 is a free slot.
+   */
   readonly #slots: Int32Array;
-  /** By replica: its elements, its hash, its first and its last member. */
+  /** For each replica: its number of elements, its hash, its first and its last member. */
   readonly #elements: Float64Array;
   readonly #hashes: Int32Array;
   readonly #firsts: Int32Array;
   readonly #lasts: Int32Array;
   #count = 0;
-  /** By member: whose box it is, its index there, and the next member of its replica; 0: there is none. */
+  /**
+   * For each member: the writer of the box, the box's index in that writer's list, and the next member of its replica (0:
+   * none).
+   */
   readonly #writers: Int32Array;
   readonly #indices: Int32Array;
   readonly #nexts: Int32Array;
   #memberCount = 0;
-  /** What has been done so far, in slots that were looked at. */
+  /** Work that was done so far, in slots that were looked at. */
   work = 0;
 
-  /** `lists`: the boxes of all writers, by their numbers; `boxCount` of them are in groups. */
+  /** `lists` has the boxes of all writers, by their numbers; `boxCount` of the boxes are in groups. */
   constructor(tensors: TensorTable, lists: readonly BoxList[], boxCount: number) {
     this.#tensors = tensors;
     this.#lists = lists;
@@ -42,14 +47,14 @@ export class Replicas {
     [this.#writers, this.#indices, this.#nexts] = threeColumns(boxCount);
   }
 
-  /** Memory that it takes for so many boxes. */
+  /** Memory of the columns for so many boxes, bytes. */
   static bytesOf(boxCount: number): number {
     return boxCount * BOX_BYTES;
   }
 
   /**
-   * Says that a writer holds a box of a group too; false: it is the first one. One writer cannot be its own replica. They
-   * join in rising order.
+   * Adds a box of a writer to its replica. Returns false when the box is the first one there; two boxes of one writer are
+   * never in one replica. Writers must join in rising order.
    */
   join(writer: number, index: number): boolean {
     const hash = this.#hashOf(writer, index);
@@ -75,9 +80,9 @@ export class Replicas {
   }
 
   /**
-   * Which boxes each writer leaves to others, 1 for each by its index: of each box one member sends, the largest boxes first,
-   * each by the member that has the least to send so far. `sent` are the elements that each writer sends anyway. Yields
-   * between slices.
+   * Returns for each writer which of its boxes it leaves to others: a 1 by the index of such a box. One member of each
+   * replica sends it. The largest replicas are given away first, each to the member that has the least to send so far.
+   * `sent` are the elements that each writer sends anyway. Yields between slices.
    */
   *leftOut(sent: readonly number[]): Generator<void, Uint8Array[]> {
     const load = [...sent];
@@ -102,7 +107,7 @@ export class Replicas {
     return left;
   }
 
-  /** Where the same box of the same group is, or would be. */
+  /** Returns the slot of the replica that has this box, or the free slot where it would be. */
   #slotOf(hash: number, writer: number, index: number): number {
     const mask = this.#slots.length - 1;
     for (let slot = hash & mask; ; slot = (slot + 1) & mask) {

@@ -6,7 +6,7 @@ interface RowSteps {
   readonly strides: ArrayLike<number>;
 }
 
-/** How a box lies in its row-major tensor: rows of consecutive elements, all of one length. Counted in elements. */
+/** Says how a box lies in its row-major tensor, in elements: as rows of consecutive elements, all of one length. */
 export interface Rows extends RowSteps {
   /** The box's first element in the tensor. */
   readonly start: number;

@@ -7,37 +7,40 @@ import { Coverage, type Fault } from './coverage.js';
 import { Part } from './part.js';
 import { Replicas } from './replicas.js';
 
-/** What one writer has declared. */
+/** The declaration of one writer. */
 interface Declaration {
-  /** Tells whether a writer declares the same boxes again, which are not kept once its part is known; undefined: the whole layout. */
+  /**
+   * Shows whether the writer declares the same boxes again, which are not kept once its part is known. Undefined stands
+   * for the whole layout.
+   */
   readonly fingerprint: string | undefined;
   readonly boxes: BoxList | undefined;
 }
 
-/** What a writer sends, and which of its boxes others send. */
+/** The part that a writer sends, and those of its boxes, by index, that other writers send. */
 export interface WriterPart {
   readonly part: Part;
   readonly leftOut: readonly number[];
 }
 
-/** What the proof finds out. */
+/** The result of the proof. */
 interface Proof {
   readonly plan: WirePlan;
-  /** By writer. */
+  /** The part of each writer, by its number. */
   readonly parts: readonly WriterPart[];
-  /** What the parts take; that of a whole layout is next to nothing. */
+  /** Memory of the parts, bytes. The part of a whole layout takes next to nothing and counts as 0. */
   readonly partBytes: number;
 }
 
-/** Boxes with nothing in them. */
+/** Stands for the boxes of a writer that sends nothing. */
 const NO_BOXES = BoxList.of([]);
 
 /** Boxes, or look-ups for them, between two yields: under a millisecond. */
 const SLICE_WORK = 4_096;
 
 /**
- * The writers of one generation, and which part of a step each of them sends: declared one by one, and proved to be a
- * whole when the last of them has.
+ * Knows which part of a step each writer of a generation sends. The writers declare their boxes one by one. When the last
+ * one has, the boxes are proved to tile every tensor.
  */
 export class World {
   readonly writerCount: number;
@@ -48,7 +51,7 @@ export class World {
   #wireDType: FloatDType | undefined;
   #proof: Proof | undefined;
   #reservedBytes = 0;
-  /** How often what is to be proved has changed. */
+  /** Counts the changes of what is to be proved, so that a proof that is under way notices them. */
   #changes = 0;
 
   constructor(run: string, layout: Layout, writerCount: number, ledger: Ledger) {
@@ -58,35 +61,35 @@ export class World {
     this.#ledger = ledger;
   }
 
-  /** Whether all writers have declared, and their boxes are a whole. */
+  /** Whether all writers have declared their boxes, and these were proved to tile every tensor. */
   get isProved(): boolean {
     return this.#proof !== undefined;
   }
 
-  /** The byte space of a whole step, once they are. */
+  /** The byte space of a whole step. Only when the world is proved. */
   get plan(): WirePlan {
     return this.#proved.plan;
   }
 
-  /** Whether the only writer sends the byte space of the step as it is. */
+  /** Whether the only writer sends the byte space of the step as it is, with the gaps between tensors. */
   get sendsGaps(): boolean {
     const first = this.#declarations.get(0);
     return this.writerCount === 1 && first !== undefined && first.fingerprint === undefined;
   }
 
-  /** Whether all writers have declared. */
+  /** Whether all writers have declared their boxes. */
   get isComplete(): boolean {
     return this.#declarations.size === this.writerCount;
   }
 
-  /** Who has not declared. */
+  /** The numbers of the writers that have not declared their boxes. */
   get missing(): number[] {
     return Array.from({ length: this.writerCount }, (_, writer) => writer).filter((w) => !this.#declarations.has(w));
   }
 
   /**
-   * Takes what a writer declares, or finds it the same as before. `boxes` undefined: the whole layout of a single writer,
-   * nothing of one among several. Throws WRITERS_MISMATCH, BOXES_CHANGED, MEMORY_EXHAUSTED.
+   * Takes the declaration of a writer, or checks that it is the same as before. Without `boxes` a single writer sends the
+   * whole layout, and one of several writers sends nothing. Throws WRITERS_MISMATCH, BOXES_CHANGED, MEMORY_EXHAUSTED.
    */
   declare(writer: number, boxes: BoxList | undefined, wireDType: FloatDType | undefined): void {
     const isFirst = this.#declarations.size === 0;
@@ -104,7 +107,7 @@ export class World {
     this.#changes += 1;
   }
 
-  /** A writer that goes before all have come takes its boxes along. */
+  /** Forgets the boxes of a writer that goes before all writers have declared theirs. */
   withdraw(writer: number): void {
     const declaration = this.#declarations.get(writer);
     if (declaration === undefined || this.isProved) return;
@@ -114,9 +117,10 @@ export class World {
   }
 
   /**
-   * When all have declared: proves that their boxes are a whole, and plans who sends what. Yields between slices, and changes
-   * nothing before the last one; false: what it would prove has changed meanwhile. `onProved` may still prevent it. Throws
-   * BOX_GAP or BOX_OVERLAP, after which nobody has declared, MEMORY_EXHAUSTED, and what `onProved` throws.
+   * Proves, when all writers have declared, that their boxes tile every tensor, and plans which writer sends what. Yields
+   * between slices, and changes nothing before the last one. Returns false when the declarations have changed meanwhile.
+   * Throws BOX_GAP or BOX_OVERLAP, after which no writer has declared, MEMORY_EXHAUSTED, and what `onProved` throws to
+   * prevent the result.
    */
   *proving(onProved: (plan: WirePlan) => void = () => undefined): Generator<void, boolean> {
     assert(this.isComplete, 'all writers have declared');
@@ -144,12 +148,12 @@ export class World {
     }
   }
 
-  /** What a writer sends, and which of its boxes others send. */
+  /** The part that a writer sends, and those of its boxes, by index, that other writers send. */
   partOf(writer: number): WriterPart {
     return this.#proved.parts[writer]!;
   }
 
-  /** Forgets everything that was declared. */
+  /** Forgets all declarations and the proof. */
   reset(): void {
     this.#declarations.clear();
     this.#proof = undefined;
@@ -162,7 +166,10 @@ export class World {
     return this.#proof;
   }
 
-  /** Keeps the parts, whose memory is reserved, and of the boxes only the fingerprints. Returns how many bytes it keeps. */
+  /**
+   * Keeps the parts, whose memory is reserved, and of the boxes only their fingerprints. Returns the bytes that stay
+   * reserved.
+   */
   #accept(proof: Proof): number {
     for (const [writer, { fingerprint }] of this.#declarations) {
       this.#declarations.set(writer, { fingerprint, boxes: undefined });
@@ -174,7 +181,7 @@ export class World {
     return this.#reservedBytes;
   }
 
-  /** `take` reserves what it needs. */
+  /** `take` reserves the memory that the proof needs. */
   *#prove(take: (bytes: number) => void): Generator<void, Proof> {
     const plan = yield* planningWire(this.#layout, this.#wireDType);
     if (this.sendsGaps) {
@@ -196,7 +203,9 @@ export class World {
     return { plan, parts, partBytes };
   }
 
-  /** Proves that boxes tile the tensors; which of them each writer leaves to others, by its number. */
+  /**
+   * Proves that boxes tile the tensors. Returns for each writer, by its number, which of its boxes it leaves to others.
+   */
   *#cover(lists: readonly BoxList[], take: (bytes: number) => void): Generator<void, Uint8Array[] | undefined> {
     const { tensors } = this.#layout;
     let sharedCount = 0;
@@ -206,7 +215,7 @@ export class World {
     const coverage = new Coverage(tensors, take);
     const sent = new Array<number>(lists.length).fill(0);
     let until = SLICE_WORK;
-    // In the order of the writers' numbers: that is mostly the order of their boxes.
+    // The writers come in the order of their numbers, which is mostly the order of their boxes.
     for (const [writer, boxes] of lists.entries()) {
       for (let index = 0; index < boxes.count; index++) {
         if (coverage.work + replicas.work >= until) {
@@ -271,7 +280,7 @@ export class World {
   }
 }
 
-/** Where there is a 1. Yields between slices. */
+/** Returns the indices of the marks that are 1. Yields between slices. */
 function* indicesOf(marks: Uint8Array): Generator<void, number[]> {
   const indices: number[] = [];
   for (let index = 0; index < marks.length; index++) {
