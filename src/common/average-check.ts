@@ -1,13 +1,13 @@
 import { AVERAGE_COUNTS, AVERAGE_WORDS, type Bound, type ScheduleKind, scheduleRow } from './average-table.js';
 
-/** What is wrong with an average: the name of a field as in the proto, and what completes "must be". */
+/** A fault of an average: the name of the field as in the proto, the rest of the sentence "must be …", and the value. */
 export interface Refusal {
   readonly field: string;
   readonly bound: string;
   readonly value: unknown;
 }
 
-/** By the table's names; undefined or null: left out. */
+/** Values by the names of the table. Undefined and null stand for a field that is left out. */
 type Values = Readonly<Record<string, unknown>>;
 
 export function isWithin({ min, isAbove = false, max, isInteger = false }: Bound, value: unknown): value is number {
@@ -35,7 +35,9 @@ export function refusedParameter(kind: ScheduleKind, values: Values): Refusal | 
   return undefined;
 }
 
-/** The first field outside of its bounds, of those that every average has; undefined: none is. What is not said is right. */
+/**
+ * The first field outside of its bounds, of those that every average has; undefined: none is. What is not said is right.
+ */
 export function refusedField(kind: ScheduleKind, values: Values): Refusal | undefined {
   for (const [name, words] of Object.entries(AVERAGE_WORDS)) {
     const value = values[name];
@@ -53,8 +55,8 @@ export function refusedField(kind: ScheduleKind, values: Values): Refusal | unde
 }
 
 /**
- * Why a bias is not corrected so; undefined: it is. From ZEROS and from FIRST it is the same average then; what was pushed
- * as INITIAL would have no weight from the first update on.
+ * Why a bias is not corrected so; undefined: it is. From ZEROS and from FIRST it is the same average then; what was
+ * pushed as INITIAL would have no weight from the first update on.
  */
 export function biasProblem(kind: ScheduleKind, { decay, start }: Values): string | undefined {
   const isCorrectable = scheduleRow(kind).isCorrectable === true;

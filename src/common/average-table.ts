@@ -13,7 +13,7 @@ const GAMMA_MAX = 1e6;
 /** Larger ones are not exact in a double. */
 const COUNT_MAX = Number.MAX_SAFE_INTEGER;
 
-/** What a number may be. `isAbove`: the least is not among them. */
+/** Bounds of a number. With `isAbove` the number must be above the least one. */
 export interface Bound {
   readonly text: string;
   readonly min: number;
@@ -41,17 +41,17 @@ function countFrom(min: number): Bound {
 
 export interface Parameter {
   readonly bound: Bound;
-  /** What clients send when it is left out; without a default it must be said. */
+  /** The value that clients send when the parameter is left out. Without a default the parameter is required. */
   readonly default?: number;
   /** Another parameter that it may not exceed. */
   readonly atMost?: string;
 }
 
 export interface ScheduleRow {
-  /** What it becomes, for people. */
+  /** The formula of the schedule, for people. */
   readonly rule: string;
   readonly parameters: Readonly<Record<string, Parameter>>;
-  /** In place of a parameter, what it can be computed from. */
+  /** Parameters that may be given in place of another one, `parameter`, which is computed from them. */
   readonly inPlaceOf?: Readonly<Record<string, Parameter & { readonly parameter: string }>>;
   /** Has an index n of its own; the others go by updates or by time. */
   readonly isIndexed?: boolean;
@@ -59,7 +59,10 @@ export interface ScheduleRow {
   readonly isCorrectable?: boolean;
 }
 
-/** By the proto's field of each. The formula of each is in the file of `engine/averages` that is named after it. */
+/**
+ * The schedules by their fields in the proto. The formula of each is in the file of `engine/averages` that is named after
+ * it.
+ */
 export const SCHEDULES = {
   constant: { rule: 'w = 1 - decay', parameters: { decay: { bound: SHARE } }, isCorrectable: true },
   mean: { rule: 'w_k = 1 / k', parameters: {} },
@@ -123,7 +126,7 @@ export function scheduleRow(kind: ScheduleKind): ScheduleRow {
   return SCHEDULES[kind];
 }
 
-/** What every average has: one of a few words each. */
+/** Fields of every average whose value is one of a few words. */
 export const AVERAGE_WORDS = {
   start: ['ZEROS', 'INITIAL', 'FIRST'],
   precision: PRECISIONS,

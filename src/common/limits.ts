@@ -11,7 +11,10 @@ export const ALIGNMENT_BYTES = 64;
 /** Chunks are cut on multiples of it: no element of any dtype (at most 8 bytes) straddles a cut. */
 export const CHUNK_CUT_BYTES = 16;
 
-/** What clients send and the server answers with: grpc-js queues 16 messages a stream, so 1 MiB bounds a stream to 16 MiB. */
+/**
+ * Bytes of data in a chunk that clients send and that the server answers with. grpc-js queues 16 messages a stream, so 1
+ * MiB bounds a stream to 16 MiB.
+ */
 export const CHUNK_BYTES = 1 << 20;
 
 /** Largest chunk taken: under gRPC's default limit of 4 MiB a message, header included. */
@@ -20,7 +23,9 @@ export const CHUNK_BYTES_MAX = 4 * (1 << 20) - 4096;
 /** Largest message: an opening of BOX_COUNT_MAX boxes fits, and what is larger comes in parts. */
 export const MESSAGE_BYTES_MAX = 8 * (1 << 20);
 
-/** Largest request that is decoded in one go, which holds the event loop: a GetShadow with a box for each of many tensors. */
+/**
+ * Largest request that is decoded in one go, which holds the event loop: a GetShadow with a box for each of many tensors.
+ */
 export const REQUEST_BYTES_MAX = 1 << 20;
 
 /** Layouts come in messages of about this size. */
@@ -79,14 +84,16 @@ export const INCARNATION_CHARS_MAX = 128;
 /** Name patterns in one list: of a read, of an average's include, of the policies. */
 export const PATTERN_COUNT_MAX = 1_024;
 
-/** The patterns of a run's averages and policies together, and their characters: they are kept, and compiled in one go. */
+/**
+ * The patterns of a run's averages and policies together, and their characters: they are kept, and compiled in one go.
+ */
 export const PATTERN_SUM_COUNT_MAX = 8_192;
 export const PATTERN_SUM_CHARS_MAX = 1 << 20;
 
 /** The characters of the patterns with stars in one matcher: each is a node of an automaton, of about 60 bytes. */
 export const PATTERN_STAR_CHARS_MAX = 1 << 17;
 
-/** What one request's patterns may cost, in characters looked at: about two seconds, in slices. */
+/** Largest cost of the patterns of one request, in characters looked at: about two seconds of work, in slices. */
 export const PATTERN_WORK_MAX = 2 ** 27;
 
 /** Longest text of the preset that an average was expanded from. */

@@ -29,8 +29,8 @@ export interface NamedList extends Iterable<{ readonly name: string }> {
 }
 
 /**
- * Visits each pattern of each name that it matches, name by name. Yields between slices. Throws INVALID_FIELD, saying `what`,
- * when the patterns are too many characters, or would cost more than PATTERN_WORK_MAX.
+ * Visits each pattern of each name that it matches, name by name. Yields between slices. Throws INVALID_FIELD, saying
+ * `what`, when the patterns are too many characters, or would cost more than PATTERN_WORK_MAX.
  */
 export function* matchAll(
   patterns: readonly string[],
@@ -72,7 +72,7 @@ function refused(what: string, problem: string): ShadowkeepError {
 /** A trie in one map: no object for a node, of which there is one for each character of the patterns. */
 class Trie {
   readonly #next = new Map<number, number>();
-  /** What ends at a node. */
+  /** The parts of patterns that end at a node. */
   readonly ends = new Map<number, number[]>();
   nodeCount = 1;
 
@@ -118,7 +118,7 @@ interface InnerPart {
   readonly place: number;
 }
 
-/** What says which patterns match a name. */
+/** Finds the patterns that match a name. */
 export type VisitPattern = (pattern: number) => void;
 
 export class NamePatterns {
@@ -132,7 +132,10 @@ export class NamePatterns {
   readonly #partIds = new Map<string, number>();
   readonly #partLengths: number[] = [];
   readonly #partOwners: InnerPart[][] = [];
-  /** By node: the longest ending of it that is a node too, and the nearest on that way where a part ends. */
+  /**
+   * For each node: its longest ending that is a node, too, and the nearest node on the way through such endings where a
+   * part ends.
+   */
   #fail = new Int32Array(1);
   #output = new Int32Array(1);
   /** The inner part of a pattern that the present name must have next, and behind what. Another name begins anew. */

@@ -3,7 +3,9 @@ import { AVERAGE_NAME_CHARS_MAX, RUN_NAME_CHARS_MAX, TENSOR_NAME_BYTES_MAX } fro
 import { escapeUnprintable, firstUnprintable } from './printable.js';
 
 const IDENTIFIER = /^[A-Za-z0-9][A-Za-z0-9._-]*$/;
-/** What a careless reader would turn into something else: a prototype, or safetensors' own metadata entry. */
+/**
+ * Names that a careless reader would turn into something else: into a prototype, or into safetensors' own metadata entry.
+ */
 const RESERVED = new Set(['__proto__', '__metadata__']);
 const QUOTED_CHARS_MAX = 80;
 

@@ -7,7 +7,7 @@ import { errnoOf, StorageError, storageError } from './errors.js';
 import { PIECE_BYTES } from './pieces.js';
 import { publishExclusive, publishOver } from './publish.js';
 
-/** What a finished file is: its length and its SHA-256 in hexadecimal, taken from the bytes on their way to the disk. */
+/** Length and SHA-256 (hexadecimal) of a finished file, taken from the bytes on their way to the disk. */
 export interface FileDigest {
   bytes: number;
   sha256: string;
@@ -18,7 +18,7 @@ export interface AtomicFileOptions {
   overwrite?: boolean;
   /** Permissions, before the umask. Default 0o666. */
   mode?: number;
-  /** How long the file will be, for the message when the disk is full. */
+  /** Expected length of the file, bytes, for the message when the disk is full. */
   bytesExpected?: number;
 }
 

@@ -50,7 +50,7 @@ export async function makeDirectory(path: string, mode: number): Promise<string[
   return [absolute];
 }
 
-/** What is at `path` without following a link there; undefined when nothing is. */
+/** Looks at what is at `path`, without following a link there. Returns undefined when nothing is there. */
 export async function lookAt(path: string): Promise<Stats | undefined> {
   try {
     return await lstat(path);

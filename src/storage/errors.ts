@@ -1,4 +1,4 @@
-/** What went wrong with a file, for programs; the message says which file and how. */
+/** The kind of a failure, for programs. The error's message says which file failed and how. */
 export type StorageErrorCode =
   /** The target is there already and may not be replaced. */
   | 'EXISTS'

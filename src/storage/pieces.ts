@@ -3,7 +3,9 @@ import { constants } from 'node:fs';
 import { type FileHandle, open } from 'node:fs/promises';
 import { StorageError, storageError } from './errors.js';
 
-/** What is read or written at a time: hashing it (1.8 GB/s) holds the event loop for about half a millisecond. */
+/**
+ * Bytes that are read or written at a time. Hashing them (1.8 GB/s) holds the event loop for about half a millisecond.
+ */
 export const PIECE_BYTES = 1 << 20;
 
 /**

@@ -8,7 +8,7 @@ import { StorageError, storageError } from './errors.js';
 /** One block of every file system seen: an empty file would fit on a full disk. */
 const PROBE_BYTES = 4_096;
 
-/** Whoever is on this machine may put files into the directory, or take some away. */
+/** Whether everybody on this machine may put files into the directory, or take some away. */
 const WRITABLE_BY_ALL = 0o002;
 
 export interface DataDirState {
@@ -36,7 +36,7 @@ export async function probeDataDir(dataDir: string): Promise<DataDirState> {
   }
 }
 
-/** What a data directory that cannot be used is refused with. */
+/** The error for a data directory that cannot be used. */
 export function unusable(dataDir: string, error: unknown): StorageError {
   const { code, message } = storageError(error, 'use', dataDir);
   const ways =

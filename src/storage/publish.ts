@@ -1,7 +1,7 @@
 import { link, open, rename, rm } from 'node:fs/promises';
 import { errnoOf, StorageError, storageError } from './errors.js';
 
-/** What file systems without hard links (FAT, some network and FUSE ones) answer to link(2). */
+/** Error codes with which file systems without hard links (FAT, some network and FUSE ones) answer link(2). */
 const NO_HARD_LINKS = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS', 'EMLINK']);
 
 /** Gives `temporary` the name `path`, replacing what is there. */

@@ -1,7 +1,7 @@
 import type { AverageSpec, Moment } from './spec.js';
 import { weightAt } from './weight-at.js';
 
-/** What an average has been through: all that its schedule needs to go on where it was. */
+/** The progress of an average: all that its schedule needs to go on where it was. */
 export interface Progress {
   /** Updates folded. */
   readonly numUpdates: number;
@@ -22,7 +22,7 @@ export const NO_PROGRESS: Progress = {
   lastStep: undefined,
 };
 
-/** How one commit goes on: what it makes of the progress, and the weight it folds with; 0 holds. */
+/** The effect of one commit on an average: its progress afterwards, and the weight of the fold (0 holds). */
 export interface Advance {
   readonly progress: Progress;
   readonly weight: number;

@@ -1,6 +1,6 @@
 import type { Precision, SCHEDULES, ScheduleKind } from '../../common/index.js';
 
-/** What a shadow is before its first folded update: zeros, the initial push, or whatever comes first. */
+/** The content of a shadow before its first folded update: zeros, the initial push, or the weights that come first. */
 export type Start = 'ZEROS' | 'INITIAL' | 'FIRST';
 
 type ParametersOf<Kind extends ScheduleKind> = {
@@ -32,11 +32,11 @@ export interface AverageSpec {
   /** Name patterns of the tensors that it averages; no `include`: all. */
   readonly include: readonly string[];
   readonly exclude: readonly string[];
-  /** What it was expanded from, for people to read. */
+  /** The preset from which the average was made, for people to read. */
   readonly preset: string;
 }
 
-/** Where in its life an average is when it folds. */
+/** The moment in the life of an average at which it folds. */
 export interface Moment {
   /** Index of the schedule: `firstIndex` at the first folded update. */
   readonly n: number;

@@ -26,7 +26,7 @@ export interface DigestValue {
   readonly weighted: number;
 }
 
-/** What is kept of a committed step: its digest, and the wire dtype that its bytes were in. */
+/** The digest of a committed step, and the wire dtype of its bytes. */
 export interface StepDigest extends DigestValue {
   readonly step: number;
   readonly wireDType: FloatDType | undefined;
@@ -35,7 +35,7 @@ export interface StepDigest extends DigestValue {
 /** The digest of no units. */
 export const EMPTY_DIGEST: DigestValue = { sum: 0, weighted: 0 };
 
-/** How the elements of a dtype are read as units: the widest that no cut between elements divides. */
+/** The unit, in bytes, as which the elements of a dtype are read: the widest one that no cut between elements divides. */
 export function unitBytesOf(dtype: DType): UnitBytes {
   const bytes = DTYPE_BYTES[dtype];
   return bytes === 8 ? 4 : bytes;

@@ -2,7 +2,7 @@ import type { FloatDType, Precision } from '../../common/index.js';
 import { SUMS_ADDRESS } from '../memory/arena.js';
 import type { Page } from '../memory/page-pool.js';
 
-/** How a fold moved an average, measured on a sample of its elements. */
+/** The movement of an average by one fold, measured on a sample of its elements. */
 export interface Movement {
   /** ‖θ − s‖ / ‖s‖ of the weights θ that came and the shadow s before the fold; undefined when that is no number. */
   readonly distanceRel: number | undefined;
@@ -16,7 +16,7 @@ const SAMPLE_STRIDE = 256;
 /** Fewer at a time are not worth the call. */
 const SAMPLE_RUN_MIN = 64;
 
-/** What may be measured before the stride counts: a small model is measured whole. */
+/** Number of elements that are measured before the stride counts. A small model is measured whole. */
 const SAMPLE_FIRST = 1_024;
 
 /** The sums of one average over one fold. */

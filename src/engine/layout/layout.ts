@@ -75,8 +75,8 @@ export function wireDTypeOf({ tensors }: Layout, tensor: number, wireDType: Floa
 }
 
 /**
- * Compares a run's tensors with those of a request, which may have them in another order: then it is said where in the run
- * each of them is. Yields between slices. Throws LAYOUT_MISMATCH with the first difference.
+ * Compares a run's tensors with those of a request, which may have them in another order: then it is said where in the
+ * run each of them is. Yields between slices. Throws LAYOUT_MISMATCH with the first difference.
  */
 export function* compareTensors(
   run: string,
@@ -95,7 +95,7 @@ export function* compareTensors(
   return order;
 }
 
-/** Where in the run each tensor of a request is; undefined: they are in the run's order. */
+/** Returns where in the run each tensor of a request is; undefined when the tensors are in the run's order. */
 function* orderOf(run: string, ours: TensorList, theirs: TensorList): Generator<void, Uint32Array | undefined> {
   const count = Math.max(ours.length, theirs.length);
   let first = 0;

@@ -12,7 +12,7 @@ export interface Segment {
   readonly averages: number;
 }
 
-/** What `#dtype` holds for copied bytes. */
+/** The entry of `#dtype` for copied bytes. */
 const COPIED = FLOAT_DTYPES.length;
 
 /** Most runs have one segment; a list doubles when it is full. */
@@ -21,7 +21,10 @@ const FIRST_CAPACITY = 16;
 /** Bytes of the columns for each segment. */
 export const SEGMENT_COLUMN_BYTES = 8 + 8 + 8 + 1 + 4;
 
-/** Segments in the order of a byte space, in columns: where each tensor is a segment, a run keeps as many as it has tensors. */
+/**
+ * Segments in the order of a byte space, in columns: where each tensor is a segment, a run keeps as many as it has
+ * tensors.
+ */
 export class Segments {
   #stepOffset = new Float64Array(FIRST_CAPACITY);
   #flat = new Float64Array(FIRST_CAPACITY);
@@ -53,7 +56,9 @@ export class Segments {
     for (let index = 0; index < this.#length; index++) yield this.at(index);
   }
 
-  /** Appends, or lengthens the last segment (over the gap between them too) when both spaces advance by the same count. */
+  /**
+   * Appends, or lengthens the last segment (over the gap between them too) when both spaces advance by the same count.
+   */
   append(next: Segment): void {
     const last = this.#length - 1;
     const dtype = next.dtype === undefined ? COPIED : FLOAT_DTYPES.indexOf(next.dtype);

@@ -13,25 +13,31 @@ export interface IdlePattern {
   readonly index: number;
 }
 
-/** Which tensors of a layout a filter takes: 1 for each, by index. */
+/** The tensors of a layout that a filter takes: a 1 for each, by index. */
 interface Choice {
   readonly taken: Uint8Array;
   readonly idle: IdlePattern | undefined;
 }
 
-/** What is known of one list of tensors: which are averaged, 1 for each by index, and what each filter takes of them. */
+/**
+ * What is known of one list of tensors: those that are averaged (a 1 for each, by index), and those that each filter
+ * takes.
+ */
 interface Choices {
   readonly averaged: Uint8Array;
   readonly byFilter: WeakMap<TensorFilter, Choice>;
 }
 
-/** By the list of tensors, which is that of one layout: an average is asked for its tensors at each turn. */
+/** For each list of tensors. The choices are kept, because an average is asked for its tensors again and again. */
 const choices = new WeakMap<TensorList, Choices>();
 
 const INCLUDED = 1;
 const EXCLUDED = 2;
 
-/** Finds out which averaged tensors each filter takes, in one walk over their names. Yields between slices. Throws INVALID_FIELD. */
+/**
+ * Finds out which averaged tensors each filter takes, in one walk over their names. Yields between slices. Throws
+ * INVALID_FIELD.
+ */
 export function* chooseTensors(tensors: TensorList, filters: readonly TensorFilter[]): Generator<void> {
   const { averaged, byFilter: known } = choicesOf(tensors);
   const missing = filters.filter((filter) => !known.has(filter) && isFiltered(filter));

@@ -2,9 +2,9 @@ import { alignedBytes, DTYPE_BYTES, type FloatDType, isFloatDType } from '../../
 import { type Layout, wireDTypeOf } from './layout.js';
 import { Segments } from './segments.js';
 
-/** Where one tensor's bytes lie. */
+/** The place of one tensor's bytes in a byte space. */
 export interface WireBox {
-  /** Its index in the layout. */
+  /** The tensor's index in the layout. */
   readonly tensor: number;
   readonly stepOffset: number;
   readonly bytes: number;
@@ -50,11 +50,14 @@ export class WireBoxes {
 export interface WirePlan {
   readonly layout: Layout;
   readonly wireDType: FloatDType | undefined;
-  /** In the order of the byte space; the tensors of policy COPY_ONCE have segments of their own, behind the others. */
+  /**
+   * The segments in the order of the byte space. The tensors of policy COPY_ONCE have segments of their own, behind the
+   * others.
+   */
   readonly segments: Segments;
   readonly onceSegments: Segments;
   readonly boxes: WireBoxes;
-  /** Where each tensor of the layout starts; one that is not sent, or has no bytes: anywhere. */
+  /** Where each tensor of the layout starts. The entry means nothing for a tensor that is not sent or has no bytes. */
   readonly stepOffsets: Float64Array;
   /** Length of the byte space without the tensors of policy COPY_ONCE, and with them: multiples of 64. */
   readonly stepBytes: number;
@@ -70,12 +73,13 @@ const SLICE_TENSORS = 1_024;
 /** Every average takes every tensor. */
 const ALL_AVERAGES = -1;
 
-/** What says which averages fold a tensor, by its index in the layout. */
+/** Says which averages fold a tensor, given by its index in the layout. */
 type AveragesOf = (tensor: number) => number;
 
 /**
- * The byte space of a whole step, which is that of one writer that sends the whole layout. Neighbours that run in step, and are
- * folded into the same averages, become one segment. `averagesOf` says which those are; default all. Yields between slices.
+ * The byte space of a whole step, which is that of one writer that sends the whole layout. Neighbours that run in step,
+ * and are folded into the same averages, become one segment. `averagesOf` says which those are; default all. Yields
+ * between slices.
  */
 export function* planningWire(
   layout: Layout,

@@ -6,7 +6,10 @@ import { ShadowkeepError } from '../../common/index.js';
  */
 export class Ledger {
   readonly budgetBytes: number;
-  /** What of it may be objects of JavaScript: their heap has a limit of its own, past which the process ends. */
+  /**
+   * The part of the budget, bytes, that may be objects of JavaScript. Their heap has a limit of its own, past which the
+   * process ends.
+   */
   readonly heapBudgetBytes: number;
   #usedBytes = 0;
   #heapUsedBytes = 0;
@@ -68,7 +71,9 @@ export class Ledger {
   }
 }
 
-/** What one owner has reserved beside the arenas: for objects of JavaScript, and for columns beside their heap. */
+/**
+ * The bytes that one owner has reserved beside the arenas: for objects of JavaScript, and for columns beside their heap.
+ */
 export class Lease {
   readonly #ledger: Ledger;
   readonly #what: string;
@@ -91,7 +96,7 @@ export class Lease {
     this.#heapBytes += bytes;
   }
 
-  /** The same for columns. */
+  /** Takes bytes for columns. Throws MEMORY_EXHAUSTED and takes nothing when so many more do not fit. */
   reserveColumns(bytes: number): void {
     this.#ledger.reserve(bytes, this.#what);
     this.#columnBytes += bytes;

@@ -39,7 +39,7 @@ export class PagePool {
     this.#arenaBytesMax = arenaBytesMax;
   }
 
-  /** What the ledger counts for so many pages. */
+  /** The bytes that the ledger counts for so many pages. */
   bytesOf(pageCount: number): number {
     return pageCount * (this.pageBytes + SLOT_EXTRA_BYTES);
   }
@@ -127,7 +127,9 @@ export class PagePool {
     this.#ledger.release(reservedBytes - this.#reservedBytes);
   }
 
-  /** Grows each wanted arena by what it lacks until `missing` slots are made; what does not fit spills into new arenas. */
+  /**
+   * Grows each wanted arena by what it lacks until `missing` slots are made; what does not fit spills into new arenas.
+   */
   #grow(wants: readonly PageWant[], missing: number): void {
     const wanted = new Map<number, number>();
     for (const { home } of wants) wanted.set(home, (wanted.get(home) ?? 0) + 1);

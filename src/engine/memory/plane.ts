@@ -7,7 +7,7 @@ import type { Page } from './page-pool.js';
  * Its tables (one per version) name the page of each piece.
  */
 export interface Plane {
-  /** Undefined: copied bytes. */
+  /** Undefined for copied bytes. */
   readonly dtype: FloatDType | undefined;
   readonly elementBytes: number;
   readonly pageElements: number;
@@ -39,13 +39,15 @@ export function pageBytesFor(averagedLength: number, copiedLength: number, bytes
   return bytes;
 }
 
-/** How a run cuts its flat spaces into pages and spreads them over arenas. */
+/** Cuts the flat spaces of a run into pages, and spreads the pages over arenas. */
 export class PlaneShape {
   readonly pageBytes: number;
   readonly #fillBytes: number;
   readonly #homeElements: number;
 
-  /** `precisions` are those of the averages that the run is opened with; one that is added later spills into free room. */
+  /**
+   * `precisions` are those of the averages that the run is opened with; one that is added later spills into free room.
+   */
   constructor(precisions: readonly Precision[], pageBytes: number, arenaBytesMax = ARENA_BYTES_MAX) {
     this.pageBytes = pageBytes;
     this.#fillBytes = ARENA_FILL * arenaBytesMax;

@@ -24,7 +24,7 @@ export interface Combination {
   readonly plan: ReadPlan;
 }
 
-/** What can be combined: where its elements lie and its profile. */
+/** An input of a combination: where its elements lie, and its profile. */
 interface Input {
   readonly average: string;
   readonly gamma: number;
@@ -98,7 +98,7 @@ function leadAverage(run: string, version: Version): Shadow {
   );
 }
 
-/** What is kept of averages like `lead`, and what of it the fit needs. */
+/** Everything that is kept of averages like `lead`, and the part of it that the fit needs. */
 function inputsLike(lead: Shadow, version: Version): { inputs: Input[]; kept: Input[] } {
   const rhythm = rhythmOf(lead);
   const alike = version.shadows.filter((shadow) => rhythmOf(shadow) === rhythm);
@@ -115,7 +115,7 @@ function inputsLike(lead: Shadow, version: Version): { inputs: Input[]; kept: In
   return { inputs, kept: [...snapshots, ...present] };
 }
 
-/** What two averages share when their profiles speak of the same weights at the same times. */
+/** The text that two averages share when their profiles speak of the same weights at the same times. */
 function rhythmOf({ spec, state }: Shadow): string {
   const { decayUnit, every, everyOffset, delayUpdates, include, exclude } = spec;
   return JSON.stringify([decayUnit, every, everyOffset, delayUpdates, include, exclude, state.addedAtStep]);

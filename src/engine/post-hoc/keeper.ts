@@ -25,7 +25,7 @@ export interface FoldedAverage {
   readonly table: PageTable;
 }
 
-/** What becomes of a run's snapshots at a commit. */
+/** The snapshots of a run after a commit, and the work that fills the new ones. */
 export interface SnapshotPlan {
   /** The snapshots of the next version. */
   readonly snapshots: readonly Snapshot[];

@@ -56,7 +56,7 @@ export function isFull(spec: SnapshotsSpec, held: readonly Snapshot[], addedByte
   return steps >= spec.countMax || (spec.bytesMax > 0 && bytesOf(held) + addedBytes > spec.bytesMax);
 }
 
-/** What snapshots hold. */
+/** Memory of snapshots, bytes. */
 export function bytesOf(snapshots: readonly Snapshot[]): number {
   return snapshots.reduce((sum, { plane, table }) => {
     return sum + pageCountOf(table) * plane.pageElements * plane.elementBytes;

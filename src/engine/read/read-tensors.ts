@@ -6,13 +6,13 @@ import type { PlacedTensor } from '../layout/tensor-spec.js';
 import type { TensorTable } from '../layout/tensor-table.js';
 import { type BoxList, type Rows, rowsOf } from '../world/index.js';
 
-/** What a reader wants: all tensors, some by their index in the layout, or boxes. */
+/** The selection of a reader: all tensors, some tensors by their index in the layout, or boxes. */
 export type Selection = 'ALL' | ((index: number) => boolean) | BoxList;
 
 /** Tensors or boxes between two yields while a read is planned: under a millisecond. */
 const SLICE_TENSORS = 1_024;
 
-/** What the list of a read takes for a box beside the box itself, and for a whole tensor. */
+/** Bytes of the list of a read for each box, beside the box itself, and for each whole tensor. */
 export const READ_BOX_BYTES = Float64Array.BYTES_PER_ELEMENT;
 export const READ_TENSOR_BYTES = READ_BOX_BYTES + Uint32Array.BYTES_PER_ELEMENT;
 
@@ -35,7 +35,7 @@ export class ReadTensors {
   /** The dtype of the averaged tensors. */
   readonly #dtype: FloatDType;
   readonly #boxes: BoxList | undefined;
-  /** By entry: the tensor's index in the layout, and where it starts in the byte space. */
+  /** For each entry: the tensor's index in the layout, and where the entry starts in the byte space of the read. */
   readonly #tensor: Uint32Array;
   readonly #readOffset: Float64Array;
   #totalBytes = 0;
@@ -96,13 +96,16 @@ export class ReadTensors {
     return this.#boxes !== undefined;
   }
 
-  /** Where in its tensor an entry lies; undefined: it is whole. */
+  /** Where in its tensor an entry lies; undefined for a whole tensor. */
   boxAt(index: number): { offset: ArrayLike<number>; extent: ArrayLike<number> } | undefined {
     return this.#boxes?.place(index, this.#tensors.shapeOf(this.#tensor[index]!));
   }
 }
 
-/** By box, its tensor's index. Yields between slices. Throws INVALID_FIELD for a box of a tensor that the average does not serve. */
+/**
+ * Returns the index of the tensor of each box. Yields between slices. Throws INVALID_FIELD for a box of a tensor that the
+ * average does not serve.
+ */
 export function* servedBoxes(layout: Layout, average: TensorFilter, { tensor }: BoxList): Generator<void, Uint32Array> {
   const isServed = servedBy(layout, average);
   for (let index = 0; index < tensor.length; index++) {
@@ -142,7 +145,10 @@ function notServed(index: number, tensor: string): ShadowkeepError {
   return new ShadowkeepError('INVALID_FIELD', `${field} ${problem}`, { metadata: { field } });
 }
 
-/** Whole reads by dtype: of each average that leaves tensors out, and of all others together, by their layout. */
+/**
+ * The lists of whole reads by dtype. Each average that leaves tensors out has its own; all others share those of their
+ * layout.
+ */
 const wholeReads = new WeakMap<AverageSpec | Layout, { layout: Layout; lists: Map<FloatDType, ReadTensors> }>();
 
 /** The tensors or boxes of a read; all whole reads of a dtype share one list. Yields between slices. */

@@ -12,13 +12,13 @@ import { type ReadTensor, type ReadTensors, readTensorsOf, type Selection } from
 /** Runs that are read between two yields: under a millisecond. */
 const SLICE_RUNS = 2_048;
 
-/** As many elements as are copied or cast in the time of one run. */
+/** Number of elements that are copied or cast in the time that one run of bytes takes. */
 const RUN_ELEMENTS = 4_096;
 
-/** Where elements of a flat space come from: fills `out` with those from `flat`, as many as fit. */
+/** A source of elements of a flat space: fills `out` with the elements from `flat` on, as many as fit. */
 export type ElementSource = (flat: number, out: Uint8Array) => void;
 
-/** What a reader gets: which tensors, in which dtype, from where. The version must be pinned while it is used. */
+/** The plan of a read: which tensors, in which dtype, from which source. The version must be pinned while it is used. */
 export interface ReadPlan {
   readonly tensors: ReadTensors;
   readonly averaged: ElementSource;
@@ -27,7 +27,10 @@ export interface ReadPlan {
   readonly runElements: number;
 }
 
-/** Plans the read of one average of a version and of its copied tensors; averaged ones are cast to `dtype`. Yields between slices. */
+/**
+ * Plans the read of one average of a version and of its copied tensors; averaged ones are cast to `dtype`. Yields between
+ * slices.
+ */
 export function* planRead(
   layout: Layout,
   version: Version,
@@ -40,8 +43,8 @@ export function* planRead(
 }
 
 /**
- * Plans a read of the tensors that `average` takes from any source, and of the copied tensors of the version. Yields between
- * slices. Throws INVALID_FIELD.
+ * Plans a read of the tensors that `average` takes from any source, and of the copied tensors of the version. Yields
+ * between slices. Throws INVALID_FIELD.
  */
 export function* planFrom(
   layout: Layout,
@@ -58,9 +61,9 @@ export function* planFrom(
 }
 
 /**
- * Fills `out` with the bytes from `readOffset` of the byte space of a plan, gaps with zeros. `readOffset` and the length are
- * multiples of 16 (the last piece ends with the space), so no element is cut. Yields between slices: it counts only if the
- * version is held after the last one.
+ * Fills `out` with the bytes from `readOffset` of the byte space of a plan, gaps with zeros. `readOffset` and the length
+ * are multiples of 16 (the last piece ends with the space), so no element is cut. Yields between slices: it counts only
+ * if the version is held after the last one.
  */
 export function* readBytes(plan: ReadPlan, readOffset: number, out: Uint8Array): Generator<void> {
   const end = readOffset + out.length;

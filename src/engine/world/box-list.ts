@@ -21,7 +21,10 @@ export class BoxList {
   /** One entry for each box. */
   readonly tensor: Uint32Array;
   readonly replicaGroup: Uint32Array;
-  /** Where a box begins in `dims`, and where the last one ends: its offsets, then its extents; nothing of a whole tensor. */
+  /**
+   * For each box: where its offsets and then its extents begin in `dims`, and at last where those of the last box end. A
+   * whole tensor has none.
+   */
   readonly first: Uint32Array;
   readonly dims: Uint32Array | Float64Array;
 
@@ -50,7 +53,7 @@ export class BoxList {
     return this.tensor.length;
   }
 
-  /** Offsets and extents of a box of this shape. */
+  /** The offsets and extents of a box in a tensor of this shape. */
   place(index: number, shape: readonly number[]): { offset: ArrayLike<number>; extent: ArrayLike<number> } {
     const begin = this.first[index]!;
     const end = this.first[index + 1]!;
@@ -71,14 +74,14 @@ export class BoxList {
     return begin === this.first[index + 1]! ? shape[dim]! : this.dims[begin + shape.length + dim]!;
   }
 
-  /** How many elements a box of this shape has. */
+  /** Number of elements of a box in a tensor of this shape. */
   elements(index: number, shape: readonly number[]): number {
     let elements = 1;
     for (let dim = 0; dim < shape.length; dim++) elements *= this.extentOf(index, dim, shape);
     return elements;
   }
 
-  /** How many of its boxes are in replica groups. Yields between slices. */
+  /** Counts the boxes that are in replica groups. Yields between slices. */
   *countShared(): Generator<void, number> {
     let count = 0;
     for (let index = 0; index < this.count; index++) {

@@ -10,8 +10,9 @@ const SLOT_BYTES = Float64Array.BYTES_PER_ELEMENT + Int32Array.BYTES_PER_ELEMENT
 const SLICE_SLOTS = 1 << 14;
 
 /**
- * A whole number for each of many corners, 0 for all others: an open-addressing table in columns, because a Map of millions
- * takes a second to grow. It is at most half full; what has come back to 0 keeps its slot until the table is made anew.
+ * A whole number for each of many corners, 0 for all others: an open-addressing table in columns, because a Map of
+ * millions takes a second to grow. It is at most half full; what has come back to 0 keeps its slot until the table is
+ * made anew.
  */
 export class CornerSums {
   readonly #reserve: (bytes: number) => void;
@@ -28,7 +29,7 @@ export class CornerSums {
     this.#reserve = reserve;
   }
 
-  /** How many are not 0. */
+  /** Number of sums that are not 0. */
   get size(): number {
     return this.#size;
   }
@@ -80,7 +81,7 @@ export class CornerSums {
     return first;
   }
 
-  /** Where a key is, or would be. */
+  /** The slot of a key, or the free slot where the key would be. */
   #slotOf(key: number): number {
     const mask = this.#corners.length - 1;
     let slot = mixed(mixed(0, key), Math.floor(key / 2 ** 32)) & mask;

@@ -11,7 +11,9 @@ const SLICE_RUNS = 2_048;
 /** Boxes that become spans between two yields: under a millisecond. */
 const SLICE_BOXES = 1_024;
 
-/** Takes `length` bytes that begin at `chunkOffset` of a chunk and belong at `stepOffset` of the whole step's byte space. */
+/**
+ * Takes `length` bytes that begin at `chunkOffset` of a chunk and belong at `stepOffset` of the whole step's byte space.
+ */
 export type VisitRun = (stepOffset: number, chunkOffset: number, length: number) => void;
 
 /**
@@ -47,8 +49,8 @@ export class Part {
   }
 
   /**
-   * The boxes of a writer that it `sends`, in their order; those of tensors of policy COPY_ONCE behind the others. Yields between
-   * slices.
+   * The boxes of a writer that it `sends`, in their order; those of tensors of policy COPY_ONCE behind the others. Yields
+   * between slices.
    */
   static *of(
     boxes: BoxList,
@@ -114,7 +116,10 @@ export class Part {
     }
   }
 
-  /** Says of `length` bytes from `within` of a span, which lie at `chunkOffset` of a chunk, where each run of them belongs. */
+  /**
+   * Says of `length` bytes from `within` of a span, which lie at `chunkOffset` of a chunk, where each run of them
+   * belongs.
+   */
   visitSpan(span: number, within: number, length: number, chunkOffset: number, visit: VisitRun): void {
     const stepOffset = this.#spans.stepOffsetOf(span);
     const rows = this.#spans.rowsOf(span);
@@ -128,11 +133,11 @@ export class Part {
   }
 }
 
-/** Where a writer is in its part: chunks come in rising offsets, so each begins where the last one ended. */
+/** The place of a writer in its part. Chunks come in rising offsets, so that each begins where the last one ended. */
 export class PartCursor {
   readonly #part: Part;
   #span = 0;
-  /** Where that span begins in the writer's space. */
+  /** Where the present span begins in the writer's space. */
   #start = 0;
 
   constructor(part: Part) {
@@ -145,8 +150,8 @@ export class PartCursor {
   }
 
   /**
-   * Visits the runs of the next `length` bytes, which begin at `partOffset` of the writer's space; gaps belong nowhere. It stops
-   * after SLICE_RUNS of them, at a place where chunks may be cut too: returns how many bytes it has taken.
+   * Visits the runs of the next `length` bytes, which begin at `partOffset` of the writer's space; gaps belong nowhere.
+   * It stops after SLICE_RUNS of them, at a place where chunks may be cut too: returns how many bytes it has taken.
    */
   visit(partOffset: number, length: number, visit: VisitRun): number {
     const end = partOffset + length;

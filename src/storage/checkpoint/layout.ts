@@ -44,7 +44,10 @@ export function checkpointDirectory(
   return { path: join(runDirectory, `step-${digits}-${sequence}`), step, sequence };
 }
 
-/** Where a run's checkpoints are, or would be. @throws ShadowkeepError INVALID_NAME; StorageError UNSAFE_PATH */
+/**
+ * The directory of a run's checkpoints, which need not be there. @throws ShadowkeepError INVALID_NAME; StorageError
+ * UNSAFE_PATH
+ */
 export async function runDirectory(dataDir: string, run: string): Promise<string> {
   checkRunName(run);
   const path = join(await resolveDataDir(dataDir), run);

@@ -18,7 +18,7 @@ export const MANIFEST_VERSION = 1;
 /** Half of the longest string of V8: 65,536 tensors with names of 100 bytes in 16 averages take about 200 MB. */
 export const MANIFEST_BYTES_MAX = 256 * (1 << 20);
 
-/** In hexadecimal. */
+/** Characters of a SHA-256 in hexadecimal. */
 const SHA256_CHARS = 64;
 
 export interface ManifestTensor extends TensorSpec {
@@ -32,7 +32,7 @@ export interface ManifestFile {
   name: string;
   bytes: number;
   sha256: string;
-  /** In the order of their bytes. */
+  /** The tensors in the order of their bytes. */
   tensors: ManifestTensor[];
 }
 

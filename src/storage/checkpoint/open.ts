@@ -7,9 +7,9 @@ import { TensorChecksums } from './tensor-checksums.js';
 import { closeAll, verifyCheckpoint } from './verify.js';
 
 export interface CheckpointPartReader {
-  /** As it was given to `writeCheckpoint`. */
+  /** The name of the part, as it was given to `writeCheckpoint`. */
   name: string;
-  /** In the order of their bytes. */
+  /** The tensors in the order of their bytes. */
   tensors: readonly TensorSpec[];
   /**
    * The packed bytes of all tensors one after another, in pieces of at most 1 MiB, each a buffer of its own.
@@ -24,9 +24,9 @@ export interface OpenedCheckpoint {
   path: string;
   /** The step it was taken after; undefined before the first. */
   step: number | undefined;
-  /** As it was given to `writeCheckpoint`: any JSON value. */
+  /** The caller's state, any JSON value, as it was given to `writeCheckpoint`. */
   state: unknown;
-  /** In the order in which they were written. */
+  /** The parts in the order in which they were written. */
   parts: CheckpointPartReader[];
   close(): Promise<void>;
 }

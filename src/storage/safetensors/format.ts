@@ -38,18 +38,18 @@ export interface TensorSpec {
 }
 
 export interface SafetensorsTensor extends TensorSpec {
-  /** Where its bytes are in the data, which starts at `SafetensorsFile.dataBegin`. */
+  /** Where the tensor's bytes are in the data, which starts at `SafetensorsFile.dataBegin`. */
   beginBytes: number;
   endBytes: number;
 }
 
-/** What a safetensors file says of itself, checked. */
+/** The checked header of a safetensors file. */
 export interface SafetensorsFile {
   path: string;
   /** Position of the first tensor byte in the file. */
   dataBegin: number;
   fileBytes: number;
-  /** In the order of their bytes in the file. */
+  /** The tensors in the order of their bytes in the file. */
   tensors: SafetensorsTensor[];
   metadata: ReadonlyMap<string, string>;
 }

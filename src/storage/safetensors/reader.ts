@@ -56,7 +56,7 @@ export class SafetensorsReader {
   }
 }
 
-/** What a safetensors file holds. @throws StorageError NOT_FOUND, INVALID_FILE, IO */
+/** Reads the header of a safetensors file. @throws StorageError NOT_FOUND, INVALID_FILE, IO */
 export async function readSafetensorsHeader(path: string): Promise<SafetensorsFile> {
   const reader = await SafetensorsReader.open(path);
   await reader.close();

@@ -12,7 +12,7 @@ export interface SafetensorsWriterOptions {
   mode?: number;
 }
 
-/** What transformers and its relatives look for before they load a file. */
+/** Metadata that transformers and its relatives look for before they load a file. */
 const PYTORCH_FORMAT = { format: 'pt' } as const;
 
 /**

@@ -2,7 +2,9 @@ import { quote } from '../../common/index.js';
 import { StorageError } from '../errors.js';
 import { type TensorSpec, tensorBytes } from '../safetensors/format.js';
 
-/** Where transformers cuts by default ("5GB"), and what most download services still take. */
+/**
+ * Largest file, bytes: transformers cuts there by default ("5GB"), and most download services take files of that size.
+ */
 export const SHARD_BYTES_MAX = 5e9;
 
 export const EXTENSION = '.safetensors';
@@ -23,7 +25,7 @@ export interface ShadowPlan {
   files: PlannedFile[];
   /** Name of the index, when there are shards. */
   indexName: string | undefined;
-  /** What a loader would take for this model if it were left there: the single file beside shards, or the index. */
+  /** Files that a loader would take for this model if they stayed there: the single file beside shards, or the index. */
   rivalName: string;
   totalBytes: number;
 }

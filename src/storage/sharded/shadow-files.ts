@@ -13,14 +13,17 @@ export interface ShadowFilesOptions {
   overwrite?: boolean;
   /** Tensor bytes above which the model is cut into shards. Default 5 GB, as transformers has it. */
   shardBytesMax?: number;
-  /** Whose names the files get where `path` is a directory. Default: seen from what lies in it, else transformers. */
+  /**
+   * The library whose file names are used when `path` is a directory. Default: the one whose files lie there, else
+   * transformers.
+   */
   layout?: DirectoryLayout | undefined;
   /** Strings for `__metadata__` of each file, beside `format: "pt"`. */
   metadata?: Readonly<Record<string, string>>;
 }
 
 export interface ShadowFilesResult {
-  /** What to load: the only file, or the index. */
+  /** The file that a loader takes: the only file, or the index. */
   path: string;
   files: ({ path: string } & FileDigest)[];
   /** Tensor bytes in all files. */

@@ -4,17 +4,17 @@ import { lookAt } from '../directory.js';
 import { StorageError, storageError } from '../errors.js';
 import { EXTENSION, type ShadowPlan } from './plan.js';
 
-/** Where a model goes. */
+/** The place where a model is written. */
 export interface ShadowTarget {
   directory: string;
   /** "model" in `model.safetensors`. */
   stem: string;
 }
 
-/** What each library's `from_pretrained` looks for in a directory. */
+/** The file names that each library's `from_pretrained` looks for in a directory. */
 const STEMS = { transformers: 'model', diffusers: 'diffusion_pytorch_model' } as const;
 
-/** Whose names the files of a directory get. */
+/** The library whose file names are used in a directory. */
 export type DirectoryLayout = keyof typeof STEMS;
 export const DIRECTORY_LAYOUTS = Object.keys(STEMS) as DirectoryLayout[];
 
