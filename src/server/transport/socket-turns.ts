@@ -10,6 +10,9 @@ export const TURN_COST_MAX = 8 << 20;
 /** Cost of a piece of data beside its bytes: a small message takes as long as this many bytes of a large one. */
 const PIECE_COST = 24 << 10;
 
+/** How often peers that have not taken an answer are looked at. */
+const LOOK_MS = 10;
+
 /**
  * Sockets that are read again in one turn, at first and at least. After a turn with cost to spare the number doubles.
  */
@@ -26,6 +29,9 @@ export class SocketTurns {
   readonly #reading = new Set<ReadHandle>();
   /** The handles that are stopped, those that have waited longest first. */
   #waiting = new Set<ReadHandle>();
+  /** The handles that are stopped because their peer has not taken an answer. */
+  readonly #answered = new Set<ReadHandle>();
+  #isLooking = false;
   /** The handles that had data in this turn. */
   readonly #served = new Set<ReadHandle>();
   #cost = 0;
@@ -46,6 +52,7 @@ export class SocketTurns {
       this.#handles.delete(session);
       this.#reading.delete(handle);
       this.#waiting.delete(handle);
+      this.#answered.delete(handle);
       this.#served.delete(handle);
     });
   }
@@ -55,6 +62,8 @@ export class SocketTurns {
     const handle = this.#handles.get(session);
     if (handle === undefined) return;
     this.#served.add(handle);
+    // Node has started the reading by itself.
+    if (this.#answered.delete(handle)) this.#reading.add(handle);
     this.#cost += bytes + PIECE_COST;
     this.#schedule();
     // A single connection keeps no other waiting, so it is not stopped.
@@ -66,6 +75,31 @@ export class SocketTurns {
     const unserved = [...this.#reading].filter((handle) => !this.#served.has(handle));
     this.#waiting = new Set([...unserved, ...this.#waiting, ...this.#served]);
     this.#reading.clear();
+  }
+
+  /** Reads a connection, unless its peer does not take what it is answered: such a peer must not go on asking. */
+  #startUnlessAnswered(handle: ReadHandle): void {
+    if (handle.writeQueueSize > 0) {
+      this.#answered.add(handle);
+      return;
+    }
+    this.#answered.delete(handle);
+    this.#reading.add(handle);
+    handle.readStart();
+  }
+
+  /**
+   * Looks again and again whether peers have taken their answers. Some versions of Node start the reading then, others do
+   * not.
+   */
+  #lookAtAnswered(): void {
+    if (this.#answered.size === 0 || this.#isLooking) return;
+    this.#isLooking = true;
+    setTimeout(() => {
+      this.#isLooking = false;
+      for (const handle of this.#answered) this.#startUnlessAnswered(handle);
+      this.#lookAtAnswered();
+    }, LOOK_MS).unref();
   }
 
   #schedule(): void {
@@ -84,11 +118,9 @@ export class SocketTurns {
     for (const handle of this.#waiting) {
       if (left-- <= 0) break;
       this.#waiting.delete(handle);
-      this.#reading.add(handle);
-      // While a write waits for the peer, Node has stopped the reading itself, so that a peer that takes no answers
-      // cannot go on asking. Node starts it again after the write.
-      if (handle.writeQueueSize === 0) handle.readStart();
+      this.#startUnlessAnswered(handle);
     }
+    this.#lookAtAnswered();
     if (this.#waiting.size > 0) this.#schedule();
     else this.#batchCount = BATCH_COUNT_MIN;
   }
